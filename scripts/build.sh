@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Builds the binary for demo and run. `--workspace` everywhere: another selection would mean other features of the same
+# dependencies, and building all of DataFusion once more.
+set -euo pipefail
+source "$(dirname "$0")/lib.sh"
+
+if [[ ! -x $CARGO_TARGET_DIR/debug/runstone ]]; then
+  note "the first build compiles some 400 crates: about ten minutes on two cores, seconds from then on"
+fi
+started=$SECONDS
+cargo build --workspace --bin runstone --locked
+note "built in $(minutes $((SECONDS - started)))"

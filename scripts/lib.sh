@@ -1,0 +1,22 @@
+# shellcheck shell=bash
+# Sourced by every script here: where things are, and how they talk.
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+CACHE=${RUNSTONE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/runstone}
+TOOLS=$CACHE/tools
+# Outside the clone, so that a fresh clone starts from what is built already.
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$CACHE/target}
+export PATH=$TOOLS/bin:$CACHE/venv/bin:$PATH
+# A broken connection to a registry is tried again by cargo and pip, not by us.
+export CARGO_NET_RETRY=${CARGO_NET_RETRY:-5} PIP_DISABLE_PIP_VERSION_CHECK=1
+cd "$ROOT" || exit
+
+say() { printf '\n── %s\n' "$*"; }
+note() { printf '   %s\n' "$*"; }
+die() {
+  printf 'error: %s\n' "$*" >&2
+  exit 1
+}
+have() { command -v "$1" >/dev/null 2>&1; }
+# 83 → 1m23s
+minutes() { printf '%dm%02ds' $(($1 / 60)) $(($1 % 60)); }
