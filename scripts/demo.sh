@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# A first look in one command: an empty directory, one server, a few jobs that really run here and are logged through the
+# public API alone, then three things to try.
+#   DEMO_DIR=path   keep the data there (must be empty)      DEMO_ONCE=1   try the three things and stop
+set -euo pipefail
+source "$(dirname "$0")/lib.sh"
+
+say "build"
+scripts/build.sh
+runstone=$CARGO_TARGET_DIR/debug/runstone
+
+if [[ -n ${DEMO_DIR:-} ]]; then
+  mkdir -p "$DEMO_DIR"
+  [[ -z $(ls -A "$DEMO_DIR") ]] || die "choose an empty DEMO_DIR: $DEMO_DIR"
+  dir=$(cd "$DEMO_DIR" && pwd)
+else
+  dir=$(mktemp -d "${TMPDIR:-/tmp}/runstone-demo.XXXXXX")
+fi
+
+server=
+stop() {
+  trap - EXIT INT TERM
+  if [[ -n $server ]] && kill -TERM "$server" 2>/dev/null; then
+    echo
+    note "stopping the server"
+    wait "$server" || true
+  fi
+  if [[ -z ${DEMO_DIR:-} ]]; then rm -rf "$dir"; else note "kept $dir"; fi
+}
+trap stop EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+port=7867
+while taken "$port"; do port=$((port + 1)); done
+[[ $port == 7867 ]] || note "port 7867 is taken: using $port"
+url=http://127.0.0.1:$port
+
+say "server: $dir"
+"$runstone" serve --data "$dir/data" --listen "127.0.0.1:$port" >"$dir/server.log" 2>&1 </dev/null &
+server=$!
+deadline=$((SECONDS + 30))
+until curl -sf -o /dev/null -m 2 "$url/ready"; do
+  if ! kill -0 "$server" 2>/dev/null || ((SECONDS > deadline)); then
+    cat "$dir/server.log" >&2
+    die "the server did not become ready"
+  fi
+  sleep 0.1
+done
+note "ready at $url"
+
+# Each job is a real command; `runstone run` logs its start, its output line by line, its result and its end.
+job() { # <stage> <expected exit code> <command>…
+  local stage=$1 expected=$2 code=0
+  shift 2
+  "$runstone" run --url "$url" --source-system demo --stage "$stage" -- "$@" >"$dir/$stage.log" 2>&1 </dev/null || code=$?
+  printf '   %-13s exit %d  %s\n' "$stage" "$code" "$*"
+  [[ $code == "$expected" ]] || { tail -20 "$dir/$stage.log" >&2 && die "expected exit code $expected from: $*"; }
+}
+say "jobs"
+job format 0 cargo fmt --all --check
+job dependencies 0 cargo tree --workspace --locked --depth 1
+job tests 0 cargo test -p runstone-journal --locked --lib
+job inventory 0 python3 scripts/demo_inventory.py Cargo.lock "$dir/crates.csv"
+job backfill 1 python3 scripts/demo_inventory.py "$dir/last-month.lock" "$dir/last-month.csv"
+"$runstone" send --url "$url" --source-system demo --stage server --run-id demo-server "$dir/server.log" >"$dir/send.log" 2>&1
+printf '   %-13s sent    %s\n' server "$dir/server.log"
+
+say "what happened"
+"$runstone" runs --url "$url"
+
+sql="SELECT stage, level, count(*) AS records FROM logs GROUP BY stage, level ORDER BY stage, level"
+tries=(
+  "$runstone logs --url $url --stage backfill"
+  "$runstone query --url $url \"$sql\""
+  "curl -s '$url/api/v1/runs?status=failed'"
+)
+say "$url is up. Three things to try:"
+printf '   %s\n' "${tries[@]}"
+
+if [[ -n ${DEMO_ONCE:-} ]]; then
+  for try in "${tries[@]}"; do
+    say "$try"
+    bash -c "$try"
+  done
+  echo
+  note "demo ok"
+else
+  echo
+  note "Ctrl-C stops it."
+  wait "$server" || die "the server stopped by itself: $(tail -3 "$dir/server.log")"
+fi
