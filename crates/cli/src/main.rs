@@ -1,0 +1,3 @@
+//! The binary `runstone`: the composition root and the command line.
+
+fn main() {}
