@@ -1,0 +1,75 @@
+//! Every limit of the system, with its unit in its name. Owns the numbers; refuses to know who enforces them.
+//!
+//! A limit that a user can change is the default here and a setting in the server's configuration.
+
+/// Bytes of a request body as they travel, before decompression.
+pub const BODY_WIRE_BYTES_MAX: usize = 8 << 20;
+/// Bytes of a request body after decompression.
+pub const BODY_DECODED_BYTES_MAX: usize = 32 << 20;
+/// Records in one request.
+pub const REQUEST_RECORDS_MAX: usize = 10_000;
+/// Bytes of one record's JSON text.
+pub const RECORD_BYTES_MAX: usize = 256 << 10;
+/// Nesting depth of a record's JSON, the record itself being 1.
+pub const RECORD_DEPTH_MAX: usize = 32;
+/// Keys in one record, nested ones included.
+pub const RECORD_KEYS_MAX: usize = 256;
+/// Bytes of one key.
+pub const KEY_BYTES_MAX: usize = 128;
+/// Bytes of the text of one JSON number.
+pub const NUMBER_BYTES_MAX: usize = 1_000;
+/// Characters of an identifier (`source_system`, `stage`, `run_id`).
+pub const IDENTIFIER_CHARS_MAX: usize = 128;
+/// Hexadecimal digits of a trace or span id.
+pub const TRACE_DIGITS_MAX: usize = 64;
+/// Bytes of an `Idempotency-Key`.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+/// Item errors that one answer lists; all are counted.
+pub const ANSWER_ERRORS_MAX: usize = 100;
+/// Rows of one frame that the decoder accepts: a damaged count must not become a huge allocation.
+pub const FRAME_ROWS_MAX: usize = 1 << 20;
+
+/// Bytes of a request's line and headers.
+pub const HEADER_BYTES_MAX: usize = 16 << 10;
+/// Bytes of request bodies, decoded, that the server holds at once.
+pub const IN_FLIGHT_BYTES_MAX: usize = 128 << 20;
+/// Open connections.
+pub const CONNECTIONS_MAX: usize = 1_024;
+/// Milliseconds for a request's headers to arrive.
+pub const HEADER_TIMEOUT_MS: u64 = 10_000;
+/// Milliseconds for a request's body to arrive.
+pub const BODY_TIMEOUT_MS: u64 = 30_000;
+/// Milliseconds that a kept-alive connection may be idle.
+pub const IDLE_TIMEOUT_MS: u64 = 75_000;
+/// Milliseconds that a graceful stop may take.
+pub const STOP_TIMEOUT_MS: u64 = 10_000;
+
+/// Bytes of recent records held in memory.
+pub const RECENT_BYTES_MAX: usize = 128 << 20;
+/// Bytes of remembered record ids and idempotency keys.
+pub const IDS_BYTES_MAX: usize = 256 << 20;
+/// Bytes of payload waiting for the journal's writer.
+pub const JOURNAL_QUEUE_BYTES_MAX: usize = 64 << 20;
+/// Bytes of a journal segment.
+pub const JOURNAL_SEGMENT_BYTES: u64 = 128 << 20;
+
+/// Bytes of a SQL text.
+pub const SQL_BYTES_MAX: usize = 32 << 10;
+/// Milliseconds that a query may run.
+pub const QUERY_TIMEOUT_MS: u64 = 30_000;
+/// Bytes of memory that all running queries share.
+pub const QUERY_MEMORY_BYTES_MAX: usize = 512 << 20;
+/// Rows of a query's answer.
+pub const QUERY_ROWS_MAX: usize = 10_000;
+/// Bytes of a query's answer.
+pub const QUERY_ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Queries running at once; more wait.
+pub const QUERIES_RUNNING_MAX: usize = 4;
+/// Queries waiting for their turn; more are told to come back.
+pub const QUERIES_WAITING_MAX: usize = 32;
+/// Rows of a page of logs or runs, and the default.
+pub const PAGE_ROWS_MAX: usize = 1_000;
+/// Rows of a page when the caller names no limit.
+pub const PAGE_ROWS_DEFAULT: usize = 100;
+/// Bytes of one query parameter's value.
+pub const PARAMETER_BYTES_MAX: usize = 1_024;
