@@ -1,0 +1,40 @@
+//! Bytes in order, durable: segments, group commit, recovery and readers. Never heard of a record.
+//!
+//! [`Journal::open`] takes a directory and gives back a writer that any thread may [`append`](Journal::append) to and
+//! any number of [`Reader`]s that see what is durable, in order. `docs/formats/journal.md` says what the files hold.
+//! The crate logs nothing: what recovery found is in [`Recovery`], what the writer suffers is in [`Health`].
+
+mod check;
+mod error;
+mod frame;
+pub mod fs;
+mod group;
+mod identity;
+mod journal;
+mod options;
+mod queue;
+mod reader;
+mod recovery;
+mod scan;
+mod segment;
+mod segments;
+mod survey;
+mod tail;
+mod writer;
+
+pub use check::{CheckReport, check};
+pub use error::{AppendError, CloseError, OpenError, ReadError, TrimError};
+pub use frame::Frame;
+pub use journal::{Health, Journal, JournalId, ParseJournalIdError, Stats, Subscription};
+pub use options::{Env, Options, SyncPolicy};
+pub use queue::{Appended, Done};
+pub use reader::Reader;
+pub use recovery::{Event, Recovery};
+pub use survey::Damage;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Locks without caring whether another thread panicked: every guarded value here is valid after each statement.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
