@@ -1,0 +1,95 @@
+//! What can go wrong between this client and a server, in terms of what to do about it.
+
+use std::time::Duration;
+
+/// A request failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The address is no URL of a server.
+    #[error("give the server's URL such as http://127.0.0.1:7867: {url}")]
+    Url {
+        /// What was given.
+        url: String,
+    },
+    /// The HTTP client could not be made.
+    #[error("set up the HTTP client")]
+    Setup(#[source] reqwest::Error),
+    /// No connection.
+    #[error("reach {url}: is the server running? start it with `runstone serve`")]
+    Unreachable {
+        /// The server.
+        url: String,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The connection broke or timed out before the answer was complete: the server may have done what it was asked to.
+    #[error("wait for the answer of {url}: the connection was lost or too slow")]
+    Lost {
+        /// The server.
+        url: String,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The server said no.
+    #[error("{message} ({code})")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The error code of the answer.
+        code: String,
+        /// What is wrong and what to do, in the server's words.
+        message: String,
+        /// May the same request succeed later?
+        retryable: bool,
+        /// How long the server asks to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// Something answered that does not speak the API.
+    #[error("check the URL: {url} answered with status {status}, but not as a Runstone server does")]
+    NotRunstone {
+        /// The address.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// A proxy's answers to an absent server may pass.
+        retryable: bool,
+        /// How long it asks to be left alone.
+        retry_after: Option<Duration>,
+    },
+}
+
+impl ClientError {
+    /// May the same request, with the same ids and key, succeed later?
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            ClientError::Unreachable { .. } | ClientError::Lost { .. } => true,
+            ClientError::Refused { retryable, .. } | ClientError::NotRunstone { retryable, .. } => *retryable,
+            ClientError::Url { .. } | ClientError::Setup(_) => false,
+        }
+    }
+
+    /// Was there no server to talk to, or not long enough?
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, ClientError::Unreachable { .. } | ClientError::Lost { .. })
+    }
+
+    /// The error code of the answer, where the server gave one.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            ClientError::Refused { code, .. } => Some(code),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            ClientError::Refused { retry_after, .. } | ClientError::NotRunstone { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}
