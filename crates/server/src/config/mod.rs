@@ -1,0 +1,210 @@
+//! What an operator can set: read from defaults, a file, the environment and flags, each over the one before. Owns the
+//! settings' names, ranges and origins; refuses to read the environment or the command line itself (`main` passes them).
+//!
+//! [`settings::SETTINGS`] is the one list; environment names, [`Config::print`] and `docs/configuration.md` come from it.
+
+mod file;
+mod layers;
+mod print;
+pub mod settings;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use runstone_record::limits;
+
+pub use layers::{ConfigErrors, Flag, Mistake, Origin, Sources, load};
+pub use print::reference;
+
+/// Every setting, resolved and valid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The address that the API is served on.
+    pub listen: String,
+    /// The directory that everything is kept in.
+    pub data: PathBuf,
+    /// The journal.
+    pub journal: JournalSettings,
+    /// Recent records.
+    pub recent: RecentSettings,
+    /// Remembered ids.
+    pub ids: IdsSettings,
+    /// Connections and request bodies.
+    pub http: HttpSettings,
+    /// SQL.
+    pub query: QuerySettings,
+    /// The server's own log.
+    pub log: LogSettings,
+    /// Where each setting that is not the default came from.
+    origins: BTreeMap<&'static str, Origin>,
+}
+
+/// The journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalSettings {
+    /// Bytes of a segment file.
+    pub segment_bytes: u64,
+    /// When the disk is asked to make writes durable.
+    pub sync: SyncPolicy,
+    /// Bytes of payload that may wait for the writer.
+    pub queue_bytes_max: u64,
+}
+
+/// When the disk is asked to make writes durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncPolicy {
+    /// Before every acknowledgement.
+    EveryGroup,
+    /// When the operating system likes: a crash of the machine can lose acknowledged records.
+    Never,
+}
+
+/// Recent records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecentSettings {
+    /// Bytes held in memory.
+    pub bytes_max: u64,
+}
+
+/// Remembered ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdsSettings {
+    /// Bytes of remembered record ids and idempotency keys.
+    pub bytes_max: u64,
+}
+
+/// Connections and request bodies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpSettings {
+    /// Bytes of a body as it travels.
+    pub body_bytes_max: u64,
+    /// Bytes of a body after decompression.
+    pub decoded_bytes_max: u64,
+    /// Bytes of bodies held at once.
+    pub in_flight_bytes_max: u64,
+    /// Open connections.
+    pub connections_max: u64,
+    /// For a request's headers to arrive.
+    pub header_timeout: Duration,
+    /// For a whole body to arrive.
+    pub body_timeout: Duration,
+    /// For the next 16 KiB of a body to arrive.
+    pub body_progress_timeout: Duration,
+    /// Between requests on one connection.
+    pub idle_timeout: Duration,
+    /// For requests in hand to be answered once stopping.
+    pub stop_timeout: Duration,
+}
+
+/// SQL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuerySettings {
+    /// For one query.
+    pub timeout: Duration,
+    /// Bytes that all running queries share.
+    pub memory_bytes_max: u64,
+    /// Rows of an answer.
+    pub rows_max: u64,
+    /// Queries running at once.
+    pub concurrency_max: u64,
+}
+
+/// The server's own log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSettings {
+    /// What is logged, as [`crate::telemetry::filter`] reads it.
+    pub level: String,
+    /// How it looks.
+    pub format: LogFormat,
+}
+
+/// How the server's own log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `Human` on a terminal, else `Json`.
+    Auto,
+    /// Lines for people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:7867".to_owned(),
+            data: PathBuf::from("./data"),
+            journal: JournalSettings {
+                segment_bytes: limits::JOURNAL_SEGMENT_BYTES,
+                sync: SyncPolicy::EveryGroup,
+                queue_bytes_max: limits::JOURNAL_QUEUE_BYTES_MAX as u64,
+            },
+            recent: RecentSettings {
+                bytes_max: limits::RECENT_BYTES_MAX as u64,
+            },
+            ids: IdsSettings {
+                bytes_max: limits::IDS_BYTES_MAX as u64,
+            },
+            http: HttpSettings {
+                body_bytes_max: limits::BODY_WIRE_BYTES_MAX as u64,
+                decoded_bytes_max: limits::BODY_DECODED_BYTES_MAX as u64,
+                in_flight_bytes_max: limits::IN_FLIGHT_BYTES_MAX as u64,
+                connections_max: limits::CONNECTIONS_MAX as u64,
+                header_timeout: Duration::from_millis(limits::HEADER_TIMEOUT_MS),
+                body_timeout: Duration::from_millis(limits::BODY_TIMEOUT_MS),
+                body_progress_timeout: Duration::from_millis(limits::BODY_TIMEOUT_MS / 3),
+                idle_timeout: Duration::from_millis(limits::IDLE_TIMEOUT_MS),
+                stop_timeout: Duration::from_millis(limits::STOP_TIMEOUT_MS / 2),
+            },
+            query: QuerySettings {
+                timeout: Duration::from_millis(limits::QUERY_TIMEOUT_MS),
+                memory_bytes_max: limits::QUERY_MEMORY_BYTES_MAX as u64,
+                rows_max: limits::QUERY_ROWS_MAX as u64,
+                concurrency_max: limits::QUERIES_RUNNING_MAX as u64,
+            },
+            log: LogSettings {
+                level: "info".to_owned(),
+                format: LogFormat::Auto,
+            },
+            origins: BTreeMap::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Where a setting's value came from; unknown keys come from nowhere but the defaults.
+    #[must_use]
+    pub fn origin(&self, key: &str) -> &Origin {
+        self.origins.get(key).unwrap_or(&Origin::Default)
+    }
+
+    /// The limits of a connection.
+    #[must_use]
+    pub fn serve_options(&self) -> crate::http::ServeOptions {
+        crate::http::ServeOptions {
+            header_timeout: self.http.header_timeout,
+            idle_timeout: self.http.idle_timeout,
+            connections_max: as_usize(self.http.connections_max),
+            stop_timeout: self.http.stop_timeout,
+        }
+    }
+
+    /// The limits of a body.
+    #[must_use]
+    pub fn body_limits(&self) -> crate::http::BodyLimits {
+        crate::http::BodyLimits {
+            wire_bytes_max: as_usize(self.http.body_bytes_max),
+            decoded_bytes_max: as_usize(self.http.decoded_bytes_max),
+            timeout: self.http.body_timeout,
+            progress_timeout: self.http.body_progress_timeout,
+        }
+    }
+}
+
+fn as_usize(value: u64) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,68 @@
+//! Settings shown to people: as the file that would set them, and as the reference of the documentation.
+
+use std::fmt::Write;
+
+use super::settings::SETTINGS;
+use super::{Config, Origin};
+
+/// Spaces before a comment are at least so many.
+const COMMENT_COLUMN: usize = 44;
+
+impl Config {
+    /// The settings as a YAML file that sets them all, each with a comment that says where it came from.
+    #[must_use]
+    pub fn print(&self) -> String {
+        let mut text = String::new();
+        let mut section = "";
+        for setting in SETTINGS {
+            let (into, name) = setting.key.rsplit_once('.').unwrap_or(("", setting.key));
+            if into != section {
+                section = into;
+                text.push_str(&format!("{section}:\n"));
+            }
+            let indent = if section.is_empty() { "" } else { "  " };
+            let line = format!("{indent}{name}: {}", quoted(&setting.show(self)));
+            let comment = match self.origin(setting.key) {
+                origin @ (Origin::Default | Origin::File(..)) => origin.to_string(),
+                Origin::Env(name) => format!("environment {name}"),
+                Origin::Flag(flag) => format!("flag {flag}"),
+            };
+            text.push_str(&format!("{line:COMMENT_COLUMN$} # {}\n", comment.escape_debug()));
+        }
+        text
+    }
+}
+
+/// Plain where YAML reads it back as it stands; else as JSON, which YAML contains.
+fn quoted(value: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '/' | '.' | '-');
+    let starts_plain = value.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.'));
+    let is_word = !matches!(
+        value,
+        "true" | "false" | "null" | "yes" | "no" | "on" | "off" | "y" | "n"
+    );
+    if starts_plain && is_word && value.chars().all(plain) {
+        value.to_owned()
+    } else {
+        serde_json::Value::from(value).to_string()
+    }
+}
+
+/// The reference of all settings, as Markdown: what `docs/configuration.md` contains.
+#[must_use]
+pub fn reference() -> String {
+    let defaults = Config::default();
+    let mut text = String::new();
+    for setting in SETTINGS {
+        let default = setting.show(&defaults);
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "### `{}`\n\n{}\n", setting.key, setting.doc);
+        let _ = writeln!(
+            text,
+            "- takes {}; default `{default}`\n- environment `{}`\n",
+            setting.takes(),
+            setting.env()
+        );
+    }
+    text
+}

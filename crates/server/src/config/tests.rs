@@ -1,0 +1,212 @@
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Config, Flag, Origin, Sources, SyncPolicy, load, reference};
+
+struct Case {
+    _dir: tempfile::TempDir,
+    path: PathBuf,
+    sources: Sources,
+}
+
+fn case(yaml: &str, env: &[(&str, &str)], flags: &[(&'static str, &'static str, &str)]) -> Case {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("runstone.yml");
+    std::fs::write(&path, yaml).unwrap();
+    let env = env
+        .iter()
+        .map(|(name, value)| (OsString::from(name), OsString::from(value)))
+        .collect();
+    let flags = flags
+        .iter()
+        .map(|(flag, key, value)| Flag {
+            flag,
+            key,
+            value: (*value).to_owned(),
+        })
+        .collect();
+    Case {
+        _dir: dir,
+        sources: Sources {
+            file: Some(path.clone()),
+            env,
+            flags,
+        },
+        path,
+    }
+}
+
+impl Case {
+    /// The mistakes, with the file's path as people would type it.
+    fn mistakes(&self) -> Vec<String> {
+        let errors = load(&self.sources).unwrap_err().to_string();
+        errors
+            .replace(&self.path.display().to_string(), "runstone.yml")
+            .lines()
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+#[test]
+fn nothing_set_is_the_defaults() {
+    assert_eq!(load(&Sources::default()).unwrap(), Config::default());
+    let env = vec![
+        ("PATH".into(), "/bin".into()),
+        ("RUNSTONE_URL".into(), "http://localhost".into()),
+    ];
+    assert_eq!(
+        load(&Sources {
+            env,
+            ..Sources::default()
+        })
+        .unwrap(),
+        Config::default()
+    );
+}
+
+#[test]
+fn each_layer_is_over_the_one_before() {
+    let yaml = "listen: 0.0.0.0:1\ndata: /file\njournal:\n  sync: never\nhttp:\n  idle_timeout_ms: 5s\n";
+    let env = [
+        ("RUNSTONE_DATA", "/env"),
+        ("RUNSTONE_LISTEN", "0.0.0.0:2"),
+        ("RUNSTONE_LOG", "debug"),
+    ];
+    let case = case(yaml, &env, &[("--listen", "listen", "0.0.0.0:3")]);
+    let config = load(&case.sources).unwrap();
+    assert_eq!(
+        (config.listen.as_str(), config.data.to_str()),
+        ("0.0.0.0:3", Some("/env"))
+    );
+    assert_eq!(
+        (config.journal.sync, config.log.level.as_str()),
+        (SyncPolicy::Never, "debug")
+    );
+    assert_eq!(config.http.idle_timeout, Duration::from_secs(5));
+    assert_eq!(*config.origin("listen"), Origin::Flag("--listen"));
+    assert_eq!(*config.origin("data"), Origin::Env("RUNSTONE_DATA".to_owned()));
+    assert_eq!(*config.origin("journal.sync"), Origin::File(case.path.clone(), Some(4)));
+    assert_eq!(*config.origin("query.rows_max"), Origin::Default);
+}
+
+#[test]
+fn every_mistake_is_named_at_once_with_its_place() {
+    let yaml = "\
+listn: 127.0.0.1:80
+data: ''
+journal:
+  sync: sometimes
+  queue_bytes_max: 64MB
+http:
+  body_bytes_max: 0
+  idle_timeout: 5s
+  connections_max: [1]
+query: none
+log:
+  level: http=loud
+";
+    let env = [
+        ("RUNSTONE_JURNAL_SYNC", "never"),
+        ("RUNSTONE_QUERY_ROWS_MAX", "-1"),
+        ("RUNSTONE_XYZZY", "1"),
+    ];
+    let case = case(yaml, &env, &[("--listen", "listen", "localhost")]);
+    let mistakes = case.mistakes();
+    let expected = [
+        "runstone.yml:1: no setting has the name listn; is listen meant?",
+        "runstone.yml:2: data: must be a path, got none",
+        "runstone.yml:4: journal.sync: must be every_group or never, got \"sometimes\"",
+        "runstone.yml:5: journal.queue_bytes_max: must be between 1MiB and 16GiB, got 64MB",
+        "runstone.yml:7: http.body_bytes_max: must be between 1KiB and 1GiB, got 0",
+        "runstone.yml:8: no setting has the name http.idle_timeout; is http.idle_timeout_ms meant?",
+        "runstone.yml:9: http.connections_max: needs one value",
+        "runstone.yml:10: query: holds settings, not a value",
+        "runstone.yml:12: log.level: must be a level or directives: error parsing level filter: expected one of \"off\", \
+         \"error\", \"warn\", \"info\", \"debug\", \"trace\", or a number 0-5",
+        "RUNSTONE_JURNAL_SYNC: no variable has the name RUNSTONE_JURNAL_SYNC; is RUNSTONE_JOURNAL_SYNC meant?",
+        "RUNSTONE_QUERY_ROWS_MAX: query.rows_max: must be between 1 and 10000000, got -1",
+        "RUNSTONE_XYZZY: no variable has the name RUNSTONE_XYZZY; `runstone config --print` shows all",
+        "--listen: listen: must be host:port, such as 127.0.0.1:7867, got \"localhost\"",
+    ];
+    assert_eq!(mistakes, expected);
+}
+
+#[test]
+fn settings_that_are_wrong_together_are_named_where_they_were_set() {
+    let case = case(
+        "http:\n  decoded_bytes_max: 4MiB\n",
+        &[("RUNSTONE_HTTP_IN_FLIGHT_BYTES_MAX", "1MiB")],
+        &[],
+    );
+    let expected = [
+        "runstone.yml:2: http.decoded_bytes_max must be at least http.body_bytes_max, got 4194304 and 8388608",
+        "RUNSTONE_HTTP_IN_FLIGHT_BYTES_MAX: http.in_flight_bytes_max must be at least http.decoded_bytes_max, got \
+         1048576 and 4194304",
+    ];
+    assert_eq!(case.mistakes(), expected);
+}
+
+#[test]
+fn a_file_that_is_missing_or_not_yaml_is_one_mistake() {
+    let mut missing = case("", &[], &[]);
+    missing.sources.file = Some(PathBuf::from("/nowhere/runstone.yml"));
+    let mistakes = missing.mistakes();
+    assert_eq!(mistakes.len(), 1);
+    assert!(
+        mistakes[0].starts_with("/nowhere/runstone.yml: cannot be read: "),
+        "{mistakes:?}"
+    );
+    let broken = case("listen: localhost:1\nhttp: {\n", &[], &[]);
+    assert!(
+        broken.mistakes()[0].starts_with("runstone.yml:"),
+        "{:?}",
+        broken.mistakes()
+    );
+}
+
+#[test]
+fn what_is_printed_can_be_read_again_and_says_where_it_came_from() {
+    let case = case(
+        "data: '/da ta: #1'\nhttp:\n  body_bytes_max: 1048576\n",
+        &[("RUNSTONE_LOG_LEVEL", "off")],
+        &[],
+    );
+    let config = load(&case.sources).unwrap();
+    let printed = config.print();
+    let lines: Vec<&str> = printed.lines().collect();
+    let has = |setting: &str, comment: &str| {
+        lines
+            .iter()
+            .any(|line| line.starts_with(setting) && line.ends_with(comment))
+    };
+    assert!(has("data: \"/da ta: #1\"", "runstone.yml:1"), "{printed}");
+    assert!(has("  body_bytes_max: 1MiB", "runstone.yml:3"), "{printed}");
+    assert!(has("  level: \"off\"", "# environment RUNSTONE_LOG_LEVEL"), "{printed}");
+    assert!(has("listen: \"127.0.0.1:7867\"", "# default"), "{printed}");
+    let again = load(&self::case(&printed, &[], &[]).sources).unwrap();
+    for setting in super::settings::SETTINGS {
+        assert_eq!(setting.show(&again), setting.show(&config), "{}", setting.key);
+    }
+}
+
+/// Regenerate with `RUNSTONE_BLESS=1 cargo test -p runstone-server reference`.
+#[test]
+fn the_documentation_has_the_reference_of_this_list() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (begin, end) = ("<!-- settings: begin -->\n", "<!-- settings: end -->");
+    let start = text.find(begin).unwrap() + begin.len();
+    let stop = text.find(end).unwrap();
+    let expected = format!("\n{}", reference());
+    if option_env!("RUNSTONE_BLESS").is_some() {
+        std::fs::write(path, format!("{}{expected}{}", &text[..start], &text[stop..])).unwrap();
+    } else {
+        assert_eq!(
+            &text[start..stop],
+            expected,
+            "docs/configuration.md lags behind config::settings"
+        );
+    }
+}

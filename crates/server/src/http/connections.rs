@@ -1,0 +1,305 @@
+//! Which connections are open and what each of them waits for. Owns the time-outs of connections and the choice of the
+//! one to give up when there are too many; refuses to touch a socket: a connection is told, and closes itself.
+//!
+//! One sweep over all of them replaces a timer in each: a request arms none.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use crate::metrics::HttpMetrics;
+
+/// What a connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// New, or some of a request's headers have arrived.
+    Head,
+    /// Between requests, or its end.
+    Idle,
+    /// Waiting for more of a body.
+    Body,
+    /// A handler works, or an answer is on its way. Never given up.
+    Busy,
+}
+
+const PHASES: [Phase; 4] = [Phase::Head, Phase::Idle, Phase::Body, Phase::Busy];
+const PHASE_BITS: u32 = 2;
+
+/// One connection, as seen by itself and by the sweep.
+#[derive(Debug)]
+pub(super) struct Watch {
+    epoch: Instant,
+    /// The phase in the low bits, and above it the milliseconds from the epoch to its start.
+    state: AtomicU64,
+    /// Milliseconds from the epoch, plus one, to the first write that the client did not take; 0: writes flow.
+    write_stalled: AtomicU64,
+    unread: AtomicBool,
+    close: Notify,
+}
+
+impl Watch {
+    fn new(epoch: Instant) -> Self {
+        let watch = Self {
+            epoch,
+            state: AtomicU64::new(0),
+            write_stalled: AtomicU64::new(0),
+            unread: AtomicBool::new(false),
+            close: Notify::new(),
+        };
+        watch.enter(Phase::Head);
+        watch
+    }
+
+    /// Starts `phase` now.
+    pub(super) fn enter(&self, phase: Phase) {
+        self.enter_at(phase, Instant::now());
+    }
+
+    /// Starts `phase` as if at `since`.
+    pub(super) fn enter_at(&self, phase: Phase, since: Instant) {
+        self.state
+            .store(self.millis(since) << PHASE_BITS | phase as u64, Ordering::Release);
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.state().0
+    }
+
+    fn state(&self) -> (Phase, u64) {
+        let state = self.state.load(Ordering::Acquire);
+        let index = usize::try_from(state & ((1 << PHASE_BITS) - 1)).unwrap_or(0);
+        (PHASES[index], state >> PHASE_BITS)
+    }
+
+    /// Notes whether the client takes what is written.
+    pub(super) fn wrote(&self, taken: bool) {
+        if taken {
+            // A load is cheaper than a store that other cores have to hear of.
+            if self.write_stalled.load(Ordering::Relaxed) != 0 {
+                self.write_stalled.store(0, Ordering::Release);
+            }
+        } else {
+            let now = self.millis(Instant::now()) + 1;
+            let _ = self
+                .write_stalled
+                .compare_exchange(0, now, Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that an answer went out before the request was read to its end.
+    pub(super) fn leave_unread(&self) {
+        self.unread.store(true, Ordering::Release);
+    }
+
+    pub(super) fn has_unread(&self) -> bool {
+        self.unread.load(Ordering::Acquire)
+    }
+
+    /// Resolves when the connection should close at once.
+    pub(super) async fn told_to_close(&self) {
+        self.close.notified().await;
+    }
+
+    fn millis(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.epoch).as_millis()).unwrap_or(u64::MAX >> PHASE_BITS)
+    }
+
+    fn overdue(&self, timeouts: &Timeouts, now: u64) -> Option<&'static str> {
+        let (phase, since) = self.state();
+        let waited = Duration::from_millis(now.saturating_sub(since));
+        let stalled = self.write_stalled.load(Ordering::Acquire);
+        let stalled_for = Duration::from_millis(now.saturating_sub(stalled.saturating_sub(1)));
+        match phase {
+            _ if stalled != 0 && stalled_for > timeouts.write => Some("write_timeout"),
+            Phase::Head if waited > timeouts.header => Some("header_timeout"),
+            Phase::Idle if waited > timeouts.idle => Some("idle_timeout"),
+            // A body has its own, in `body::read`, which can answer.
+            Phase::Head | Phase::Idle | Phase::Body | Phase::Busy => None,
+        }
+    }
+}
+
+/// How long a connection may wait for its client.
+#[derive(Debug, Clone)]
+pub(super) struct Timeouts {
+    pub(super) header: Duration,
+    pub(super) idle: Duration,
+    pub(super) write: Duration,
+}
+
+/// All open connections.
+#[derive(Debug)]
+pub(super) struct Connections {
+    epoch: Instant,
+    open: Mutex<Open>,
+    metrics: HttpMetrics,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    watches: HashMap<u64, Arc<Watch>>,
+    next: u64,
+}
+
+impl Connections {
+    pub(super) fn new(metrics: HttpMetrics) -> Arc<Self> {
+        Arc::new(Self {
+            epoch: Instant::now(),
+            open: Mutex::default(),
+            metrics,
+        })
+    }
+
+    /// Adds a connection, until the ticket is dropped.
+    pub(super) fn add(self: &Arc<Self>) -> Ticket {
+        let watch = Arc::new(Watch::new(self.epoch));
+        let mut open = self.lock();
+        let id = open.next;
+        open.next += 1;
+        open.watches.insert(id, Arc::clone(&watch));
+        self.metrics.connections.inc();
+        Ticket {
+            connections: Arc::clone(self),
+            id,
+            watch,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.lock().watches.len()
+    }
+
+    /// Gives up the connection that has waited longest for its client. False: all are at work.
+    pub(super) fn evict_oldest(&self) -> bool {
+        let mut open = self.lock();
+        let waiting = open.watches.iter().filter(|(_, watch)| watch.phase() != Phase::Busy);
+        let Some(oldest) = waiting.min_by_key(|(_, watch)| watch.state().1).map(|(id, _)| *id) else {
+            return false;
+        };
+        self.close(&mut open, oldest, "evicted");
+        true
+    }
+
+    /// Gives up every connection that has waited too long.
+    pub(super) fn sweep(&self, timeouts: &Timeouts) {
+        let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let mut open = self.lock();
+        let overdue: Vec<_> = open
+            .watches
+            .iter()
+            .filter_map(|(id, watch)| Some((*id, watch.overdue(timeouts, now)?)))
+            .collect();
+        for (id, reason) in overdue {
+            self.close(&mut open, id, reason);
+        }
+    }
+
+    fn close(&self, open: &mut Open, id: u64, reason: &'static str) {
+        // Out of the list at once, so that the place is free and nobody is told twice.
+        if let Some(watch) = open.watches.remove(&id) {
+            watch.close.notify_one();
+            self.metrics.connections.dec();
+            self.metrics.dropped(reason);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection's place among the open ones.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    connections: Arc<Connections>,
+    id: u64,
+    watch: Arc<Watch>,
+}
+
+impl Ticket {
+    pub(super) fn watch(&self) -> &Arc<Watch> {
+        &self.watch
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.connections.lock().watches.remove(&self.id).is_some() {
+            self.connections.metrics.connections.dec();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timeouts(header: u64, idle: u64, write: u64) -> Timeouts {
+        let [header, idle, write] = [header, idle, write].map(Duration::from_secs);
+        Timeouts { header, idle, write }
+    }
+
+    fn ago(seconds: u64) -> Instant {
+        Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap()
+    }
+
+    fn connections() -> Arc<Connections> {
+        Arc::new(Connections {
+            epoch: ago(1_000),
+            open: Mutex::default(),
+            metrics: HttpMetrics::default(),
+        })
+    }
+
+    #[test]
+    fn the_one_that_waited_longest_goes_first_and_a_busy_one_never() {
+        let connections = connections();
+        let [busy, new, old] = [(); 3].map(|()| connections.add());
+        busy.watch().enter_at(Phase::Busy, ago(500));
+        new.watch().enter_at(Phase::Head, ago(1));
+        old.watch().enter_at(Phase::Body, ago(9));
+        assert!(connections.evict_oldest());
+        drop(old);
+        assert_eq!(connections.len(), 2);
+        assert!(connections.evict_oldest());
+        assert!(!connections.evict_oldest());
+        assert_eq!((connections.len(), connections.metrics.connections.get()), (1, 1));
+        drop((busy, new));
+        assert_eq!((connections.len(), connections.metrics.connections.get()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn each_phase_has_its_own_time() {
+        let connections = connections();
+        for (phase, seconds, overdue) in [
+            (Phase::Head, 11, true),
+            (Phase::Head, 9, false),
+            (Phase::Idle, 11, false),
+            (Phase::Idle, 76, true),
+            (Phase::Body, 900, false),
+            (Phase::Busy, 900, false),
+        ] {
+            let ticket = connections.add();
+            ticket.watch().enter_at(phase, ago(seconds));
+            connections.sweep(&timeouts(10, 75, 30));
+            assert_eq!(connections.len() == 0, overdue, "{phase:?} for {seconds} s");
+            if overdue {
+                ticket.watch().told_to_close().await;
+            }
+        }
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_is_overdue_until_it_reads() {
+        let watch = Watch::new(ago(1_000));
+        watch.enter(Phase::Busy);
+        watch.wrote(false);
+        let later = watch.millis(Instant::now()) + 31_000;
+        assert_eq!(watch.overdue(&timeouts(10, 75, 30), later), Some("write_timeout"));
+        watch.wrote(true);
+        assert_eq!(watch.overdue(&timeouts(10, 75, 30), later), None);
+    }
+}

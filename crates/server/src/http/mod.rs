@@ -1,0 +1,23 @@
+//! HTTP without a word about records: connections and their limits, bodies and their encodings, errors and their shape.
+//! Refuses to know routes: they come in as an [`axum::Router`].
+//!
+//! A request's way: [`serve`] accepts and guards the connection → [`layers`] count it and catch panics →
+//! the route's handler → [`body::read`] under an [`admission::Admission`] → an answer or an [`error::ApiError`].
+
+pub mod admission;
+pub mod body;
+mod connection;
+mod connections;
+pub mod content;
+mod decode;
+pub mod error;
+pub mod layers;
+mod refuse;
+mod rlimit;
+pub mod serve;
+
+pub use admission::{Admission, Reservation};
+pub use body::{BodyLimits, Payload};
+pub use content::MediaType;
+pub use error::ApiError;
+pub use serve::{ServeOptions, Served};
