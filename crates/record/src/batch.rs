@@ -78,6 +78,12 @@ impl Batch {
         self.columns[column.index()].as_ref()
     }
 
+    /// The ids and the columns, in the order of the table, to be taken over as they are.
+    #[must_use]
+    pub fn into_parts(self) -> (Ids, Vec<Option<Values>>) {
+        (self.ids, self.columns)
+    }
+
     /// A record's text in a column.
     #[must_use]
     pub fn text(&self, column: Column, row: usize) -> Option<&str> {

@@ -36,6 +36,12 @@ impl Texts {
         &self.text
     }
 
+    /// The ends and all texts, to be taken over as they are.
+    #[must_use]
+    pub fn into_parts(self) -> (Vec<u32>, String) {
+        (self.ends, self.text)
+    }
+
     /// One text; empty past the end.
     #[must_use]
     pub fn get(&self, row: usize) -> &str {
@@ -102,6 +108,12 @@ impl Values {
     #[must_use]
     pub fn data(&self) -> &Data {
         &self.data
+    }
+
+    /// The values and which rows have one, to be taken over as they are.
+    #[must_use]
+    pub fn into_parts(self) -> (Data, Option<Bits>) {
+        (self.data, self.valid)
     }
 
     /// Which rows have a value; none where all have.
