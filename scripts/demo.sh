@@ -70,10 +70,12 @@ printf '   %-13s sent    %s\n' server "$dir/server.log"
 say "what happened"
 "$runstone" runs --url "$url"
 
+at= # The default address needs no naming.
+[[ $port == 7867 ]] || at=" --url $url"
 sql="SELECT stage, level, count(*) AS records FROM logs GROUP BY stage, level ORDER BY stage, level"
 tries=(
-  "$runstone logs --url $url --stage backfill"
-  "$runstone query --url $url \"$sql\""
+  "$runstone logs$at --stage backfill"
+  "$runstone query$at \"$sql\""
   "curl -s '$url/api/v1/runs?status=failed'"
 )
 say "$url is up. Three things to try:"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and the machine lacks: into the cache where possible, into the system only as root.
+# With --build, only what building and the demo need.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 
@@ -36,6 +37,7 @@ have cargo || die "install Rust: https://rustup.rs (rust-toolchain.toml names th
 debian cc gcc libc6-dev
 debian curl curl ca-certificates
 debian python3 python3 python3-venv
+[[ ${1:-} != --build ]] || exit 0
 
 if ! have shellcheck; then
   note "installing shellcheck $SHELLCHECK into $CACHE/venv"
