@@ -1,18 +1,18 @@
 //! Reads a whole directory without taking or changing anything, for `verify`. A journal that is being written while it
 //! is checked may show its newest group as torn.
 
-use std::io;
 use std::path::Path;
 
 use crate::error::OpenError;
 use crate::frame::{Frame, Piece};
 use crate::fs::Fs;
 use crate::group::Seed;
+use crate::identity::Identity;
 use crate::journal::JournalId;
 use crate::reader::Cursor;
-use crate::recovery::{self, Contents, at, find_missing, id_of, identity_of, survey_found};
-use crate::segment::{self, Block};
-use crate::survey::Damage;
+use crate::recovery::{self, at, find_missing, id_of, identity_of, survey_found};
+use crate::segment::{self, Block, Found};
+use crate::survey::{Damage, Verdict};
 
 /// What a directory holds.
 #[derive(Debug, Clone)]
@@ -53,6 +53,25 @@ impl CheckReport {
     pub fn is_sound(&self) -> bool {
         self.damages.is_empty() && self.damaged_headers.is_empty() && self.missing.is_empty() && self.identity_sound
     }
+
+    fn new(id: JournalId, identity_sound: bool) -> Self {
+        Self {
+            id,
+            segments: 0,
+            groups: 0,
+            frames: 0,
+            items: 0,
+            payload_bytes: 0,
+            bytes: 0,
+            first: None,
+            last: None,
+            torn_bytes: 0,
+            damages: Vec::new(),
+            damaged_headers: Vec::new(),
+            identity_sound,
+            missing: Vec::new(),
+        }
+    }
 }
 
 /// Reads everything in `dir` and calls `visit` with each readable frame, in order. Takes no lock, changes nothing.
@@ -60,84 +79,31 @@ pub fn check(fs: &dyn Fs, dir: &Path, mut visit: impl FnMut(&Frame)) -> Result<C
     fs.list(dir).map_err(at("list directory", dir))?;
     let contents = recovery::load(fs, dir)?;
     let identity = identity_of(&contents);
-    let mut report = CheckReport {
-        id: id_of(identity.as_ref()),
-        segments: contents.segments.len() as u64,
-        groups: 0,
-        frames: 0,
-        items: 0,
-        payload_bytes: 0,
-        bytes: 0,
-        first: None,
-        last: None,
-        torn_bytes: 0,
-        damages: Vec::new(),
-        damaged_headers: Vec::new(),
-        identity_sound: matches!(contents.identity, Some(Block::Valid(_))),
-        missing: Vec::new(),
-    };
+    let sound = matches!(contents.identity, Some(Block::Valid(_)));
+    let mut report = CheckReport::new(id_of(identity.as_ref()), sound);
     let Some(identity) = identity else {
-        return match contents.segments.is_empty() && contents.identity.is_none() {
-            true => Ok(report),
-            false => Err(OpenError::Unreadable { dir: dir.to_owned() }),
-        };
+        if contents.segments.is_empty() && contents.identity.is_none() {
+            return Ok(report);
+        }
+        return Err(OpenError::Unreadable { dir: dir.to_owned() });
     };
+    // What was trimmed and not yet deleted does not count.
     let trimmed = contents
         .segments
         .partition_point(|found| found.first < identity.first_available);
-    let contents = Contents {
-        segments: contents.segments[trimmed..].to_vec(),
-        ..contents
-    };
-    let oldest = contents.segments.first().map(|found| found.first);
+    let segments = &contents.segments[trimmed..];
+    report.segments = segments.len() as u64;
+    let oldest = segments.first().map(|found| found.first);
     if identity.first_available > 0 && oldest != Some(identity.first_available) {
         report
             .missing
             .push((identity.first_available, oldest.map(|first| first - 1)));
     }
     let mut next = identity.first_available.max(1);
-    for (i, found) in contents.segments.iter().enumerate() {
-        if found.header.is_none() || found.copy_damaged {
-            report.damaged_headers.push(found.first);
-        }
-        let successor = contents.segments.get(i + 1);
-        let present = successor.is_some_and(|_| find_missing(&contents.segments[i..i + 2]).is_none());
-        let stated = successor
-            .filter(|_| present)
-            .and_then(|s| s.header)
-            .and_then(|header| header.predecessor);
-        let sealed = stated
-            .zip(successor)
-            .map(|(predecessor, successor)| (predecessor.end, successor.first - 1));
-        let read = |source: io::Error| at("read segment", &found.path)(source);
-        let file = fs.open(&found.path).map_err(read)?;
-        let mut verdict = survey_found(&file, &identity, found, sealed).map_err(read)?;
-        drop(file);
-        report.groups += verdict.groups;
-        report.bytes += verdict.end.min(found.len);
-        report.damages.append(&mut verdict.damages);
-        match successor {
-            None => report.torn_bytes = verdict.torn,
-            Some(successor) if !present => report.missing.push((verdict.next, Some(successor.first - 1))),
-            Some(_) => {}
-        }
-        let seed = Seed::new(identity.journal, identity.salt, found.first);
-        let mut cursor = Cursor::open(fs, &found.path, seed, found.first, segment::HEADER).map_err(read)?;
-        while let Some(piece) = cursor.next(verdict.end, verdict.next - 1, 0, |_, _| {}).map_err(read)? {
-            if let Piece::Frame(frame) = piece {
-                report.frames += 1;
-                report.items += u64::from(frame.items);
-                report.payload_bytes += frame.payload.len() as u64;
-                visit(&frame);
-            }
-        }
-        next = verdict.next;
+    for (i, found) in segments.iter().enumerate() {
+        next = check_segment(fs, &identity, found, segments.get(i + 1), &mut report, &mut visit)?;
     }
-    if contents
-        .segments
-        .last()
-        .is_some_and(|found| found.first < identity.newest)
-    {
+    if segments.last().is_some_and(|found| found.first < identity.newest) {
         report.missing.push((next, None));
     }
     let first = oldest.unwrap_or(next);
@@ -145,4 +111,61 @@ pub fn check(fs: &dyn Fs, dir: &Path, mut visit: impl FnMut(&Frame)) -> Result<C
         (report.first, report.last) = (Some(first), Some(next - 1));
     }
     Ok(report)
+}
+
+/// Gives the position after the segment's last one.
+fn check_segment(
+    fs: &dyn Fs,
+    identity: &Identity,
+    found: &Found,
+    successor: Option<&Found>,
+    report: &mut CheckReport,
+    visit: &mut impl FnMut(&Frame),
+) -> Result<u64, OpenError> {
+    if found.header.is_none() || found.copy_damaged {
+        report.damaged_headers.push(found.first);
+    }
+    let adjacent = successor.filter(|successor| find_missing([found, *successor]).is_none());
+    let sealed = adjacent.and_then(|successor| {
+        let predecessor = successor.header?.predecessor?;
+        Some((predecessor.end, successor.first - 1))
+    });
+    let file = fs.open(&found.path).map_err(at("open segment", &found.path))?;
+    let verdict = survey_found(&file, identity, found, sealed).map_err(at("read segment", &found.path))?;
+    report.groups += verdict.groups;
+    report.bytes += verdict.end.min(found.len);
+    report.damages.extend_from_slice(&verdict.damages);
+    match successor {
+        None => report.torn_bytes = verdict.torn,
+        Some(successor) if adjacent.is_none() => report.missing.push((verdict.next, Some(successor.first - 1))),
+        Some(_) => {}
+    }
+    visit_frames(fs, identity, found, &verdict, report, visit)?;
+    Ok(verdict.next)
+}
+
+fn visit_frames(
+    fs: &dyn Fs,
+    identity: &Identity,
+    found: &Found,
+    verdict: &Verdict,
+    report: &mut CheckReport,
+    visit: &mut impl FnMut(&Frame),
+) -> Result<(), OpenError> {
+    let seed = Seed::new(identity.journal, identity.salt, found.first);
+    let mut cursor =
+        Cursor::open(fs, &found.path, seed, found.first, segment::HEADER).map_err(at("open segment", &found.path))?;
+    let last = verdict.next - 1;
+    while let Some(piece) = cursor
+        .next(verdict.end, last, 0, |_, _| {})
+        .map_err(at("read segment", &found.path))?
+    {
+        if let Piece::Frame(frame) = piece {
+            report.frames += 1;
+            report.items += u64::from(frame.items);
+            report.payload_bytes += frame.payload.len() as u64;
+            visit(&frame);
+        }
+    }
+    Ok(())
 }

@@ -26,7 +26,7 @@ pub use check::{CheckReport, check};
 pub use error::{AppendError, CloseError, OpenError, ReadError, TrimError};
 pub use frame::Frame;
 pub use journal::{Health, Journal, JournalId, ParseJournalIdError, Stats, Subscription};
-pub use options::{Env, Options, SyncPolicy};
+pub use options::{Clock, Entropy, Env, OnFatal, Options, SyncPolicy};
 pub use queue::{Appended, Done};
 pub use reader::Reader;
 pub use recovery::{Event, Recovery};

@@ -35,13 +35,18 @@ pub enum SyncPolicy {
     Never,
 }
 
+/// Tells the time.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+/// Fills a buffer with random bytes.
+pub type Entropy = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
+
 /// The world outside: time and randomness, so that a seed replays a failure.
 #[derive(Clone)]
 pub struct Env {
     /// Microseconds since the Unix epoch. Only written into segment headers for people to read; decides nothing.
-    pub clock: Arc<dyn Fn() -> i64 + Send + Sync>,
+    pub clock: Clock,
     /// Fills the buffer with random bytes, for the journal's identity.
-    pub entropy: Arc<dyn Fn(&mut [u8]) + Send + Sync>,
+    pub entropy: Entropy,
 }
 
 impl fmt::Debug for Env {
@@ -51,7 +56,7 @@ impl fmt::Debug for Env {
 }
 
 /// Called once, from the writer's thread, when the journal has failed for good.
-pub(crate) type OnFatal = Arc<dyn Fn(&io::Error) + Send + Sync>;
+pub type OnFatal = Arc<dyn Fn(&io::Error) + Send + Sync>;
 
 /// Where a journal lives and how much it may hold.
 #[derive(Clone)]

@@ -48,6 +48,7 @@ impl Reader {
 
     /// The next durable frame; `None` when there is no more for now. When the reader was placed inside a frame, that
     /// frame comes whole.
+    #[expect(clippy::should_implement_trait, reason = "an iterator ends; this only pauses")]
     pub fn next(&mut self) -> Result<Option<Frame>, ReadError> {
         if let Some((first, last)) = self.gap {
             return Err(ReadError::Quarantined { first, last });

@@ -323,7 +323,10 @@ impl Opening<'_> {
 
     /// Every segment names the one before it; the identity names the newest.
     fn check_present(&self, identity: &Identity, segments: &[Found]) -> Result<(), OpenError> {
-        if let Some((before, last)) = find_missing(segments) {
+        let gap = segments
+            .windows(2)
+            .find_map(|pair| Some((&pair[0], find_missing([&pair[0], &pair[1]])?)));
+        if let Some((before, last)) = gap {
             let first = self.survey(identity, before, None)?.0.next;
             return Err(OpenError::Missing {
                 first,
@@ -480,13 +483,10 @@ impl Opening<'_> {
     }
 }
 
-/// The present segment before the first gap and the last position of the gap.
-pub(crate) fn find_missing(segments: &[Found]) -> Option<(&Found, u64)> {
-    segments.windows(2).find_map(|pair| {
-        let [before, after] = pair else { return None };
-        let predecessor = after.header?.predecessor?;
-        (predecessor.first != before.first).then_some((before, after.first - 1))
-    })
+/// The last position of the gap between two segments, if the second does not name the first.
+pub(crate) fn find_missing([before, after]: [&Found; 2]) -> Option<u64> {
+    let predecessor = after.header?.predecessor;
+    (predecessor.map(|predecessor| predecessor.first) != Some(before.first)).then_some(after.first - 1)
 }
 
 pub(crate) fn survey_found(

@@ -73,19 +73,31 @@ impl Walker {
                 end: limit,
                 header: Some(header),
             },
-            Some(header) => {
-                let body = match want(&header) {
-                    Body::Skip => None,
-                    Body::Read => self.get(offset + group::HEADER as u64, header.body_len as usize, limit)?,
-                };
-                let intact = body.as_ref().is_none_or(|body| crc32c::crc32c(body) == header.body_crc);
-                Extent::Group {
+            Some(header) => match want(&header) {
+                Body::Skip => Extent::Group {
                     offset,
                     header,
-                    body,
-                    intact,
-                }
-            }
+                    body: None,
+                    intact: true,
+                },
+                Body::Read => match self.get(offset + group::HEADER as u64, header.body_len as usize, limit)? {
+                    Some(body) => {
+                        let intact = crc32c::crc32c(&body) == header.body_crc;
+                        Extent::Group {
+                            offset,
+                            header,
+                            body: Some(body),
+                            intact,
+                        }
+                    }
+                    // The file is shorter than it should be.
+                    None => Extent::Damage {
+                        offset,
+                        end: limit,
+                        header: Some(header),
+                    },
+                },
+            },
             None => self.resync(offset, limit)?,
         };
         self.offset = match &extent {

@@ -2,4 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod basics;
+mod crash;
+mod damage;
+mod faults;
+mod golden;
 mod support;
