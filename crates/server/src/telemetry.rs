@@ -61,8 +61,8 @@ pub fn filter(directives: &str) -> Result<EnvFilter, tracing_subscriber::filter:
 
 fn log_panic(info: &PanicHookInfo<'_>) {
     let location = info.location().map(ToString::to_string).unwrap_or_default();
-    let message = info.payload_as_str().unwrap_or("a panic without a text");
-    tracing::error!(location, message, "panic");
+    let cause = info.payload_as_str().unwrap_or("a panic without a text");
+    tracing::error!(location, cause, "panic");
 }
 
 /// Times from the one clock, as RFC 3339 with microseconds.

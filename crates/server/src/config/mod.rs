@@ -205,6 +205,6 @@ impl Config {
     }
 }
 
-fn as_usize(value: u64) -> usize {
+pub(crate) fn as_usize(value: u64) -> usize {
     usize::try_from(value).unwrap_or(usize::MAX)
 }

@@ -210,3 +210,11 @@ fn the_documentation_has_the_reference_of_this_list() {
         );
     }
 }
+
+#[test]
+fn the_example_of_the_documentation_is_valid() {
+    let text = include_str!("../../../../docs/configuration.md");
+    let example = text.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+    let config = load(&case(example, &[], &[]).sources).unwrap();
+    assert_ne!(*config.origin("recent.bytes_max"), Origin::Default);
+}

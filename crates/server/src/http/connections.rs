@@ -32,9 +32,9 @@ const PHASE_BITS: u32 = 2;
 #[derive(Debug)]
 pub(super) struct Watch {
     epoch: Instant,
-    /// The phase in the low bits, and above it the milliseconds from the epoch to its start.
+    /// The phase in the low bits, and above it the microseconds from the epoch to its start.
     state: AtomicU64,
-    /// Milliseconds from the epoch, plus one, to the first write that the client did not take; 0: writes flow.
+    /// Microseconds from the epoch, plus one, to the first write that the client did not take; 0: writes flow.
     write_stalled: AtomicU64,
     unread: AtomicBool,
     close: Notify,
@@ -61,7 +61,7 @@ impl Watch {
     /// Starts `phase` as if at `since`.
     pub(super) fn enter_at(&self, phase: Phase, since: Instant) {
         self.state
-            .store(self.millis(since) << PHASE_BITS | phase as u64, Ordering::Release);
+            .store(self.micros(since) << PHASE_BITS | phase as u64, Ordering::Release);
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -82,7 +82,7 @@ impl Watch {
                 self.write_stalled.store(0, Ordering::Release);
             }
         } else {
-            let now = self.millis(Instant::now()) + 1;
+            let now = self.micros(Instant::now()) + 1;
             let _ = self
                 .write_stalled
                 .compare_exchange(0, now, Ordering::AcqRel, Ordering::Relaxed);
@@ -103,15 +103,15 @@ impl Watch {
         self.close.notified().await;
     }
 
-    fn millis(&self, at: Instant) -> u64 {
-        u64::try_from(at.saturating_duration_since(self.epoch).as_millis()).unwrap_or(u64::MAX >> PHASE_BITS)
+    fn micros(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.epoch).as_micros()).unwrap_or(u64::MAX >> PHASE_BITS)
     }
 
     fn overdue(&self, timeouts: &Timeouts, now: u64) -> Option<&'static str> {
         let (phase, since) = self.state();
-        let waited = Duration::from_millis(now.saturating_sub(since));
+        let waited = Duration::from_micros(now.saturating_sub(since));
         let stalled = self.write_stalled.load(Ordering::Acquire);
-        let stalled_for = Duration::from_millis(now.saturating_sub(stalled.saturating_sub(1)));
+        let stalled_for = Duration::from_micros(now.saturating_sub(stalled.saturating_sub(1)));
         match phase {
             _ if stalled != 0 && stalled_for > timeouts.write => Some("write_timeout"),
             Phase::Head if waited > timeouts.header => Some("header_timeout"),
@@ -185,7 +185,7 @@ impl Connections {
 
     /// Gives up every connection that has waited too long.
     pub(super) fn sweep(&self, timeouts: &Timeouts) {
-        let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now = u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX);
         let mut open = self.lock();
         let overdue: Vec<_> = open
             .watches
@@ -297,7 +297,7 @@ mod tests {
         let watch = Watch::new(ago(1_000));
         watch.enter(Phase::Busy);
         watch.wrote(false);
-        let later = watch.millis(Instant::now()) + 31_000;
+        let later = watch.micros(Instant::now()) + 31_000_000;
         assert_eq!(watch.overdue(&timeouts(10, 75, 30), later), Some("write_timeout"));
         watch.wrote(true);
         assert_eq!(watch.overdue(&timeouts(10, 75, 30), later), None);

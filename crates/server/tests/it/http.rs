@@ -317,7 +317,7 @@ async fn honest_clients_have_a_place_beside_slow_ones() {
     let fixture = start(
         limits(),
         ServeOptions {
-            connections_max: 20,
+            connections_max: 40,
             ..options()
         },
     )
@@ -344,10 +344,10 @@ async fn honest_clients_have_a_place_beside_slow_ones() {
         }
     }
     until("there are no more than allowed", || {
-        fixture.server.metrics.connections.get() <= 20
+        fixture.server.metrics.connections.get() <= 40
     })
     .await;
-    assert!(fixture.server.dropped("evicted") >= 180);
+    until("the others have gone", || fixture.server.dropped("evicted") >= 150).await;
     assert_eq!(fixture.server.dropped("refused"), 0);
 }
 
@@ -401,8 +401,10 @@ async fn stopping_answers_what_is_in_hand_and_takes_nothing_new() {
     until("it is at work", || fixture.waiting() == 1).await;
     fixture.server.stop.cancel();
     idle.closed().await;
-    let address = fixture.server.address;
-    assert!(tokio::net::TcpStream::connect(address).await.is_err());
+    until("nobody listens", || {
+        std::net::TcpStream::connect(fixture.server.address).is_err()
+    })
+    .await;
     fixture.gate.add_permits(1);
     let answer = working.answer().await;
     assert_eq!((answer.body.as_str(), answer.closes()), ("done", true));
