@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use crate::directory::{self, at, find_missing, id_of, identity_of, survey_found};
 use crate::error::OpenError;
 use crate::frame::{Frame, Piece};
 use crate::fs::Fs;
@@ -10,7 +11,6 @@ use crate::group::Seed;
 use crate::identity::Identity;
 use crate::journal::JournalId;
 use crate::reader::Cursor;
-use crate::recovery::{self, at, find_missing, id_of, identity_of, survey_found};
 use crate::segment::{self, Block, Found};
 use crate::survey::{Damage, Verdict};
 
@@ -77,7 +77,7 @@ impl CheckReport {
 /// Reads everything in `dir` and calls `visit` with each readable frame, in order. Takes no lock, changes nothing.
 pub fn check(fs: &dyn Fs, dir: &Path, mut visit: impl FnMut(&Frame)) -> Result<CheckReport, OpenError> {
     fs.list(dir).map_err(at("list directory", dir))?;
-    let contents = recovery::load(fs, dir)?;
+    let contents = directory::load(fs, dir)?;
     let identity = identity_of(&contents);
     let sound = matches!(contents.identity, Some(Block::Valid(_)));
     let mut report = CheckReport::new(id_of(identity.as_ref()), sound);

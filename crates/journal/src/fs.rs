@@ -7,6 +7,7 @@ use std::io::{self, ErrorKind, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
@@ -18,6 +19,9 @@ pub struct DirIdentity {
     pub device: u64,
     /// The directory's inode on that device.
     pub inode: u64,
+    /// When the directory was made, in nanoseconds since the Unix epoch; 0 where the file system does not say. An
+    /// inode number may be given again right after its directory was removed, this moment may not.
+    pub created: u64,
 }
 
 /// A lock that ends when this is dropped, or with the process.
@@ -150,9 +154,14 @@ impl Fs for RealFs {
 
     fn identity(&self, dir: &Path) -> io::Result<DirIdentity> {
         let meta = std_fs::metadata(dir)?;
+        let created = meta.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        let created = created
+            .and_then(|since| u64::try_from(since.as_nanos()).ok())
+            .unwrap_or(0);
         Ok(DirIdentity {
             device: meta.dev(),
             inode: meta.ino(),
+            created,
         })
     }
 

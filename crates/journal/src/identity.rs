@@ -33,8 +33,9 @@ impl Identity {
         block[40..48].copy_from_slice(&self.epoch.to_le_bytes());
         block[48..56].copy_from_slice(&self.dir.device.to_le_bytes());
         block[56..64].copy_from_slice(&self.dir.inode.to_le_bytes());
-        block[64..72].copy_from_slice(&self.first_available.to_le_bytes());
-        block[72..80].copy_from_slice(&self.newest.to_le_bytes());
+        block[64..72].copy_from_slice(&self.dir.created.to_le_bytes());
+        block[72..80].copy_from_slice(&self.first_available.to_le_bytes());
+        block[80..88].copy_from_slice(&self.newest.to_le_bytes());
         segment::seal_block(&mut block);
         block
     }
@@ -54,9 +55,10 @@ impl Identity {
             dir: DirIdentity {
                 device: u64_at(block, 48),
                 inode: u64_at(block, 56),
+                created: u64_at(block, 64),
             },
-            first_available: u64_at(block, 64),
-            newest: u64_at(block, 72),
+            first_available: u64_at(block, 72),
+            newest: u64_at(block, 80),
         })
     }
 }

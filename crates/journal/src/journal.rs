@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use crate::directory::at;
 use crate::error::{AppendError, CloseError, OpenError, TrimError};
 use crate::fs::Fs;
 use crate::group::Builder;
@@ -19,7 +20,8 @@ use crate::lock;
 use crate::options::{Env, Options};
 use crate::queue::{Done, Entry, Queue};
 use crate::reader::Reader;
-use crate::recovery::{self, Recovery};
+use crate::recovery;
+use crate::report::Recovery;
 use crate::segments::Segments;
 use crate::tail::Tail;
 use crate::writer::Writer;
@@ -213,9 +215,7 @@ impl Journal {
             lock: recovered.lock,
         };
         let thread = std::thread::Builder::new().name("journal-writer".to_owned());
-        let writer = thread
-            .spawn(move || writer.run())
-            .map_err(recovery::at("start writer", &dir))?;
+        let writer = thread.spawn(move || writer.run()).map_err(at("start writer", &dir))?;
         let id = recovered.report.id;
         Ok((
             Self {

@@ -5,6 +5,7 @@
 //! The crate logs nothing: what recovery found is in [`Recovery`], what the writer suffers is in [`Health`].
 
 mod check;
+mod directory;
 mod error;
 mod frame;
 pub mod fs;
@@ -15,6 +16,7 @@ mod options;
 mod queue;
 mod reader;
 mod recovery;
+mod report;
 mod scan;
 mod segment;
 mod segments;
@@ -29,7 +31,7 @@ pub use journal::{Health, Journal, JournalId, ParseJournalIdError, Stats, Subscr
 pub use options::{Clock, Entropy, Env, OnFatal, Options, SyncPolicy};
 pub use queue::{Appended, Done};
 pub use reader::Reader;
-pub use recovery::{Event, Recovery};
+pub use report::{Event, Recovery};
 pub use survey::Damage;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

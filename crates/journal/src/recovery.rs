@@ -1,100 +1,25 @@
 //! Opens a directory: which journal it is, whether its segments are all there, and where the newest one really ends.
 //! Cuts what was never acknowledged, leaves what is damaged, and reports both; logs nothing.
 
-use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use uuid::Uuid;
-
+use crate::directory::{Contents, at, find_missing, load, survey_found};
 use crate::error::OpenError;
 use crate::fs::{self, DirIdentity, File, Fs, Lock, LockError};
 use crate::group::{self, Seed};
 use crate::identity::{self, Identity};
 use crate::journal::JournalId;
 use crate::options::{Env, Options};
-use crate::scan::Walker;
+use crate::report::{Event, Recovery};
 use crate::segment::{self, Block, Found, Header};
 use crate::segments::Segment;
-use crate::survey::{self, Damage, Known, Verdict};
+use crate::survey::Verdict;
 use crate::writer::Active;
 
 /// The file whose lock says that a process has the directory.
 pub(crate) const LOCK_NAME: &str = "journal.lock";
-
-/// One thing that recovery found or did. None of them lost anything that was acknowledged, except `Corruption`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Event {
-    /// A group that was never acknowledged was cut off the newest segment.
-    TornTail {
-        /// The segment's first position.
-        segment: u64,
-        /// Where it was cut.
-        offset: u64,
-        /// How many bytes were cut.
-        bytes: u64,
-    },
-    /// Acknowledged bytes are damaged. They stay where they are; what is sound around them is still read.
-    Corruption(Damage),
-    /// One of a segment's two headers is damaged; the other served.
-    HeaderCopyDamaged {
-        /// The segment's first position.
-        segment: u64,
-    },
-    /// Both headers of a segment are damaged; its groups are still read.
-    HeaderLost {
-        /// The segment's first position.
-        segment: u64,
-    },
-    /// The directory is a copy or was moved to another device: positions go on under a new epoch.
-    EpochGrew {
-        /// The epoch before.
-        from: u64,
-        /// The epoch now.
-        to: u64,
-    },
-    /// The identity file was missing or damaged and was made again from the segments.
-    IdentityRebuilt {
-        /// The epoch now.
-        epoch: u64,
-    },
-}
-
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TornTail { segment, offset, bytes } => {
-                write!(
-                    f,
-                    "cut {bytes} unacknowledged bytes at offset {offset} of {}",
-                    segment::name(*segment)
-                )
-            }
-            Self::Corruption(damage) => damage.fmt(f),
-            Self::HeaderCopyDamaged { segment } => write!(f, "damaged header copy in {}", segment::name(*segment)),
-            Self::HeaderLost { segment } => write!(f, "damaged header in {}", segment::name(*segment)),
-            Self::EpochGrew { from, to } => write!(f, "directory is a copy: epoch grew from {from} to {to}"),
-            Self::IdentityRebuilt { epoch } => write!(f, "rebuilt identity file: epoch {epoch}"),
-        }
-    }
-}
-
-/// What opening a journal found.
-#[derive(Debug, Clone)]
-pub struct Recovery {
-    /// The journal.
-    pub id: JournalId,
-    /// The first position that can be read; one more than `durable` when the journal is empty.
-    pub first_available: u64,
-    /// The last durable position; 0 in a journal that never had any.
-    pub durable: u64,
-    /// How many segments there are.
-    pub segments: u64,
-    /// What is worth telling, in the order in which it was found.
-    pub events: Vec<Event>,
-}
 
 /// What the writer goes on from.
 pub(crate) struct Recovered {
@@ -105,58 +30,6 @@ pub(crate) struct Recovered {
     pub(crate) next: u64,
     pub(crate) next_sequence: u64,
     pub(crate) report: Recovery,
-}
-
-/// Names the action and the path in an error.
-pub(crate) fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
-    move |source| OpenError::Io {
-        action,
-        path: path.to_owned(),
-        source,
-    }
-}
-
-/// A directory as it is, unjudged.
-pub(crate) struct Contents {
-    pub(crate) identity: Option<Block<Identity>>,
-    /// Ascending.
-    pub(crate) segments: Vec<Found>,
-    pub(crate) temporaries: Vec<PathBuf>,
-}
-
-/// Reads names, identity and headers. Fails on a newer format; changes nothing.
-pub(crate) fn load(fs: &dyn Fs, dir: &Path) -> Result<Contents, OpenError> {
-    let newer = |found, path| OpenError::NewerFormat {
-        found,
-        supported: segment::MAJOR,
-        path,
-    };
-    let mut contents = Contents {
-        identity: None,
-        segments: Vec::new(),
-        temporaries: Vec::new(),
-    };
-    let names = match fs.list(dir) {
-        Ok(names) => names,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(contents),
-        Err(error) => return Err(at("list directory", dir)(error)),
-    };
-    contents.identity = identity::read(fs, dir).map_err(at("read identity", &dir.join(identity::NAME)))?;
-    if let Some(Block::Newer(found)) = contents.identity {
-        return Err(newer(found, dir.join(identity::NAME)));
-    }
-    for name in names {
-        if name.ends_with(segment::TEMPORARY) {
-            contents.temporaries.push(dir.join(name));
-        } else if let Some(first) = segment::parse_name(&name) {
-            let found = segment::find(fs, dir, &name, first).map_err(at("read segment", &dir.join(&name)))?;
-            contents
-                .segments
-                .push(found.map_err(|segment::Newer(found)| newer(found, dir.join(&name)))?);
-        }
-    }
-    contents.segments.sort_by_key(|found| found.first);
-    Ok(contents)
 }
 
 pub(crate) fn open(fs: &dyn Fs, env: &Env, options: &Options) -> Result<Recovered, OpenError> {
@@ -483,29 +356,6 @@ impl Opening<'_> {
     }
 }
 
-/// The last position of the gap between two segments, if the second does not name the first.
-pub(crate) fn find_missing([before, after]: [&Found; 2]) -> Option<u64> {
-    let predecessor = after.header?.predecessor;
-    (predecessor.map(|predecessor| predecessor.first) != Some(before.first)).then_some(after.first - 1)
-}
-
-pub(crate) fn survey_found(
-    file: &Arc<dyn File>,
-    identity: &Identity,
-    found: &Found,
-    sealed: Option<(u64, u64)>,
-) -> io::Result<Verdict> {
-    let seed = Seed::new(identity.journal, identity.salt, found.first);
-    let first_sequence = found.header.map_or(0, |header| header.first_sequence);
-    let known = Known {
-        segment: found.first,
-        first_sequence,
-        sealed,
-        len: found.len,
-    };
-    survey::survey(&mut Walker::new(Arc::clone(file), seed, segment::HEADER), known)
-}
-
 /// Makes what was found durable and cuts what is torn. Gives where the next group goes.
 ///
 /// What no later group vouches for may sit in the page cache only, even marked clean by a sync that failed before a
@@ -534,34 +384,4 @@ fn settle(file: &dyn File, verdict: &Verdict, seed: Seed) -> io::Result<u64> {
     file.set_len(end)?;
     fs::sync(file)?;
     Ok(end)
-}
-
-/// The identity to verify a directory by: the stored one, or what any header says.
-pub(crate) fn identity_of(contents: &Contents) -> Option<Identity> {
-    if let Some(Block::Valid(identity)) = contents.identity {
-        return Some(identity);
-    }
-    let header = contents.segments.iter().find_map(|found| found.header)?;
-    Some(Identity {
-        journal: header.journal,
-        salt: header.salt,
-        epoch: header.epoch,
-        dir: DirIdentity { device: 0, inode: 0 },
-        first_available: 0,
-        newest: 0,
-    })
-}
-
-/// The journal's name in a report; nil when nothing can be read.
-pub(crate) fn id_of(identity: Option<&Identity>) -> JournalId {
-    identity.map_or(
-        JournalId {
-            uuid: Uuid::nil(),
-            epoch: 0,
-        },
-        |identity| JournalId {
-            uuid: identity.journal,
-            epoch: identity.epoch,
-        },
-    )
 }

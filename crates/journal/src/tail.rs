@@ -1,6 +1,7 @@
 //! The newest frames in memory and how far the journal is durable; wakes those who wait for more. Reads no file.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -81,7 +82,8 @@ impl Tail {
         let durable = self.durable();
         let subscribers: Vec<Callback> = lock(&self.subscribers).1.values().cloned().collect();
         for subscriber in subscribers {
-            subscriber(durable);
+            // One that panics must not take the journal with it; the panic hook has told of it.
+            let _ = catch_unwind(AssertUnwindSafe(|| subscriber(durable)));
         }
     }
 

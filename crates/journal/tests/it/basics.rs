@@ -84,6 +84,24 @@ fn a_copied_directory_opens_under_a_new_epoch_with_all_its_records() {
     assert_eq!(journal.id().epoch, 1);
 }
 
+#[test]
+fn a_directory_that_was_removed_and_restored_opens_under_a_new_epoch() {
+    let root = tempfile::tempdir().unwrap();
+    let (home, backup) = (root.path().join("a"), root.path().join("b"));
+    let (journal, _) = open(&real(), options(&home));
+    append(&journal, payload(0, 100), 1).unwrap();
+    journal.close().unwrap();
+    for epoch in 2..6 {
+        copy_dir(&home, &backup);
+        // The inode number is free now and is often given again.
+        std::fs::remove_dir_all(&home).unwrap();
+        copy_dir(&backup, &home);
+        let (journal, recovery) = open(&real(), options(&home));
+        assert_eq!((recovery.id.epoch, recovery.durable), (epoch, 1));
+        journal.close().unwrap();
+    }
+}
+
 pub(crate) fn copy_dir(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
@@ -250,13 +268,17 @@ fn a_callback_that_panics_or_closes_does_not_stop_the_journal() {
         .unwrap();
     append(&journal, payload(1, 10), 1).unwrap();
     assert_eq!(journal.stats().callback_panics, 1);
+    let subscription = journal.subscribe(|_| panic!("expected by the test"));
+    append(&journal, payload(2, 10), 1).unwrap();
+    append(&journal, payload(3, 10), 1).unwrap();
+    drop(subscription);
     let journal = Arc::new(journal);
     let (inside, (tx, rx)) = (Arc::clone(&journal), std::sync::mpsc::sync_channel(1));
     journal
         .append(payload(2, 10), 1, Box::new(move |_| tx.send(inside.close()).unwrap()))
         .unwrap();
     rx.recv().unwrap().unwrap();
-    assert!(!journal.reader(3).wait(Duration::from_secs(30)));
+    assert!(!journal.reader(5).wait(Duration::from_secs(30)));
 }
 
 #[test]
