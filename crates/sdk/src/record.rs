@@ -134,6 +134,12 @@ impl Record {
         1 + self.tail.len() + if self.has_id { 0 } else { ID_BYTES }
     }
 
+    /// The object's text, as it was given but for the defaults and on one line.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        format!("{{{}", self.tail)
+    }
+
     /// The object without its opening brace, which the batch writes.
     pub(crate) fn tail(&self) -> &str {
         &self.tail
@@ -194,23 +200,19 @@ struct Key<'t>(#[serde(borrow)] Cow<'t, str>);
 mod tests {
     use super::*;
 
-    fn text(record: &Record) -> String {
-        format!("{{{}", record.tail())
-    }
-
     #[test]
     fn an_object_is_carried_as_it_is_written() {
         let big = r#"{"metadata":{"n":18446744073709551616,"f":1e400},"message":"a\u0000b","x":1,"x":2}"#;
-        assert_eq!(text(&Record::from_json(big).unwrap()), big);
-        assert_eq!(text(&Record::from_json("{}").unwrap()), "{}");
+        assert_eq!(Record::from_json(big).unwrap().to_json(), big);
+        assert_eq!(Record::from_json("{}").unwrap().to_json(), "{}");
     }
 
     #[test]
     fn an_object_of_several_lines_becomes_one() {
         let record = Record::from_json("{\n \"metadata\": {\r\n  \"a\": [\n1]\n }\n}").unwrap();
-        assert!(!text(&record).contains(['\n', '\r']));
+        assert!(!record.to_json().contains(['\n', '\r']));
         assert_eq!(
-            serde_json::from_str::<serde_json::Value>(&text(&record)).unwrap(),
+            serde_json::from_str::<serde_json::Value>(&record.to_json()).unwrap(),
             serde_json::json!({"metadata": {"a": [1]}})
         );
     }
@@ -218,7 +220,7 @@ mod tests {
     #[test]
     fn defaults_fill_in_what_is_absent_or_null() {
         let defaults = Defaults::default().with("run_id", "r1").with("type", "log");
-        let fill = |json| text(&Record::from_json_or(json, &defaults).unwrap());
+        let fill = |json| Record::from_json_or(json, &defaults).unwrap().to_json();
         assert_eq!(fill(r#"{"type":"info"}"#), r#"{"type":"info","run_id":"r1"}"#);
         assert_eq!(
             fill(r#"{"run_id":null,"stage":null}"#),

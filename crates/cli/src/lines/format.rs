@@ -1,5 +1,6 @@
 //! Compiled forms: a line's prefix to fields. Owns what a named piece of a form means; the forms are in `table`.
 
+use anyhow::Context;
 use jiff::Timestamp;
 use regex::{Captures, Regex};
 use runstone_record::Level;
@@ -82,16 +83,23 @@ impl Formats {
     ///
     /// # Errors
     /// If an entry of the table is no regular expression, which a test excludes.
-    pub(crate) fn compile() -> Result<Formats, regex::Error> {
+    pub(crate) fn compile() -> anyhow::Result<Formats> {
         let compiled = FORMS.iter().map(|form| {
             let mut pattern = format!("^{}", form.prefix);
             for (name, fragment) in FRAGMENTS {
                 pattern = pattern.replace(name, fragment);
             }
-            let regex = Regex::new(&pattern)?;
-            let named = regex.capture_names().enumerate().filter_map(|(at, name)| Some((at, name?)));
+            let regex = Regex::new(&pattern).with_context(|| format!("compile the form of log lines {}", form.name))?;
+            let named = regex
+                .capture_names()
+                .enumerate()
+                .filter_map(|(at, name)| Some((at, name?)));
             let slots = named.map(|(at, name)| (at, name.to_owned(), Slot::of(name))).collect();
-            Ok(Format { regex, slots, general: form.general })
+            Ok(Format {
+                regex,
+                slots,
+                general: form.general,
+            })
         });
         compiled.collect::<Result<_, _>>().map(Formats)
     }
@@ -116,7 +124,10 @@ impl Formats {
     /// The name of the form that a line has.
     #[cfg(test)]
     pub(super) fn name_of(&self, line: &str, zone: &Zone, now: Timestamp) -> Option<&'static str> {
-        let at = self.0.iter().position(|format| format.read(line, zone, now).is_some())?;
+        let at = self
+            .0
+            .iter()
+            .position(|format| format.read(line, zone, now).is_some())?;
         Some(FORMS[at].name)
     }
 
