@@ -88,16 +88,12 @@ pub fn check(fs: &dyn Fs, dir: &Path, mut visit: impl FnMut(&Frame)) -> Result<C
         return Err(OpenError::Unreadable { dir: dir.to_owned() });
     };
     // What was trimmed and not yet deleted does not count.
-    let trimmed = contents
-        .segments
-        .partition_point(|found| found.first < identity.first_available);
+    let trimmed = contents.segments.partition_point(|found| found.first < identity.first_available);
     let segments = &contents.segments[trimmed..];
     report.segments = segments.len() as u64;
     let oldest = segments.first().map(|found| found.first);
     if identity.first_available > 0 && oldest != Some(identity.first_available) {
-        report
-            .missing
-            .push((identity.first_available, oldest.map(|first| first - 1)));
+        report.missing.push((identity.first_available, oldest.map(|first| first - 1)));
     }
     let mut next = identity.first_available.max(1);
     for (i, found) in segments.iter().enumerate() {
@@ -156,10 +152,7 @@ fn visit_frames(
     let mut cursor =
         Cursor::open(fs, &found.path, seed, found.first, segment::HEADER).map_err(at("open segment", &found.path))?;
     let last = verdict.next - 1;
-    while let Some(piece) = cursor
-        .next(verdict.end, last, 0, |_, _| {})
-        .map_err(at("read segment", &found.path))?
-    {
+    while let Some(piece) = cursor.next(verdict.end, last, 0, |_, _| {}).map_err(at("read segment", &found.path))? {
         if let Piece::Frame(frame) = piece {
             report.frames += 1;
             report.items += u64::from(frame.items);

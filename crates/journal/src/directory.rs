@@ -17,11 +17,7 @@ use crate::survey::{self, Known, Verdict};
 
 /// Names the action and the path in an error.
 pub(crate) fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
-    move |source| OpenError::Io {
-        action,
-        path: path.to_owned(),
-        source,
-    }
+    move |source| OpenError::Io { action, path: path.to_owned(), source }
 }
 
 /// A directory as it is, unjudged.
@@ -34,16 +30,8 @@ pub(crate) struct Contents {
 
 /// Reads names, identity and headers. Fails on a newer format; changes nothing.
 pub(crate) fn load(fs: &dyn Fs, dir: &Path) -> Result<Contents, OpenError> {
-    let newer = |found, path| OpenError::NewerFormat {
-        found,
-        supported: segment::MAJOR,
-        path,
-    };
-    let mut contents = Contents {
-        identity: None,
-        segments: Vec::new(),
-        temporaries: Vec::new(),
-    };
+    let newer = |found, path| OpenError::NewerFormat { found, supported: segment::MAJOR, path };
+    let mut contents = Contents { identity: None, segments: Vec::new(), temporaries: Vec::new() };
     let names = match fs.list(dir) {
         Ok(names) => names,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(contents),
@@ -58,9 +46,7 @@ pub(crate) fn load(fs: &dyn Fs, dir: &Path) -> Result<Contents, OpenError> {
             contents.temporaries.push(dir.join(name));
         } else if let Some(first) = segment::parse_name(&name) {
             let found = segment::find(fs, dir, &name, first).map_err(at("read segment", &dir.join(&name)))?;
-            contents
-                .segments
-                .push(found.map_err(|segment::Newer(found)| newer(found, dir.join(&name)))?);
+            contents.segments.push(found.map_err(|segment::Newer(found)| newer(found, dir.join(&name)))?);
         }
     }
     contents.segments.sort_by_key(|found| found.first);
@@ -81,12 +67,7 @@ pub(crate) fn survey_found(
 ) -> io::Result<Verdict> {
     let seed = Seed::new(identity.journal, identity.salt, found.first);
     let first_sequence = found.header.map_or(0, |header| header.first_sequence);
-    let known = Known {
-        segment: found.first,
-        first_sequence,
-        sealed,
-        len: found.len,
-    };
+    let known = Known { segment: found.first, first_sequence, sealed, len: found.len };
     survey::survey(&mut Walker::new(Arc::clone(file), seed, segment::HEADER), known)
 }
 
@@ -100,11 +81,7 @@ pub(crate) fn identity_of(contents: &Contents) -> Option<Identity> {
         journal: header.journal,
         salt: header.salt,
         epoch: header.epoch,
-        dir: DirIdentity {
-            device: 0,
-            inode: 0,
-            created: 0,
-        },
+        dir: DirIdentity { device: 0, inode: 0, created: 0 },
         first_available: 0,
         newest: 0,
     })
@@ -112,14 +89,8 @@ pub(crate) fn identity_of(contents: &Contents) -> Option<Identity> {
 
 /// The journal's name in a report; nil when nothing can be read.
 pub(crate) fn id_of(identity: Option<&Identity>) -> JournalId {
-    identity.map_or(
-        JournalId {
-            uuid: Uuid::nil(),
-            epoch: 0,
-        },
-        |identity| JournalId {
-            uuid: identity.journal,
-            epoch: identity.epoch,
-        },
-    )
+    identity.map_or(JournalId { uuid: Uuid::nil(), epoch: 0 }, |identity| JournalId {
+        uuid: identity.journal,
+        epoch: identity.epoch,
+    })
 }

@@ -197,3 +197,23 @@ pub(crate) fn classify(error: &io::Error) -> Class {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn errors_are_taken_for_what_they_mean() {
+        let class = |errno: Errno| classify(&io::Error::from(errno));
+        for errno in [Errno::NOSPC, Errno::DQUOT, Errno::FBIG] {
+            assert_eq!(class(errno), Class::Full, "{errno}");
+        }
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::ACCESS, Errno::PERM, Errno::ROFS, Errno::NOMEM] {
+            assert_eq!(class(errno), Class::Refused, "{errno}");
+        }
+        for errno in [Errno::IO, Errno::NXIO, Errno::INVAL, Errno::BADF] {
+            assert_eq!(class(errno), Class::Broken, "{errno}");
+        }
+    }
+}

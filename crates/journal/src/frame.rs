@@ -55,7 +55,7 @@ pub(crate) fn encode(out: &mut Vec<u8>, first: u64, items: u32, payload: &[u8]) 
 /// Splits a group's body into frames. Where the body's own checksum failed (`intact` is false), each frame is checked by
 /// its own two, so that only what is really damaged is given up.
 pub(crate) fn decode(body: &Bytes, header: &group::Header, intact: bool) -> Vec<Piece> {
-    let mut pieces = Vec::with_capacity(header.frames as usize);
+    let mut pieces = Vec::with_capacity((header.frames as usize).min(body.len() / HEADER));
     let end = header.first + header.items;
     let (mut at, mut next) = (0usize, header.first);
     for _ in 0..header.frames {
@@ -65,11 +65,7 @@ pub(crate) fn decode(body: &Bytes, header: &group::Header, intact: bool) -> Vec<
         let payload = body.slice(at + HEADER..at + HEADER + len);
         let last = next + u64::from(items) - 1;
         if intact || crc32c::crc32c(&payload) == payload_crc {
-            pieces.push(Piece::Frame(Frame {
-                first: next,
-                items,
-                payload,
-            }));
+            pieces.push(Piece::Frame(Frame { first: next, items, payload }));
         } else {
             push_gap(&mut pieces, next, last);
         }
@@ -98,4 +94,71 @@ fn decode_header(body: &[u8], at: usize, first: u64, end: u64) -> Option<(usize,
         && u64::from(items) <= end.saturating_sub(first)
         && len as usize <= body.len() - at - HEADER;
     sound.then(|| (len as usize, items, group::u32_at(head, 12)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::group::{Builder, Header, Seed};
+
+    fn built(payloads: &[Vec<u8>]) -> (Header, Bytes) {
+        let seed = Seed::new(uuid::Uuid::nil(), 1, 1);
+        let mut builder = Builder::default();
+        builder.start(10);
+        for payload in payloads {
+            builder.push(2, payload);
+        }
+        builder.finish();
+        let bytes = builder.place(seed, 1024, 1024, 1).to_vec();
+        let header = Header::decode(&bytes, seed, 1024).unwrap();
+        (header, Bytes::from(bytes).slice(group::HEADER..))
+    }
+
+    fn positions(pieces: &[Piece]) -> Vec<(u64, u64)> {
+        let range = |piece: &Piece| match piece {
+            Piece::Frame(frame) => (frame.first, frame.last()),
+            Piece::Gap { first, last } => (*first, *last),
+        };
+        pieces.iter().map(range).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_encoded_is_decoded(payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 1..20)) {
+            let (header, body) = built(&payloads);
+            prop_assert_eq!(u64::from(header.body_len) + 64, header.total_len());
+            for intact in [true, false] {
+                let pieces = decode(&body, &header, intact);
+                let read: Vec<_> = pieces.iter().map(|piece| match piece {
+                    Piece::Frame(frame) => frame.payload.to_vec(),
+                    Piece::Gap { .. } => panic!("gap"),
+                }).collect();
+                prop_assert_eq!(&read, &payloads);
+            }
+        }
+
+        #[test]
+        fn whatever_happened_to_a_body_every_position_is_accounted_for_once(
+            payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..100), 1..10),
+            noise in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..40),
+            cut: prop::sample::Index,
+        ) {
+            let (header, body) = built(&payloads);
+            let mut bytes = body.to_vec();
+            for (at, byte) in noise {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            bytes.truncate(cut.index(bytes.len() + 1));
+            let mut next = header.first;
+            for (first, last) in positions(&decode(&bytes.into(), &header, false)) {
+                prop_assert_eq!(first, next);
+                prop_assert!(last >= first);
+                next = last + 1;
+            }
+            prop_assert_eq!(next, header.next());
+        }
+    }
 }

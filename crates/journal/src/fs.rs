@@ -128,10 +128,7 @@ impl Drop for RealLock {
 
 impl Fs for RealFs {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        let missing: Vec<&Path> = dir
-            .ancestors()
-            .take_while(|d| !d.as_os_str().is_empty() && !d.exists())
-            .collect();
+        let missing: Vec<&Path> = dir.ancestors().take_while(|d| !d.as_os_str().is_empty() && !d.exists()).collect();
         std_fs::create_dir_all(dir)?;
         for made in missing {
             match made.parent() {
@@ -155,14 +152,8 @@ impl Fs for RealFs {
     fn identity(&self, dir: &Path) -> io::Result<DirIdentity> {
         let meta = std_fs::metadata(dir)?;
         let created = meta.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-        let created = created
-            .and_then(|since| u64::try_from(since.as_nanos()).ok())
-            .unwrap_or(0);
-        Ok(DirIdentity {
-            device: meta.dev(),
-            inode: meta.ino(),
-            created,
-        })
+        let created = created.and_then(|since| u64::try_from(since.as_nanos()).ok()).unwrap_or(0);
+        Ok(DirIdentity { device: meta.dev(), inode: meta.ino(), created })
     }
 
     fn lock(&self, path: &Path) -> Result<Box<dyn Lock>, LockError> {
@@ -179,10 +170,7 @@ impl Fs for RealFs {
             Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
         }
         // The process id is a courtesy to whoever comes second: a full disk must not keep the journal shut.
-        let _ = file
-            .set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| writeln!(file, "{}", std::process::id()));
+        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
         Ok(Box::new(RealLock(file)))
     }
 
@@ -191,18 +179,11 @@ impl Fs for RealFs {
     }
 
     fn open_writable(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(RealFile(
-            OpenOptions::new().read(true).write(true).open(path)?,
-        )))
+        Ok(Arc::new(RealFile(OpenOptions::new().read(true).write(true).open(path)?)))
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(path)?;
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
         Ok(Arc::new(RealFile(file)))
     }
 

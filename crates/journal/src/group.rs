@@ -183,3 +183,28 @@ pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     word.copy_from_slice(&bytes[at..at + 8]);
     u64::from_le_bytes(word)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_valid_at_its_own_place_only() {
+        let journal = Uuid::from_u128(7);
+        let seed = Seed::new(journal, 9, 1);
+        let bytes = mark(seed, 2048, 2048, 3, 40);
+        assert_eq!(bytes.len() as u64, ALIGN);
+        let header = Header::decode(&bytes, seed, 2048).unwrap();
+        assert!(header.is_mark());
+        assert_eq!((header.durable, header.sequence, header.next()), (2048, 3, 40));
+        for (other, offset) in [
+            (seed, 2560),
+            (Seed::new(journal, 9, 2), 2048),
+            (Seed::new(journal, 8, 1), 2048),
+            (Seed::new(Uuid::from_u128(8), 9, 1), 2048),
+        ] {
+            assert_eq!(Header::decode(&bytes, other, offset), None);
+        }
+        assert_eq!(Header::decode(&bytes[..HEADER - 1], seed, 2048), None);
+    }
+}

@@ -52,11 +52,7 @@ impl Identity {
             journal: Uuid::from_bytes(uuid),
             salt: u64_at(block, 32),
             epoch: u64_at(block, 40),
-            dir: DirIdentity {
-                device: u64_at(block, 48),
-                inode: u64_at(block, 56),
-                created: u64_at(block, 64),
-            },
+            dir: DirIdentity { device: u64_at(block, 48), inode: u64_at(block, 56), created: u64_at(block, 64) },
             first_available: u64_at(block, 72),
             newest: u64_at(block, 80),
         })

@@ -52,10 +52,7 @@ impl FromStr for JournalId {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (uuid, epoch) = text.split_once('/').ok_or(ParseJournalIdError)?;
         let uuid = Uuid::try_parse(uuid).map_err(|_| ParseJournalIdError)?;
-        Ok(Self {
-            uuid,
-            epoch: epoch.parse().map_err(|_| ParseJournalIdError)?,
-        })
+        Ok(Self { uuid, epoch: epoch.parse().map_err(|_| ParseJournalIdError)? })
     }
 }
 
@@ -152,9 +149,7 @@ impl Shared {
 
     pub(crate) fn fail(&self, source: &Arc<io::Error>) {
         self.set_health(Health::Failed(Arc::clone(source)));
-        self.queue.fail(AppendError::Failed {
-            source: Arc::clone(source),
-        });
+        self.queue.fail(AppendError::Failed { source: Arc::clone(source) });
     }
 
     /// Writes into the identity file that a segment must be there.
@@ -181,10 +176,7 @@ pub struct Journal {
 
 impl fmt::Debug for Journal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Journal")
-            .field("id", &self.id)
-            .field("dir", &self.shared.options.dir)
-            .finish_non_exhaustive()
+        f.debug_struct("Journal").field("id", &self.id).field("dir", &self.shared.options.dir).finish_non_exhaustive()
     }
 }
 
@@ -217,14 +209,7 @@ impl Journal {
         let thread = std::thread::Builder::new().name("journal-writer".to_owned());
         let writer = thread.spawn(move || writer.run()).map_err(at("start writer", &dir))?;
         let id = recovered.report.id;
-        Ok((
-            Self {
-                shared,
-                id,
-                writer: Mutex::new(Some(writer)),
-            },
-            recovered.report,
-        ))
+        Ok((Self { shared, id, writer: Mutex::new(Some(writer)) }, recovered.report))
     }
 
     /// Hands a frame to the writer and returns; never waits. `done` is called exactly once if this is `Ok`, never
@@ -232,10 +217,7 @@ impl Journal {
     pub fn append(&self, payload: Bytes, items: u32, done: Done) -> Result<(), AppendError> {
         let max = self.shared.options.frame_bytes_max();
         if payload.len() > max {
-            return Err(AppendError::TooLarge {
-                bytes: payload.len(),
-                max,
-            });
+            return Err(AppendError::TooLarge { bytes: payload.len(), max });
         }
         if items == 0 {
             return Err(AppendError::NoItems);
@@ -267,10 +249,7 @@ impl Journal {
     /// subscription is dropped. It must not block.
     pub fn subscribe(&self, callback: impl Fn(u64) + Send + Sync + 'static) -> Subscription {
         let key = self.shared.tail.subscribe(Arc::new(callback));
-        Subscription {
-            shared: Arc::clone(&self.shared),
-            key,
-        }
+        Subscription { shared: Arc::clone(&self.shared), key }
     }
 
     /// Deletes the oldest segments that hold no position after `through`; never the newest one. Gives the first
@@ -294,10 +273,7 @@ impl Journal {
         shared.segments.forget_before(first_available);
         shared.tail.forget_before(first_available);
         for segment in &segments {
-            shared
-                .fs
-                .remove(&segment.path)
-                .map_err(failed("remove segment", &segment.path))?;
+            shared.fs.remove(&segment.path).map_err(failed("remove segment", &segment.path))?;
         }
         shared.fs.sync_dir(dir).map_err(failed("sync directory", dir))?;
         Ok(first_available)
@@ -332,11 +308,7 @@ impl Journal {
         let Some(handle) = writer.take_if(|handle| handle.thread().id() != current) else {
             return Ok(());
         };
-        handle.join().unwrap_or_else(|_| {
-            Err(CloseError {
-                source: Arc::new(io::Error::other("writer panicked")),
-            })
-        })
+        handle.join().unwrap_or_else(|_| Err(CloseError { source: Arc::new(io::Error::other("writer panicked")) }))
     }
 }
 
@@ -355,9 +327,7 @@ pub struct Subscription {
 
 impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscription")
-            .field("key", &self.key)
-            .finish_non_exhaustive()
+        f.debug_struct("Subscription").field("key", &self.key).finish_non_exhaustive()
     }
 }
 

@@ -56,12 +56,7 @@ pub(crate) enum Work {
 
 impl Queue {
     pub(crate) fn new(frames_max: usize, bytes_max: usize) -> Self {
-        Self {
-            state: Mutex::default(),
-            changed: Condvar::new(),
-            frames_max,
-            bytes_max,
-        }
+        Self { state: Mutex::default(), changed: Condvar::new(), frames_max, bytes_max }
     }
 
     pub(crate) fn push(&self, entry: Entry) -> Result<(), AppendError> {
@@ -75,10 +70,7 @@ impl Queue {
         // A single frame over the byte limit still passes when nothing else waits: it could never be sent otherwise.
         let over = state.bytes.saturating_add(entry.payload.len()) > self.bytes_max && state.frames > 0;
         if over || state.frames >= self.frames_max {
-            return Err(AppendError::Full {
-                frames: state.frames,
-                bytes: state.bytes,
-            });
+            return Err(AppendError::Full { frames: state.frames, bytes: state.bytes });
         }
         state.frames += 1;
         state.bytes += entry.payload.len();
@@ -99,10 +91,7 @@ impl Queue {
             state = match timeout {
                 None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(timeout) => {
-                    let waited = self
-                        .changed
-                        .wait_timeout(state, timeout)
-                        .unwrap_or_else(PoisonError::into_inner);
+                    let waited = self.changed.wait_timeout(state, timeout).unwrap_or_else(PoisonError::into_inner);
                     if waited.1.timed_out() && waited.0.entries.is_empty() && !waited.0.closed {
                         return Work::Idle;
                     }

@@ -29,21 +29,13 @@ pub struct Reader {
 
 impl fmt::Debug for Reader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reader")
-            .field("next", &self.next)
-            .field("gap", &self.gap)
-            .finish_non_exhaustive()
+        f.debug_struct("Reader").field("next", &self.next).field("gap", &self.gap).finish_non_exhaustive()
     }
 }
 
 impl Reader {
     pub(crate) fn new(shared: Arc<Shared>, after: u64) -> Self {
-        Self {
-            shared,
-            next: after.saturating_add(1),
-            cursor: None,
-            gap: None,
-        }
+        Self { shared, next: after.saturating_add(1), cursor: None, gap: None }
     }
 
     /// The next durable frame; `None` when there is no more for now. When the reader was placed inside a frame, that
@@ -73,10 +65,7 @@ impl Reader {
                 Piece::Gap { first, last } => {
                     let gap = (first.max(self.next), last);
                     self.gap = Some(gap);
-                    return Err(ReadError::Quarantined {
-                        first: gap.0,
-                        last: gap.1,
-                    });
+                    return Err(ReadError::Quarantined { first: gap.0, last: gap.1 });
                 }
             }
         }
@@ -96,14 +85,9 @@ impl Reader {
                 let cursor = Cursor::open(&*self.shared.fs, &segment.path, segment.seed, first, offset);
                 let cursor = cursor.map_err(|source| match source.kind() {
                     io::ErrorKind::NotFound if self.next < self.shared.segments.first_available() => {
-                        ReadError::Trimmed {
-                            first_available: self.shared.segments.first_available(),
-                        }
+                        ReadError::Trimmed { first_available: self.shared.segments.first_available() }
                     }
-                    _ => ReadError::Io {
-                        path: segment.path.clone(),
-                        source,
-                    },
+                    _ => ReadError::Io { path: segment.path.clone(), source },
                 })?;
                 &mut slot.insert((Arc::clone(&segment), cursor)).1
             }
@@ -114,16 +98,10 @@ impl Reader {
         match piece {
             Ok(Some(piece)) => Ok(piece),
             // The position is durable and in this segment, but no group holds it.
-            Ok(None) => Ok(Piece::Gap {
-                first: self.next,
-                last: last.max(self.next),
-            }),
+            Ok(None) => Ok(Piece::Gap { first: self.next, last: last.max(self.next) }),
             Err(source) => {
                 self.cursor = None;
-                Err(ReadError::Io {
-                    path: segment.path.clone(),
-                    source,
-                })
+                Err(ReadError::Io { path: segment.path.clone(), source })
             }
         }
     }
@@ -164,11 +142,7 @@ pub(crate) struct Cursor {
 impl Cursor {
     pub(crate) fn open(fs: &dyn Fs, path: &Path, seed: Seed, first: u64, offset: u64) -> io::Result<Self> {
         let walker = Walker::new(fs.open(path)?, seed, offset);
-        Ok(Self {
-            walker,
-            expected: first,
-            pending: VecDeque::new(),
-        })
+        Ok(Self { walker, expected: first, pending: VecDeque::new() })
     }
 
     /// The next frame or gap of the file up to `end`, whose last position is `last`. Groups before `wanted` are passed
@@ -185,19 +159,10 @@ impl Cursor {
                 return Ok(Some(piece));
             }
             let want = |header: &crate::group::Header| {
-                if header.next() <= wanted {
-                    Body::Skip
-                } else {
-                    Body::Read
-                }
+                if header.next() <= wanted { Body::Skip } else { Body::Read }
             };
             match self.walker.next(end, want)? {
-                Some(Extent::Group {
-                    offset,
-                    header,
-                    body,
-                    intact,
-                }) => {
+                Some(Extent::Group { offset, header, body, intact }) => {
                     self.reach(header.first);
                     if header.items > 0 {
                         note(header.first, offset);
@@ -217,10 +182,7 @@ impl Cursor {
 
     fn reach(&mut self, first: u64) {
         if first > self.expected {
-            self.pending.push_back(Piece::Gap {
-                first: self.expected,
-                last: first - 1,
-            });
+            self.pending.push_back(Piece::Gap { first: self.expected, last: first - 1 });
             self.expected = first;
         }
     }

@@ -38,19 +38,10 @@ pub(crate) fn open(fs: &dyn Fs, env: &Env, options: &Options) -> Result<Recovere
     load(fs, dir)?;
     fs.create_dir(dir).map_err(at("create directory", dir))?;
     let lock = fs.lock(&dir.join(LOCK_NAME)).map_err(|error| match error {
-        LockError::Held(pid) => OpenError::Locked {
-            pid,
-            dir: dir.to_owned(),
-        },
+        LockError::Held(pid) => OpenError::Locked { pid, dir: dir.to_owned() },
         LockError::Io(source) => at("lock directory", &dir.join(LOCK_NAME))(source),
     })?;
-    let mut opening = Opening {
-        fs,
-        env,
-        options,
-        dir,
-        events: Vec::new(),
-    };
+    let mut opening = Opening { fs, env, options, dir, events: Vec::new() };
     let mut contents = load(fs, dir)?;
     for path in &contents.temporaries {
         fs.remove(path).map_err(at("remove temporary file", path))?;
@@ -67,24 +58,13 @@ pub(crate) fn open(fs: &dyn Fs, env: &Env, options: &Options) -> Result<Recovere
         identity::write(fs, dir, &identity).map_err(at("write identity", &dir.join(identity::NAME)))?;
     }
     let report = Recovery {
-        id: JournalId {
-            uuid: identity.journal,
-            epoch: identity.epoch,
-        },
+        id: JournalId { uuid: identity.journal, epoch: identity.epoch },
         first_available: oldest,
         durable: next - 1,
         segments: segments.len() as u64,
         events: opening.events,
     };
-    Ok(Recovered {
-        lock,
-        identity,
-        segments,
-        active,
-        next,
-        next_sequence,
-        report,
-    })
+    Ok(Recovered { lock, identity, segments, active, next, next_sequence, report })
 }
 
 struct Opening<'a> {
@@ -100,22 +80,12 @@ type Opened = (Vec<Arc<Segment>>, Active, u64, u64);
 impl Opening<'_> {
     /// The identity to go on under, durable, and whether its epoch is new.
     fn identity(&mut self, contents: &Contents) -> Result<(Identity, bool), OpenError> {
-        let here = self
-            .fs
-            .identity(self.dir)
-            .map_err(at("read identity of directory", self.dir))?;
+        let here = self.fs.identity(self.dir).map_err(at("read identity of directory", self.dir))?;
         let (identity, fresh_epoch) = match contents.identity {
             Some(Block::Valid(identity)) if identity.dir == here => (identity, false),
             Some(Block::Valid(old)) => {
-                let identity = Identity {
-                    epoch: old.epoch + 1,
-                    dir: here,
-                    ..old
-                };
-                self.events.push(Event::EpochGrew {
-                    from: old.epoch,
-                    to: identity.epoch,
-                });
+                let identity = Identity { epoch: old.epoch + 1, dir: here, ..old };
+                self.events.push(Event::EpochGrew { from: old.epoch, to: identity.epoch });
                 (identity, true)
             }
             None if contents.segments.is_empty() => (self.new_identity(here), true),
@@ -139,35 +109,19 @@ impl Opening<'_> {
         (self.env.entropy)(&mut uuid);
         (self.env.entropy)(&mut salt);
         let journal = uuid::Builder::from_random_bytes(uuid).into_uuid();
-        Identity {
-            journal,
-            salt: u64::from_le_bytes(salt),
-            epoch: 1,
-            dir,
-            first_available: 0,
-            newest: 0,
-        }
+        Identity { journal, salt: u64::from_le_bytes(salt), epoch: 1, dir, first_available: 0, newest: 0 }
     }
 
     fn rebuilt_identity(&mut self, dir: DirIdentity, segments: &[Found]) -> Result<Identity, OpenError> {
         let headers = || segments.iter().filter_map(|found| found.header);
         let Some(known) = headers().next_back() else {
-            return Err(OpenError::Unreadable {
-                dir: self.dir.to_owned(),
-            });
+            return Err(OpenError::Unreadable { dir: self.dir.to_owned() });
         };
         let epoch = headers().map(|header| header.epoch).max().unwrap_or(0) + 1;
         self.events.push(Event::IdentityRebuilt { epoch });
         let first = |found: Option<&Found>| found.map_or(0, |found| found.first);
         let (first_available, newest) = (first(segments.first()), first(segments.last()));
-        Ok(Identity {
-            journal: known.journal,
-            salt: known.salt,
-            epoch,
-            dir,
-            first_available,
-            newest,
-        })
+        Ok(Identity { journal: known.journal, salt: known.salt, epoch, dir, first_available, newest })
     }
 
     /// Removes segments that were trimmed but not deleted yet.
@@ -176,17 +130,11 @@ impl Opening<'_> {
         if wanted > 0 && !segments.iter().any(|found| found.first == wanted) {
             let next = segments.iter().find(|found| found.first > wanted);
             let last = next.map(|found| found.first - 1);
-            return Err(OpenError::Missing {
-                first: wanted,
-                last,
-                dir: self.dir.to_owned(),
-            });
+            return Err(OpenError::Missing { first: wanted, last, dir: self.dir.to_owned() });
         }
         let trimmed = segments.partition_point(|found| found.first < wanted);
         for found in segments.drain(..trimmed) {
-            self.fs
-                .remove(&found.path)
-                .map_err(at("remove trimmed segment", &found.path))?;
+            self.fs.remove(&found.path).map_err(at("remove trimmed segment", &found.path))?;
         }
         if trimmed > 0 {
             self.fs.sync_dir(self.dir).map_err(at("sync directory", self.dir))?;
@@ -196,24 +144,14 @@ impl Opening<'_> {
 
     /// Every segment names the one before it; the identity names the newest.
     fn check_present(&self, identity: &Identity, segments: &[Found]) -> Result<(), OpenError> {
-        let gap = segments
-            .windows(2)
-            .find_map(|pair| Some((&pair[0], find_missing([&pair[0], &pair[1]])?)));
+        let gap = segments.windows(2).find_map(|pair| Some((&pair[0], find_missing([&pair[0], &pair[1]])?)));
         if let Some((before, last)) = gap {
             let first = self.survey(identity, before, None)?.0.next;
-            return Err(OpenError::Missing {
-                first,
-                last: Some(last),
-                dir: self.dir.to_owned(),
-            });
+            return Err(OpenError::Missing { first, last: Some(last), dir: self.dir.to_owned() });
         }
         if let Some(newest) = segments.last().filter(|found| found.first < identity.newest) {
             let first = self.survey(identity, newest, None)?.0.next;
-            return Err(OpenError::Missing {
-                first,
-                last: None,
-                dir: self.dir.to_owned(),
-            });
+            return Err(OpenError::Missing { first, last: None, dir: self.dir.to_owned() });
         }
         Ok(())
     }
@@ -259,15 +197,8 @@ impl Opening<'_> {
             None => {
                 let (journal, salt, epoch) = (identity.journal, identity.salt, identity.epoch);
                 let created_at = (self.env.clock)();
-                let header = Header {
-                    journal,
-                    salt,
-                    epoch,
-                    first: 1,
-                    first_sequence: 1,
-                    predecessor: None,
-                    created_at,
-                };
+                let header =
+                    Header { journal, salt, epoch, first: 1, first_sequence: 1, predecessor: None, created_at };
                 (self.create(header)?, 1, 1)
             }
         };
@@ -284,23 +215,13 @@ impl Opening<'_> {
     fn sealed(&mut self, identity: &Identity, found: &Found, next: &Found) -> Result<Arc<Segment>, OpenError> {
         let seed = Seed::new(identity.journal, identity.salt, found.first);
         let last = next.first - 1;
-        let stated = next
-            .header
-            .and_then(|header| header.predecessor)
-            .map(|predecessor| predecessor.end);
+        let stated = next.header.and_then(|header| header.predecessor).map(|predecessor| predecessor.end);
         if let Some(end) = stated.filter(|end| found.len >= *end) {
             return Ok(Segment::new(self.dir, found.first, seed, end, last, Vec::new()));
         }
         let (verdict, _) = self.survey(identity, found, stated.map(|end| (end, last)))?;
         self.events.extend(verdict.damages.into_iter().map(Event::Corruption));
-        Ok(Segment::new(
-            self.dir,
-            found.first,
-            seed,
-            verdict.end,
-            last,
-            verdict.index,
-        ))
+        Ok(Segment::new(self.dir, found.first, seed, verdict.end, last, verdict.index))
     }
 
     /// The segment to go on with: cut where it was torn, and everything in it durable.
@@ -308,25 +229,14 @@ impl Opening<'_> {
         let (verdict, _) = self.survey(identity, found, None)?;
         if found.header.is_none() && verdict.next == found.first {
             // Neither header nor group: nobody can say which positions it held, so none may be given again.
-            return Err(OpenError::Missing {
-                first: found.first,
-                last: None,
-                dir: self.dir.to_owned(),
-            });
+            return Err(OpenError::Missing { first: found.first, last: None, dir: self.dir.to_owned() });
         }
         let seed = Seed::new(identity.journal, identity.salt, found.first);
-        let file = self
-            .fs
-            .open_writable(&found.path)
-            .map_err(at("open segment", &found.path))?;
+        let file = self.fs.open_writable(&found.path).map_err(at("open segment", &found.path))?;
         let failed = at("repair segment", &found.path);
         let end = settle(&*file, &verdict, seed).map_err(failed)?;
         if verdict.torn > 0 {
-            self.events.push(Event::TornTail {
-                segment: found.first,
-                offset: verdict.end,
-                bytes: verdict.torn,
-            });
+            self.events.push(Event::TornTail { segment: found.first, offset: verdict.end, bytes: verdict.torn });
         }
         self.events.extend(verdict.damages.into_iter().map(Event::Corruption));
         let header = found.header.unwrap_or(Header {
@@ -343,15 +253,7 @@ impl Opening<'_> {
         let allocated = file.len().map_err(at("read length of segment", &found.path))?;
         let marks = u64::from(end > verdict.end);
         let marked = verdict.marked || marks > 0;
-        let active = Active {
-            segment,
-            file,
-            header,
-            end,
-            allocated,
-            marked,
-            writable: true,
-        };
+        let active = Active { segment, file, header, end, allocated, marked, writable: true };
         Ok((active, verdict.next, verdict.next_sequence + marks))
     }
 }

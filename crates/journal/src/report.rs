@@ -49,11 +49,7 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TornTail { segment, offset, bytes } => {
-                write!(
-                    f,
-                    "cut {bytes} unacknowledged bytes at offset {offset} of {}",
-                    segment::name(*segment)
-                )
+                write!(f, "cut {bytes} unacknowledged bytes at offset {offset} of {}", segment::name(*segment))
             }
             Self::Corruption(damage) => damage.fmt(f),
             Self::HeaderCopyDamaged { segment } => write!(f, "damaged header copy in {}", segment::name(*segment)),

@@ -15,18 +15,9 @@ const WINDOW: u64 = 256 << 10;
 #[derive(Debug)]
 pub(crate) enum Extent {
     /// A group whose header is sound. `body` is `None` when it was not asked for.
-    Group {
-        offset: u64,
-        header: Header,
-        body: Option<Bytes>,
-        intact: bool,
-    },
+    Group { offset: u64, header: Header, body: Option<Bytes>, intact: bool },
     /// Bytes that are no group. `header` is that of a group which is cut off by the end.
-    Damage {
-        offset: u64,
-        end: u64,
-        header: Option<Header>,
-    },
+    Damage { offset: u64, end: u64, header: Option<Header> },
     /// Nothing but zeros up to the end: reserved and never written.
     Zeros { offset: u64 },
 }
@@ -50,13 +41,7 @@ pub(crate) struct Walker {
 
 impl Walker {
     pub(crate) fn new(file: Arc<dyn File>, seed: Seed, offset: u64) -> Self {
-        Self {
-            file,
-            seed,
-            offset,
-            window_start: 0,
-            window: Bytes::new(),
-        }
+        Self { file, seed, offset, window_start: 0, window: Bytes::new() }
     }
 
     /// The extent at the current offset, and moves past it. `None` at `limit`, which may grow between calls. An error
@@ -68,34 +53,18 @@ impl Walker {
         }
         let header = self.header_at(offset, limit)?;
         let extent = match header {
-            Some(header) if header.total_len() > limit - offset => Extent::Damage {
-                offset,
-                end: limit,
-                header: Some(header),
-            },
+            Some(header) if header.total_len() > limit - offset => {
+                Extent::Damage { offset, end: limit, header: Some(header) }
+            }
             Some(header) => match want(&header) {
-                Body::Skip => Extent::Group {
-                    offset,
-                    header,
-                    body: None,
-                    intact: true,
-                },
+                Body::Skip => Extent::Group { offset, header, body: None, intact: true },
                 Body::Read => match self.get(offset + group::HEADER as u64, header.body_len as usize, limit)? {
                     Some(body) => {
                         let intact = crc32c::crc32c(&body) == header.body_crc;
-                        Extent::Group {
-                            offset,
-                            header,
-                            body: Some(body),
-                            intact,
-                        }
+                        Extent::Group { offset, header, body: Some(body), intact }
                     }
                     // The file is shorter than it should be.
-                    None => Extent::Damage {
-                        offset,
-                        end: limit,
-                        header: Some(header),
-                    },
+                    None => Extent::Damage { offset, end: limit, header: Some(header) },
                 },
             },
             None => self.resync(offset, limit)?,
@@ -122,11 +91,7 @@ impl Walker {
                 break;
             };
             if at > offset && Header::decode(&sector, self.seed, at).is_some() {
-                return Ok(Extent::Damage {
-                    offset,
-                    end: at,
-                    header: None,
-                });
+                return Ok(Extent::Damage { offset, end: at, header: None });
             }
             if let Some(written) = sector.iter().rposition(|byte| *byte != 0) {
                 last_written = Some(at + written as u64 + 1);
@@ -134,11 +99,7 @@ impl Walker {
             at += ALIGN;
         }
         Ok(match last_written {
-            Some(end) => Extent::Damage {
-                offset,
-                end,
-                header: None,
-            },
+            Some(end) => Extent::Damage { offset, end, header: None },
             None => Extent::Zeros { offset },
         })
     }

@@ -103,10 +103,7 @@ impl Header {
         uuid.copy_from_slice(&block[16..32]);
         let mut created_at = [0; 8];
         created_at.copy_from_slice(&block[80..88]);
-        let predecessor = Predecessor {
-            first: u64_at(block, 64),
-            end: u64_at(block, 72),
-        };
+        let predecessor = Predecessor { first: u64_at(block, 64), end: u64_at(block, 72) };
         Block::Valid(Self {
             journal: Uuid::from_bytes(uuid),
             salt: u64_at(block, 32),
@@ -140,10 +137,7 @@ pub(crate) fn find(fs: &dyn Fs, dir: &Path, name: &str, first: u64) -> io::Resul
     let file = fs.open(&path)?;
     let mut bytes = [0; 2 * BLOCK];
     let read = fs::read_full(&*file, &mut bytes, 0)?;
-    let copies = [
-        Header::decode(&bytes[..read.min(BLOCK)]),
-        Header::decode(&bytes[BLOCK.min(read)..read]),
-    ];
+    let copies = [Header::decode(&bytes[..read.min(BLOCK)]), Header::decode(&bytes[BLOCK.min(read)..read])];
     let mut valid = Vec::new();
     for copy in copies {
         match copy {
@@ -153,13 +147,7 @@ pub(crate) fn find(fs: &dyn Fs, dir: &Path, name: &str, first: u64) -> io::Resul
         }
     }
     let copy_damaged = valid.len() == 1;
-    Ok(Ok(Found {
-        first,
-        path,
-        header: valid.first().copied(),
-        copy_damaged,
-        len: file.len()?,
-    }))
+    Ok(Ok(Found { first, path, header: valid.first().copied(), copy_damaged, len: file.len()? }))
 }
 
 pub(crate) fn name(first: u64) -> String {
@@ -196,4 +184,42 @@ fn create_at(fs: &dyn Fs, path: &Path, header: &Header, preallocate: u64) -> io:
     fs::write_all(&*file, &header.encode(), 0)?;
     fs::sync(&*file)?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_sort_like_positions_and_only_segments_are_taken_for_one() {
+        for first in [1, 9, 10, 4_294_967_296, u64::MAX] {
+            assert_eq!(parse_name(&name(first)), Some(first));
+        }
+        assert!(name(9) < name(10) && name(10) < name(u64::MAX));
+        let beyond = "99999999999999999999.seg";
+        for other in ["1.seg", "identity", "00000000000000000001.seg.tmp", "+0000000000000000001.seg", beyond] {
+            assert_eq!(parse_name(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn any_flipped_bit_of_a_header_is_found() {
+        let header = Header {
+            journal: Uuid::from_u128(1),
+            salt: 2,
+            epoch: 3,
+            first: 4,
+            first_sequence: 5,
+            predecessor: Some(Predecessor { first: 1, end: 6 }),
+            created_at: -7,
+        };
+        let bytes = header.encode();
+        assert_eq!(bytes.len() as u64, HEADER);
+        assert_eq!(Header::decode(&bytes[BLOCK..]), Block::Valid(header));
+        for bit in 0..BLOCK * 8 {
+            let mut bytes = bytes.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Header::decode(&bytes[..BLOCK]), Block::Damaged, "bit {bit}");
+        }
+    }
 }

@@ -100,11 +100,7 @@ impl Segments {
     pub(crate) fn trimmable(&self, through: u64) -> Vec<Arc<Segment>> {
         let segments = lock(&self.0);
         let sealed = segments.len().saturating_sub(1);
-        segments[..sealed]
-            .iter()
-            .take_while(|segment| segment.last() <= through)
-            .cloned()
-            .collect()
+        segments[..sealed].iter().take_while(|segment| segment.last() <= through).cloned().collect()
     }
 
     /// Forgets everything before `first_available`.
@@ -115,9 +111,6 @@ impl Segments {
     /// How many, and how many valid bytes in all.
     pub(crate) fn totals(&self) -> (u64, u64) {
         let segments = lock(&self.0);
-        (
-            segments.len() as u64,
-            segments.iter().map(|segment| segment.end()).sum(),
-        )
+        (segments.len() as u64, segments.iter().map(|segment| segment.end()).sum())
     }
 }

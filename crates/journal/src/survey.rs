@@ -27,12 +27,9 @@ impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, from, to) = (segment::name(self.segment), self.bytes.start, self.bytes.end);
         match &self.positions {
-            Some(lost) => write!(
-                f,
-                "damaged bytes {from} to {to} of {name}: positions {} to {}",
-                lost.start(),
-                lost.end()
-            ),
+            Some(lost) => {
+                write!(f, "damaged bytes {from} to {to} of {name}: positions {} to {}", lost.start(), lost.end())
+            }
             None => write!(f, "damaged bytes {from} to {to} of {name}: no position lost"),
         }
     }
@@ -108,12 +105,7 @@ fn collect(walker: &mut Walker, limit: u64) -> io::Result<(Vec<Mark>, u64)> {
     let (mut marks, mut proven) = (Vec::new(), segment::HEADER);
     while let Some(extent) = walker.next(limit, |_| Body::Read)? {
         marks.push(match extent {
-            Extent::Group {
-                offset,
-                header,
-                body,
-                intact,
-            } => {
+            Extent::Group { offset, header, body, intact } => {
                 proven = proven.max(header.durable);
                 let pieces = match (&body, intact) {
                     (Some(body), false) => frame::decode(body, &header, false),
@@ -135,10 +127,7 @@ fn collect(walker: &mut Walker, limit: u64) -> io::Result<(Vec<Mark>, u64)> {
             }
             Extent::Damage { offset, end, header } => {
                 proven = proven.max(header.map_or(0, |header| header.durable));
-                Mark::Damage {
-                    range: offset..end,
-                    first: header.map(|header| header.first),
-                }
+                Mark::Damage { range: offset..end, first: header.map(|header| header.first) }
             }
             Extent::Zeros { offset } => Mark::Zeros { offset },
         });
@@ -174,15 +163,7 @@ impl Judge {
     /// False at the end of what is valid.
     fn take(&mut self, mark: Mark) -> bool {
         match mark {
-            Mark::Group {
-                range,
-                first,
-                items,
-                frames,
-                sequence,
-                intact,
-                lost,
-            } => {
+            Mark::Group { range, first, items, frames, sequence, intact, lost } => {
                 self.reach(first, range.start);
                 if !intact && range.start >= self.out.durable {
                     return self.cut(&range);
@@ -220,11 +201,7 @@ impl Judge {
     }
 
     fn group(&mut self, range: &Range<u64>, first: u64, items: u64, sequence: u64) {
-        let due = self
-            .out
-            .index
-            .last()
-            .is_none_or(|(_, offset)| range.start >= offset + INDEX_STEP);
+        let due = self.out.index.last().is_none_or(|(_, offset)| range.start >= offset + INDEX_STEP);
         if due && items > 0 {
             self.out.index.push((first, range.start));
         }
@@ -239,11 +216,7 @@ impl Judge {
             (Some((first, _)), Some((_, last))) => Some(*first..=*last),
             _ => None,
         };
-        self.out.damages.push(Damage {
-            segment: self.known.segment,
-            bytes: range.clone(),
-            positions,
-        });
+        self.out.damages.push(Damage { segment: self.known.segment, bytes: range.clone(), positions });
     }
 
     fn widen(&mut self, range: Range<u64>) {
@@ -261,11 +234,7 @@ impl Judge {
             return;
         }
         let bytes = self.open.take().unwrap_or(offset..offset);
-        self.out.damages.push(Damage {
-            segment: self.known.segment,
-            bytes,
-            positions: lost,
-        });
+        self.out.damages.push(Damage { segment: self.known.segment, bytes, positions: lost });
         self.out.next = self.out.next.max(first);
     }
 

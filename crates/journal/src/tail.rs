@@ -35,18 +35,8 @@ pub(crate) enum Lookup {
 
 impl Tail {
     pub(crate) fn new(durable: u64, capacity: usize) -> Self {
-        let state = State {
-            frames: VecDeque::new(),
-            bytes: 0,
-            durable,
-            closed: false,
-        };
-        Self {
-            state: Mutex::new(state),
-            grown: Condvar::new(),
-            capacity,
-            subscribers: Mutex::default(),
-        }
+        let state = State { frames: VecDeque::new(), bytes: 0, durable, closed: false };
+        Self { state: Mutex::new(state), grown: Condvar::new(), capacity, subscribers: Mutex::default() }
     }
 
     pub(crate) fn durable(&self) -> u64 {
@@ -109,9 +99,7 @@ impl Tail {
         let deadline = Instant::now().checked_add(timeout);
         let mut state = lock(&self.state);
         while state.durable < position && !state.closed {
-            let left = deadline.map_or(Duration::MAX, |deadline| {
-                deadline.saturating_duration_since(Instant::now())
-            });
+            let left = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
             if left.is_zero() {
                 return false;
             }

@@ -40,15 +40,7 @@ impl Active {
         let first = header.first;
         let segment = Segment::new(&options.dir, first, seed, segment::HEADER, first - 1, Vec::new());
         let allocated = file.len()?;
-        Ok(Self {
-            segment,
-            file,
-            header,
-            end: segment::HEADER,
-            allocated,
-            marked: true,
-            writable: true,
-        })
+        Ok(Self { segment, file, header, end: segment::HEADER, allocated, marked: true, writable: true })
     }
 
     /// The header of the segment after this one. A segment without positions has the same name and is replaced.
@@ -56,21 +48,10 @@ impl Active {
         let predecessor = if self.segment.last() < self.segment.first {
             self.header.predecessor
         } else {
-            Some(Predecessor {
-                first: self.segment.first,
-                end: self.segment.end(),
-            })
+            Some(Predecessor { first: self.segment.first, end: self.segment.end() })
         };
         let (journal, salt, epoch) = (identity.journal, identity.salt, identity.epoch);
-        Header {
-            journal,
-            salt,
-            epoch,
-            first: next,
-            first_sequence: next_sequence,
-            predecessor,
-            created_at,
-        }
+        Header { journal, salt, epoch, first: next, first_sequence: next_sequence, predecessor, created_at }
     }
 }
 
@@ -115,16 +96,12 @@ impl Writer {
         let result = self.finish();
         self.shared.tail.close();
         drop(self.lock);
-        result.map_err(|error| CloseError {
-            source: Arc::new(error),
-        })
+        result.map_err(|error| CloseError { source: Arc::new(error) })
     }
 
     fn group(&mut self, entries: Vec<Entry>) {
         if let Some(source) = &self.failed {
-            let error = AppendError::Failed {
-                source: Arc::clone(source),
-            };
+            let error = AppendError::Failed { source: Arc::clone(source) };
             return self.refuse(entries, &error);
         }
         self.builder.start(self.next);
@@ -162,14 +139,8 @@ impl Writer {
             }
             let source = Arc::new(refusal.error);
             let error = match class {
-                Class::Full => AppendError::DiskFull {
-                    uncertain,
-                    source: Arc::clone(&source),
-                },
-                Class::Refused => AppendError::Unavailable {
-                    uncertain,
-                    source: Arc::clone(&source),
-                },
+                Class::Full => AppendError::DiskFull { uncertain, source: Arc::clone(&source) },
+                Class::Refused => AppendError::Unavailable { uncertain, source: Arc::clone(&source) },
                 Class::Broken if broken => return Err(AppendError::Failed { source }),
                 Class::Broken => {
                     broken = true;
@@ -194,9 +165,7 @@ impl Writer {
         let offset = self.active.end;
         self.reserve(offset + len);
         let durable = self.durable_offset();
-        let bytes = self
-            .builder
-            .place(self.active.segment.seed, offset, durable, self.next_sequence);
+        let bytes = self.builder.place(self.active.segment.seed, offset, durable, self.next_sequence);
         write_group(&self.shared, &mut self.active, bytes)?;
         Ok(offset)
     }
@@ -232,9 +201,7 @@ impl Writer {
             let _ = self.active.file.set_len(self.active.end);
         }
         let identity = self.shared.identity();
-        let header = self
-            .active
-            .successor(&identity, self.next, self.next_sequence, (self.env.clock)());
+        let header = self.active.successor(&identity, self.next, self.next_sequence, (self.env.clock)());
         self.active = Active::create(&*self.shared.fs, &self.shared.options, header)?;
         self.shared.segments.push(Arc::clone(&self.active.segment));
         self.newest_stale = true;
@@ -253,20 +220,10 @@ impl Writer {
         let mut frames = Vec::with_capacity(entries.len());
         let mut answers = Vec::with_capacity(entries.len());
         for Entry { payload, items, done } in entries {
-            let frame = Frame {
-                first: position,
-                items,
-                payload,
-            };
+            let frame = Frame { first: position, items, payload };
             bytes += frame.payload.len();
             position += u64::from(items);
-            answers.push((
-                Appended {
-                    first: frame.first,
-                    last: frame.last(),
-                },
-                done,
-            ));
+            answers.push((Appended { first: frame.first, last: frame.last() }, done));
             frames.push(frame);
         }
         {
@@ -287,9 +244,7 @@ impl Writer {
     }
 
     fn refuse(&self, entries: Vec<Entry>, error: &AppendError) {
-        self.shared
-            .queue
-            .release(entries.len(), entries.iter().map(|entry| entry.payload.len()).sum());
+        self.shared.queue.release(entries.len(), entries.iter().map(|entry| entry.payload.len()).sum());
         for entry in entries {
             self.answer(entry.done, Err(error.clone()));
         }
@@ -315,11 +270,7 @@ impl Writer {
     fn probe(&mut self) {
         let served = if self.active.writable {
             let ahead = self.shared.options.group_bytes as u64;
-            match self
-                .active
-                .file
-                .allocate(self.active.end, ahead.clamp(group::ALIGN, 1 << 20))
-            {
+            match self.active.file.allocate(self.active.end, ahead.clamp(group::ALIGN, 1 << 20)) {
                 Ok(()) => true,
                 // Where space cannot be reserved, only a write can tell.
                 Err(error) => classify(&error) == Class::Broken,
@@ -395,9 +346,7 @@ impl Drop for Guard {
         self.0.queue.close();
         while let Work::Group(entries) = self.0.queue.take(usize::MAX, None) {
             for entry in entries {
-                (entry.done)(Err(AppendError::Failed {
-                    source: Arc::clone(&source),
-                }));
+                (entry.done)(Err(AppendError::Failed { source: Arc::clone(&source) }));
             }
         }
         self.0.tail.close();

@@ -199,12 +199,7 @@ impl SimFs {
     /// Waits until an operation is being held.
     pub fn wait_until_stalled(&self) {
         let state = lock(&self.0.state);
-        drop(
-            self.0
-                .changed
-                .wait_while(state, |state| state.stalled == 0)
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+        drop(self.0.changed.wait_while(state, |state| state.stalled == 0).unwrap_or_else(PoisonError::into_inner));
     }
 
     /// The directory becomes another one, as if it had been copied.
@@ -225,14 +220,7 @@ impl SimFs {
         let inode = state.live.get(path).copied().unwrap_or_else(|| state.link(path));
         state.live.insert(path.to_owned(), inode);
         state.durable.insert(path.to_owned(), inode);
-        state.nodes.insert(
-            inode,
-            Node {
-                live: bytes.to_vec(),
-                durable: bytes.to_vec(),
-                dirty: BTreeSet::new(),
-            },
-        );
+        state.nodes.insert(inode, Node { live: bytes.to_vec(), durable: bytes.to_vec(), dirty: BTreeSet::new() });
     }
 
     /// All files, in order.
@@ -259,10 +247,7 @@ impl SimFs {
         if state.held.contains(&op) && !state.crashed {
             state.stalled += 1;
             self.0.changed.notify_all();
-            let waited = self
-                .0
-                .changed
-                .wait_while(state, |state| state.held.contains(&op) && !state.crashed);
+            let waited = self.0.changed.wait_while(state, |state| state.held.contains(&op) && !state.crashed);
             state = waited.unwrap_or_else(PoisonError::into_inner);
             state.stalled -= 1;
         }
@@ -292,11 +277,7 @@ impl SimFs {
             let state = lock(&self.0.state);
             (*state.live.get(path).ok_or_else(not_found)?, state.life)
         };
-        Ok(Arc::new(SimFile {
-            fs: self.clone(),
-            inode,
-            life,
-        }))
+        Ok(Arc::new(SimFile { fs: self.clone(), inode, life }))
     }
 }
 
@@ -309,17 +290,11 @@ impl Fs for SimFs {
         self.enter(Op::Open, None, |_| {})?;
         let state = lock(&self.0.state);
         let inside = state.live.keys().filter(|path| path.parent() == Some(dir));
-        Ok(inside
-            .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
-            .collect())
+        Ok(inside.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect())
     }
 
     fn identity(&self, _dir: &Path) -> io::Result<DirIdentity> {
-        Ok(DirIdentity {
-            device: 1,
-            inode: lock(&self.0.state).identity,
-            created: 0,
-        })
+        Ok(DirIdentity { device: 1, inode: lock(&self.0.state).identity, created: 0 })
     }
 
     fn lock(&self, path: &Path) -> Result<Box<dyn Lock>, LockError> {
@@ -328,11 +303,7 @@ impl Fs for SimFs {
         if !state.locks.insert(path.to_owned()) {
             return Err(LockError::Held(Some(std::process::id())));
         }
-        Ok(Box::new(SimLock {
-            fs: self.clone(),
-            path: path.to_owned(),
-            life: state.life,
-        }))
+        Ok(Box::new(SimLock { fs: self.clone(), path: path.to_owned(), life: state.life }))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
@@ -410,9 +381,7 @@ impl File for SimFile {
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
         let (inode, offset) = (self.inode, offset as usize);
-        let limit = self
-            .fs
-            .enter(Op::Write, Some(self.life), |state| state.write(inode, offset, buf))?;
+        let limit = self.fs.enter(Op::Write, Some(self.life), |state| state.write(inode, offset, buf))?;
         let mut n = buf.len().min(limit.unwrap_or(usize::MAX));
         if let Err(error) = self.grow(offset + n) {
             // What still fits is written first, as a real disk does it.
@@ -451,8 +420,7 @@ impl File for SimFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let inode = self.inode;
-        self.fs
-            .enter(Op::SetLen, Some(self.life), |state| state.set_len(inode, len as usize))?;
+        self.fs.enter(Op::SetLen, Some(self.life), |state| state.set_len(inode, len as usize))?;
         lock(&self.fs.0.state).set_len(inode, len as usize);
         Ok(())
     }

@@ -26,10 +26,7 @@ fn what_was_appended_is_read_back_in_order_across_restarts_and_segments() {
             assert_eq!(appended.last, journal.durable());
             expected.push((appended.first, items, payload));
         }
-        let read: Vec<_> = read_all(&journal)
-            .into_iter()
-            .map(|f| (f.first, f.items, f.payload))
-            .collect();
+        let read: Vec<_> = read_all(&journal).into_iter().map(|f| (f.first, f.items, f.payload)).collect();
         assert_eq!(read, expected);
         assert!(journal.stats().segments > 2 * life);
         journal.close().unwrap();
@@ -37,10 +34,7 @@ fn what_was_appended_is_read_back_in_order_across_restarts_and_segments() {
     let positions: u64 = expected.iter().map(|(_, items, _)| u64::from(*items)).sum();
     let report = check(&RealFs, dir.path(), |_| {}).unwrap();
     assert!(report.is_sound(), "{report:?}");
-    assert_eq!(
-        (report.first, report.last, report.items, report.frames),
-        (Some(1), Some(positions), positions, 120)
-    );
+    assert_eq!((report.first, report.last, report.items, report.frames), (Some(1), Some(positions), positions, 120));
 }
 
 #[test]
@@ -66,13 +60,7 @@ fn a_copied_directory_opens_under_a_new_epoch_with_all_its_records() {
     copy_dir(&original, &copy);
     let before = read_all(&journal);
     let (copied, recovery) = open(&real(), options(&copy));
-    assert_eq!(
-        recovery.id,
-        JournalId {
-            uuid: first.id.uuid,
-            epoch: 2
-        }
-    );
+    assert_eq!(recovery.id, JournalId { uuid: first.id.uuid, epoch: 2 });
     assert_eq!(copied.id().to_string(), format!("{}/2", first.id.uuid));
     assert_eq!(copied.id().to_string().parse(), Ok(copied.id()));
     assert_eq!(read_all(&copied), before);
@@ -215,14 +203,8 @@ fn limits_are_answered_at_once_and_nothing_happened() {
     let mut small = options(dir.path());
     small.frame_bytes_max = 100;
     let (journal, _) = open(&real(), small);
-    assert!(matches!(
-        append(&journal, payload(0, 101), 1),
-        Err(AppendError::TooLarge { bytes: 101, max: 100 })
-    ));
-    assert!(matches!(
-        append(&journal, payload(0, 100), 0),
-        Err(AppendError::NoItems)
-    ));
+    assert!(matches!(append(&journal, payload(0, 101), 1), Err(AppendError::TooLarge { bytes: 101, max: 100 })));
+    assert!(matches!(append(&journal, payload(0, 100), 0), Err(AppendError::NoItems)));
     assert_eq!(append(&journal, Bytes::new(), 1).unwrap().first, 1);
     journal.close().unwrap();
     assert!(matches!(append(&journal, payload(0, 20), 1), Err(AppendError::Closed)));
@@ -263,9 +245,7 @@ fn subscribers_hear_of_each_commit_until_they_leave() {
 fn a_callback_that_panics_or_closes_does_not_stop_the_journal() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _) = open(&real(), options(dir.path()));
-    journal
-        .append(payload(0, 10), 1, Box::new(|_| panic!("expected by the test")))
-        .unwrap();
+    journal.append(payload(0, 10), 1, Box::new(|_| panic!("expected by the test"))).unwrap();
     append(&journal, payload(1, 10), 1).unwrap();
     assert_eq!(journal.stats().callback_panics, 1);
     let subscription = journal.subscribe(|_| panic!("expected by the test"));
@@ -274,9 +254,7 @@ fn a_callback_that_panics_or_closes_does_not_stop_the_journal() {
     drop(subscription);
     let journal = Arc::new(journal);
     let (inside, (tx, rx)) = (Arc::clone(&journal), std::sync::mpsc::sync_channel(1));
-    journal
-        .append(payload(2, 10), 1, Box::new(move |_| tx.send(inside.close()).unwrap()))
-        .unwrap();
+    journal.append(payload(2, 10), 1, Box::new(move |_| tx.send(inside.close()).unwrap())).unwrap();
     rx.recv().unwrap().unwrap();
     assert!(!journal.reader(5).wait(Duration::from_secs(30)));
 }
@@ -285,17 +263,11 @@ fn a_callback_that_panics_or_closes_does_not_stop_the_journal() {
 fn a_clock_that_jumps_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     for (life, time) in [1_700_000_000_000_000, 0, i64::MAX, i64::MIN].into_iter().enumerate() {
-        let jumping = Env {
-            clock: Arc::new(move || time),
-            ..env(3)
-        };
+        let jumping = Env { clock: Arc::new(move || time), ..env(3) };
         let (journal, recovery) = Journal::open(real(), jumping, options(dir.path())).unwrap();
         assert!(recovery.events.is_empty());
         for n in 0..20 {
-            assert_eq!(
-                append(&journal, payload(n, 5000), 1).unwrap().first,
-                life as u64 * 20 + n + 1
-            );
+            assert_eq!(append(&journal, payload(n, 5000), 1).unwrap().first, life as u64 * 20 + n + 1);
         }
     }
     let (journal, _) = open(&real(), options(dir.path()));

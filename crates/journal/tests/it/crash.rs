@@ -45,11 +45,7 @@ impl Oracle {
         for frame in frames {
             assert_eq!(frame.first, next);
             next = frame.last() + 1;
-            let n = self
-                .sent
-                .iter()
-                .position(|sent| *sent == frame.payload)
-                .expect("recovered what was never sent");
+            let n = self.sent.iter().position(|sent| *sent == frame.payload).expect("recovered what was never sent");
             assert!(last_sent.is_none_or(|last| n > last), "out of order or twice");
             assert!(!self.refused.contains(&n), "recovered what was refused");
             last_sent = Some(n);
@@ -59,24 +55,14 @@ impl Oracle {
         assert!(recovery.first_available <= self.trimmed + 1);
         for (first, n) in &self.acknowledged {
             if *first > self.trimmed {
-                assert_eq!(
-                    found.get(first),
-                    Some(n),
-                    "acknowledged position {first} of {}",
-                    journal.durable()
-                );
+                assert_eq!(found.get(first), Some(n), "acknowledged position {first} of {}", journal.durable());
             }
         }
     }
 }
 
 fn small() -> Options {
-    Options {
-        segment_bytes: 6 << 10,
-        preallocate_bytes: 2 << 10,
-        ring_bytes: 4 << 10,
-        ..options(Path::new(DIR))
-    }
+    Options { segment_bytes: 6 << 10, preallocate_bytes: 2 << 10, ring_bytes: 4 << 10, ..options(Path::new(DIR)) }
 }
 
 /// One life: bursts of frames of varied sizes, sometimes a trim, a close.
@@ -112,20 +98,12 @@ fn live(fs: &SimFs, oracle: &mut Oracle, seed: u64, bursts: u64) {
 
 /// A crash may tear the tail; it must never look like corruption.
 fn assert_harmless(recovery: &Recovery) {
-    let torn = recovery
-        .events
-        .iter()
-        .filter(|event| matches!(event, Event::TornTail { .. }))
-        .count();
+    let torn = recovery.events.iter().filter(|event| matches!(event, Event::TornTail { .. })).count();
     assert!(torn <= 1 && torn == recovery.events.len(), "{:?}", recovery.events);
 }
 
 fn crash(dice: u64) -> Crash {
-    if dice.is_multiple_of(3) {
-        Crash::Kill
-    } else {
-        Crash::Power(dice)
-    }
+    if dice.is_multiple_of(3) { Crash::Kill } else { Crash::Power(dice) }
 }
 
 fn crash_and_recover(seed: u64, at: u64, again: u64) {
@@ -191,10 +169,7 @@ proptest! {
 fn without_syncs_a_kill_loses_nothing_and_a_power_cut_leaves_a_prefix() {
     for seed in 0..40u64 {
         let fs = SimFs::new(seed);
-        let unsynced = || Options {
-            sync: runstone_journal::SyncPolicy::Never,
-            ..small()
-        };
+        let unsynced = || Options { sync: runstone_journal::SyncPolicy::Never, ..small() };
         let (journal, _) = Journal::open(Arc::new(fs.clone()), env(7), unsynced()).unwrap();
         for n in 0..20 {
             send(&journal, payload(n, 900), 1).recv().unwrap().unwrap();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use proptest::prelude::*;
 use runstone_journal::fs::Fs;
 use runstone_journal::fs::sim::{Crash, SimFs};
 use runstone_journal::{Event, Journal, OpenError, Options, ReadError, Recovery, check};
@@ -14,12 +15,7 @@ use crate::support::{append, env, mix, open, options, payload, read_all, read_ar
 const DIR: &str = "/journal";
 
 fn small() -> Options {
-    Options {
-        segment_bytes: 8 << 10,
-        preallocate_bytes: 4 << 10,
-        ring_bytes: 0,
-        ..options(Path::new(DIR))
-    }
+    Options { segment_bytes: 8 << 10, preallocate_bytes: 4 << 10, ring_bytes: 0, ..options(Path::new(DIR)) }
 }
 
 fn try_start(fs: &SimFs) -> Result<(Journal, Recovery), OpenError> {
@@ -32,10 +28,7 @@ fn start(fs: &SimFs) -> (Journal, Recovery) {
 }
 
 fn segments(fs: &SimFs) -> Vec<PathBuf> {
-    fs.files()
-        .into_iter()
-        .filter(|path| path.extension().is_some_and(|ext| ext == "seg"))
-        .collect()
+    fs.files().into_iter().filter(|path| path.extension().is_some_and(|ext| ext == "seg")).collect()
 }
 
 fn expected(count: u64) -> Vec<Bytes> {
@@ -72,11 +65,7 @@ fn assert_prefix(journal: &Journal, all: &[Bytes]) -> usize {
 }
 
 fn torn(recovery: &Recovery) -> usize {
-    recovery
-        .events
-        .iter()
-        .filter(|event| matches!(event, Event::TornTail { .. }))
-        .count()
+    recovery.events.iter().filter(|event| matches!(event, Event::TornTail { .. })).count()
 }
 
 /// The offset after the last byte that is not zero.
@@ -108,11 +97,7 @@ fn a_tail_that_was_cut_zeroed_or_overwritten_stops_at_the_last_valid_group() {
             let (journal, recovery) = start(&fs);
             let kept = assert_prefix(&journal, &all);
             assert_eq!(kept == all.len(), at >= end, "at {at}, kind {kind}");
-            assert!(
-                torn(&recovery) <= 1 && torn(&recovery) == recovery.events.len(),
-                "{:?}",
-                recovery.events
-            );
+            assert!(torn(&recovery) <= 1 && torn(&recovery) == recovery.events.len(), "{:?}", recovery.events);
             assert!(kind != 2 || at >= whole.len() || torn(&recovery) == 1);
             assert_eq!(append(&journal, payload(77, 10), 1).unwrap().first, kept as u64 + 1);
             journal.close().unwrap();
@@ -166,10 +151,7 @@ fn a_flipped_bit_in_sealed_data_is_always_found_and_only_its_frame_is_lost() {
         let (journal, recovery) = start(&fs);
         let (frames, gaps) = read_around(&journal);
         let lost: u64 = gaps.iter().map(|(first, last)| last - first + 1).sum();
-        assert!(
-            lost <= 1 && frames.len() as u64 + lost == 60,
-            "trial {trial}: lost {gaps:?}"
-        );
+        assert!(lost <= 1 && frames.len() as u64 + lost == 60, "trial {trial}: lost {gaps:?}");
         for frame in frames {
             assert_eq!(frame.payload, all[usize::try_from(frame.first).unwrap() - 1]);
         }
@@ -229,19 +211,11 @@ fn damage_before_a_proven_offset_is_never_cut_even_when_the_tail_is_torn_too() {
     fs.set_contents(&path, &bytes);
     for _ in 0..3 {
         let (journal, recovery) = start(&fs);
-        let corrupt = recovery
-            .events
-            .iter()
-            .filter(|event| matches!(event, Event::Corruption(_)))
-            .count();
+        let corrupt = recovery.events.iter().filter(|event| matches!(event, Event::Corruption(_))).count();
         assert_eq!(corrupt, 1, "{:?}", recovery.events);
         let (frames, gaps) = read_around(&journal);
         assert_eq!((frames.len(), gaps), (4, vec![(5, 5)]));
-        assert_eq!(
-            journal.durable(),
-            5,
-            "the position of the damaged group must not be given again"
-        );
+        assert_eq!(journal.durable(), 5, "the position of the damaged group must not be given again");
         fs.restart(Crash::Kill);
     }
     let (journal, _) = start(&fs);
@@ -252,10 +226,7 @@ fn damage_before_a_proven_offset_is_never_cut_even_when_the_tail_is_torn_too() {
 
 /// Where groups start, by their magic.
 fn groups(bytes: &[u8]) -> Vec<usize> {
-    (1024..bytes.len())
-        .step_by(512)
-        .filter(|at| bytes[*at..].starts_with(b"RJGR"))
-        .collect()
+    (1024..bytes.len()).step_by(512).filter(|at| bytes[*at..].starts_with(b"RJGR")).collect()
 }
 
 #[test]
@@ -276,10 +247,7 @@ fn a_payload_that_looks_like_a_group_is_not_taken_for_one() {
     fs.set_contents(&path, &bytes);
     let (journal, _) = start(&fs);
     let (frames, gaps) = read_around(&journal);
-    assert_eq!(
-        frames.len() as u64 + gaps.iter().map(|(first, last)| last - first + 1).sum::<u64>(),
-        8
-    );
+    assert_eq!(frames.len() as u64 + gaps.iter().map(|(first, last)| last - first + 1).sum::<u64>(), 8);
     assert!(frames.iter().skip(4).all(|frame| frame.payload == image));
 }
 
@@ -297,26 +265,15 @@ fn a_missing_segment_is_refused_and_its_positions_are_named() {
             Err(OpenError::Missing { first: from, last, .. }) => assert_eq!((from, last), (first(gone), next)),
             other => panic!("{other:?}"),
         }
-        let after: Vec<_> = fs
-            .files()
-            .iter()
-            .filter(|path| !path.ends_with("journal.lock"))
-            .map(|path| fs.contents(path))
-            .collect();
+        let after: Vec<_> =
+            fs.files().iter().filter(|path| !path.ends_with("journal.lock")).map(|path| fs.contents(path)).collect();
         assert_eq!(before, after);
         let report = check(&fs, Path::new(DIR), |_| {}).unwrap();
         assert_eq!(report.missing, vec![(first(gone), next)]);
     }
     let all = fs.copy();
     paths.iter().for_each(|path| Fs::remove(&all, path).unwrap());
-    assert!(matches!(
-        try_start(&all),
-        Err(OpenError::Missing {
-            first: 1,
-            last: None,
-            ..
-        })
-    ));
+    assert!(matches!(try_start(&all), Err(OpenError::Missing { first: 1, last: None, .. })));
 }
 
 #[test]
@@ -335,18 +292,11 @@ fn a_newer_major_version_is_refused_and_nothing_is_touched() {
         fs.set_contents(&path, &bytes);
         let before = (fs.files(), fs.changes());
         match try_start(&fs) {
-            Err(OpenError::NewerFormat {
-                found: 2,
-                supported: 1,
-                path: named,
-            }) => assert_eq!(named, path),
+            Err(OpenError::NewerFormat { found: 2, supported: 1, path: named }) => assert_eq!(named, path),
             other => panic!("{other:?}"),
         }
         assert_eq!((fs.files(), fs.changes()), before);
-        assert!(matches!(
-            check(&fs, Path::new(DIR), |_| {}),
-            Err(OpenError::NewerFormat { .. })
-        ));
+        assert!(matches!(check(&fs, Path::new(DIR), |_| {}), Err(OpenError::NewerFormat { .. })));
     }
 }
 
@@ -380,13 +330,7 @@ fn a_copy_grows_the_epoch_once_and_every_time_it_is_copied() {
     for epoch in 2..6 {
         fs.change_identity();
         let (journal, recovery) = start(&fs);
-        assert_eq!(
-            recovery.events,
-            vec![Event::EpochGrew {
-                from: epoch - 1,
-                to: epoch
-            }]
-        );
+        assert_eq!(recovery.events, vec![Event::EpochGrew { from: epoch - 1, to: epoch }]);
         journal.close().unwrap();
         let (journal, recovery) = start(&fs);
         assert_eq!((recovery.id.epoch, recovery.events.len()), (epoch, 0));
@@ -422,11 +366,7 @@ fn a_segment_whose_headers_are_both_damaged_is_still_read() {
         fs.set_contents(path, &bytes);
         let (journal, recovery) = start(&fs);
         let lost = |event: &Event| matches!(event, Event::HeaderLost { .. });
-        assert_eq!(
-            recovery.events.iter().filter(|event| lost(event)).count(),
-            1,
-            "segment {i}"
-        );
+        assert_eq!(recovery.events.iter().filter(|event| lost(event)).count(), 1, "segment {i}");
         assert_eq!(recovery.events.len(), 1, "segment {i}: {:?}", recovery.events);
         assert_eq!(assert_prefix(&journal, &expected(60)), 60);
         assert_eq!(append(&journal, payload(60, 10), 1).unwrap().first, 61);
@@ -465,16 +405,10 @@ fn a_reader_stays_at_damage_until_it_is_told_to_skip() {
     assert_eq!(reader.next().unwrap().unwrap().first, 1);
     assert_eq!(reader.skip(), None);
     for _ in 0..3 {
-        assert!(matches!(
-            reader.next(),
-            Err(ReadError::Quarantined { first: 2, last: 2 })
-        ));
+        assert!(matches!(reader.next(), Err(ReadError::Quarantined { first: 2, last: 2 })));
     }
     assert_eq!(reader.skip(), Some((2, 2)));
-    let rest: BTreeSet<u64> = crate::support::drain(&mut reader)
-        .iter()
-        .map(|frame| frame.first)
-        .collect();
+    let rest: BTreeSet<u64> = crate::support::drain(&mut reader).iter().map(|frame| frame.first).collect();
     assert_eq!(rest, (3..=20).collect());
 }
 
@@ -487,11 +421,96 @@ fn an_unsynced_name_or_left_over_temporary_is_no_segment() {
     let (journal, recovery) = start(&fs);
     assert!(recovery.events.is_empty());
     assert_eq!(assert_prefix(&journal, &expected(5)), 5);
-    let names: Vec<_> = fs
-        .files()
-        .into_iter()
-        .filter(|path| path.extension().is_some_and(|e| e == "tmp"))
-        .collect();
+    let names: Vec<_> = fs.files().into_iter().filter(|path| path.extension().is_some_and(|e| e == "tmp")).collect();
     assert!(names.is_empty(), "{names:?}");
     assert!(fs.contents(&Path::new(DIR).join("notes.txt")).is_some());
+}
+
+#[derive(Debug, Clone)]
+enum Harm {
+    Overwrite { at: prop::sample::Index, with: Vec<u8> },
+    Zero { at: prop::sample::Index, len: usize },
+    Cut { at: prop::sample::Index },
+    Move { from: prop::sample::Index, to: prop::sample::Index },
+}
+
+fn harm() -> impl Strategy<Value = Harm> {
+    let index = any::<prop::sample::Index>;
+    prop_oneof![
+        (index(), prop::collection::vec(any::<u8>(), 1..700)).prop_map(|(at, with)| Harm::Overwrite { at, with }),
+        (index(), 1usize..3000).prop_map(|(at, len)| Harm::Zero { at, len }),
+        index().prop_map(|at| Harm::Cut { at }),
+        (index(), index()).prop_map(|(from, to)| Harm::Move { from, to }),
+    ]
+}
+
+impl Harm {
+    fn apply(self, bytes: &mut Vec<u8>) {
+        if bytes.is_empty() {
+            return;
+        }
+        match self {
+            Self::Overwrite { at, with } => {
+                let at = at.index(bytes.len());
+                bytes.iter_mut().skip(at).zip(with).for_each(|(byte, new)| *byte = new);
+            }
+            Self::Zero { at, len } => {
+                let at = at.index(bytes.len());
+                bytes.iter_mut().skip(at).take(len).for_each(|byte| *byte = 0);
+            }
+            Self::Cut { at } => bytes.truncate(at.index(bytes.len())),
+            // A misdirected write: sectors of one place at another.
+            Self::Move { from, to } => {
+                let sectors = bytes.len() / 512;
+                if sectors > 0 {
+                    let (from, to) = (from.index(sectors) * 512, to.index(sectors) * 512);
+                    bytes.copy_within(from..from + 512, to);
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_to_the_files_what_is_read_was_written_there(
+        closed: bool,
+        harms in prop::collection::vec((any::<prop::sample::Index>(), harm()), 1..6),
+    ) {
+        let fs = filled(30, closed).copy();
+        let all = expected(30);
+        let files = fs.files();
+        for (file, harm) in harms {
+            let path = &files[file.index(files.len())];
+            let mut bytes = fs.contents(path).unwrap();
+            harm.apply(&mut bytes);
+            fs.set_contents(path, &bytes);
+        }
+        let mut seen = 0;
+        let report = check(&fs, Path::new(DIR), |frame| {
+            assert_eq!(frame.payload, all[usize::try_from(frame.first).unwrap() - 1]);
+            seen += 1;
+        });
+        match try_start(&fs) {
+            Err(OpenError::Missing { .. } | OpenError::Unreadable { .. }) => {}
+            Err(error) => panic!("{error}"),
+            Ok((journal, recovery)) => {
+                let (frames, gaps) = read_around(&journal);
+                for frame in &frames {
+                    assert_eq!(frame.payload, all[usize::try_from(frame.first).unwrap() - 1]);
+                }
+                assert_eq!(frames.len(), seen);
+                let lost: u64 = gaps.iter().map(|(first, last)| last - first + 1).sum();
+                assert_eq!(frames.len() as u64 + lost, recovery.durable);
+                assert!(lost == 0 || !report.unwrap().is_sound());
+                assert_eq!(append(&journal, payload(99, 10), 1).unwrap().first, recovery.durable + 1);
+                journal.close().unwrap();
+                let (journal, again) = start(&fs);
+                assert_eq!(again.durable, recovery.durable + 1);
+                assert_eq!(read_around(&journal).0.len(), frames.len() + 1);
+            }
+        }
+    }
 }

@@ -101,10 +101,7 @@ fn a_second_failure_is_final_and_said_once() {
     assert!(std::error::Error::source(&error).is_some());
     assert!(matches!(journal.health(), Health::Failed(_)));
     assert_eq!(fatal.load(Ordering::SeqCst), 1);
-    assert!(matches!(
-        append(&journal, payload(2, 700), 1),
-        Err(AppendError::Failed { .. })
-    ));
+    assert!(matches!(append(&journal, payload(2, 700), 1), Err(AppendError::Failed { .. })));
     assert_holds(&journal, &[0]);
     journal.close().unwrap();
     assert_eq!(fatal.load(Ordering::SeqCst), 1);
@@ -127,22 +124,12 @@ fn a_full_disk_is_answered_and_passes_without_a_restart() {
             }
             fs.fail(op, 0, u64::MAX, fault);
             let error = append(&journal, payload(1, 700), 1).unwrap_err();
-            assert!(
-                matches!(error, AppendError::DiskFull { .. }),
-                "{fault:?} at {op:?}: {error:?}"
-            );
+            assert!(matches!(error, AppendError::DiskFull { .. }), "{fault:?} at {op:?}: {error:?}");
             assert_holds(&journal, &[0]);
-            assert!(matches!(
-                append(&journal, payload(2, 700), 1),
-                Err(AppendError::DiskFull { .. })
-            ));
+            assert!(matches!(append(&journal, payload(2, 700), 1), Err(AppendError::DiskFull { .. })));
             assert_eq!(journal.durable(), 1);
             fs.heal();
-            assert_eq!(
-                append(&journal, payload(3, 700), 1).unwrap().first,
-                2,
-                "{fault:?} at {op:?}"
-            );
+            assert_eq!(append(&journal, payload(3, 700), 1).unwrap().first, 2, "{fault:?} at {op:?}");
             assert!(journal.health().is_ok());
             let (journal, recovery) = reopened(&fs, journal, Crash::Power(6));
             assert!(recovery.events.is_empty(), "{fault:?} at {op:?}: {:?}", recovery.events);
@@ -164,10 +151,7 @@ fn health_returns_by_itself_when_space_does() {
             false
         }
         Err(error) => {
-            assert!(
-                matches!(&error, AppendError::DiskFull { uncertain: false, .. }),
-                "{error:?}"
-            );
+            assert!(matches!(&error, AppendError::DiskFull { uncertain: false, .. }), "{error:?}");
             true
         }
     });
@@ -207,10 +191,7 @@ fn a_refused_rotation_is_answered_and_passes() {
                 false
             }
             Err(error) => {
-                assert!(
-                    matches!(error, AppendError::Unavailable { uncertain: false, .. }),
-                    "{error:?}"
-                );
+                assert!(matches!(error, AppendError::Unavailable { uncertain: false, .. }), "{error:?}");
                 true
             }
         });
@@ -246,15 +227,7 @@ fn short_writes_continue_and_interruptions_are_tried_again() {
 
 #[test]
 fn every_single_failure_of_an_open_is_an_error_and_opening_again_succeeds() {
-    for op in [
-        Op::Open,
-        Op::Create,
-        Op::Read,
-        Op::Write,
-        Op::Sync,
-        Op::Rename,
-        Op::SyncDir,
-    ] {
+    for op in [Op::Open, Op::Create, Op::Read, Op::Write, Op::Sync, Op::Rename, Op::SyncDir] {
         for nth in 0..12 {
             let fs = SimFs::new(nth);
             fs.fail(op, nth, 1, Fault::Io);
@@ -275,25 +248,12 @@ fn every_single_failure_of_an_open_is_an_error_and_opening_again_succeeds() {
 
 #[test]
 fn every_single_failure_while_running_loses_nothing_acknowledged() {
-    let ops = [
-        Op::Create,
-        Op::Write,
-        Op::Sync,
-        Op::Rename,
-        Op::SyncDir,
-        Op::SetLen,
-        Op::Allocate,
-        Op::Remove,
-    ];
+    let ops = [Op::Create, Op::Write, Op::Sync, Op::Rename, Op::SyncDir, Op::SetLen, Op::Allocate, Op::Remove];
     for op in ops {
         for nth in 0..14 {
             for fault in [Fault::Io, Fault::NoSpace, Fault::Denied] {
                 let fs = SimFs::new(nth);
-                let small = Options {
-                    segment_bytes: 5 << 10,
-                    preallocate_bytes: 1 << 10,
-                    ..options(Path::new(DIR))
-                };
+                let small = Options { segment_bytes: 5 << 10, preallocate_bytes: 1 << 10, ..options(Path::new(DIR)) };
                 let (journal, _) = open(&(Arc::new(fs.clone()) as Arc<dyn Fs>), small);
                 fs.fail(op, nth, 1, fault);
                 let mut acknowledged = Vec::new();
@@ -305,11 +265,7 @@ fn every_single_failure_while_running_loses_nothing_acknowledged() {
                 assert!(acknowledged.len() >= 15, "{op:?} {nth} {fault:?}");
                 assert_holds(&journal, &acknowledged);
                 let (journal, recovery) = reopened(&fs, journal, Crash::Power(nth));
-                assert!(
-                    recovery.events.is_empty(),
-                    "{op:?} {nth} {fault:?} {:?}",
-                    recovery.events
-                );
+                assert!(recovery.events.is_empty(), "{op:?} {nth} {fault:?} {:?}", recovery.events);
                 assert_holds(&journal, &acknowledged);
             }
         }
@@ -326,10 +282,7 @@ fn a_stalled_sync_fills_the_queue_and_nothing_is_acknowledged_meanwhile() {
     let answers: Vec<_> = (0..4).map(|n| send(&journal, payload(n, 700), 1)).collect();
     fs.wait_until_stalled();
     let full = append(&journal, payload(4, 700), 1);
-    assert!(
-        matches!(full, Err(AppendError::Full { frames: 4, bytes: 2800 })),
-        "{full:?}"
-    );
+    assert!(matches!(full, Err(AppendError::Full { frames: 4, bytes: 2800 })), "{full:?}");
     assert!(answers.iter().all(|answer| answer.try_recv().is_err()));
     assert_eq!(journal.durable(), 0);
     assert!(journal.reader(0).next().unwrap().is_none());
@@ -349,10 +302,7 @@ fn the_queue_is_bounded_in_bytes() {
     let (journal, _) = open(&(Arc::new(fs.clone()) as Arc<dyn Fs>), small);
     fs.hold(Op::Sync);
     let large = send(&journal, payload(0, 3000), 1);
-    assert!(matches!(
-        append(&journal, payload(1, 700), 1),
-        Err(AppendError::Full { frames: 1, bytes: 3000 })
-    ));
+    assert!(matches!(append(&journal, payload(1, 700), 1), Err(AppendError::Full { frames: 1, bytes: 3000 })));
     fs.release(Op::Sync);
     large.recv().unwrap().unwrap();
     append(&journal, payload(1, 700), 1).unwrap();

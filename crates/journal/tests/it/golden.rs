@@ -14,22 +14,11 @@ fn golden() -> PathBuf {
 }
 
 fn frames() -> Vec<(u32, bytes::Bytes)> {
-    (0..9)
-        .map(|n| {
-            (
-                u32::try_from(n % 3 + 1).unwrap(),
-                payload(n, usize::try_from(n * 150).unwrap()),
-            )
-        })
-        .collect()
+    (0..9).map(|n| (u32::try_from(n % 3 + 1).unwrap(), payload(n, usize::try_from(n * 150).unwrap()))).collect()
 }
 
 fn limits(dir: &Path) -> Options {
-    Options {
-        segment_bytes: 4 << 10,
-        preallocate_bytes: 0,
-        ..options(dir)
-    }
+    Options { segment_bytes: 4 << 10, preallocate_bytes: 0, ..options(dir) }
 }
 
 /// Writes it where it is missing. The identity names no real directory, so that every copy is one.
@@ -67,10 +56,7 @@ fn version_1_is_read() {
 
     let (journal, recovery) = open(&real(), limits(root.path()));
     assert_eq!(recovery.events, vec![Event::EpochGrew { from: 1, to: 2 }]);
-    let read: Vec<_> = read_all(&journal)
-        .into_iter()
-        .map(|f| (f.first, f.items, f.payload))
-        .collect();
+    let read: Vec<_> = read_all(&journal).into_iter().map(|f| (f.first, f.items, f.payload)).collect();
     assert_eq!(read, expected());
     assert_eq!(append(&journal, payload(99, 10), 1).unwrap().first, 19);
 }

@@ -67,11 +67,7 @@ impl State {
     }
 
     pub(super) fn used(&self) -> usize {
-        self.live
-            .values()
-            .filter_map(|inode| self.nodes.get(inode))
-            .map(|node| node.live.len())
-            .sum()
+        self.live.values().filter_map(|inode| self.nodes.get(inode)).map(|node| node.live.len()).sum()
     }
 
     pub(super) fn plan(&mut self, op: Op) -> io::Result<Option<usize>> {
@@ -128,10 +124,7 @@ impl State {
 
     pub(super) fn set_len(&mut self, inode: u64, len: usize) {
         let Some(node) = self.nodes.get_mut(&inode) else { return };
-        let (low, high) = (
-            len.min(node.live.len()),
-            len.max(node.live.len()).max(node.durable.len()),
-        );
+        let (low, high) = (len.min(node.live.len()), len.max(node.live.len()).max(node.durable.len()));
         node.live.resize(len, 0);
         node.dirty.extend(low / SECTOR..high.div_ceil(SECTOR));
     }
@@ -156,11 +149,7 @@ impl State {
 
     /// What a kernel does: some pages reach the disk, the others are dropped, and all count as clean.
     pub(super) fn fail_sync(&mut self, inode: u64) {
-        let dirty = self
-            .nodes
-            .get_mut(&inode)
-            .map(|node| std::mem::take(&mut node.dirty))
-            .unwrap_or_default();
+        let dirty = self.nodes.get_mut(&inode).map(|node| std::mem::take(&mut node.dirty)).unwrap_or_default();
         for sector in dirty {
             if self.coin()
                 && let Some(node) = self.nodes.get_mut(&inode)
@@ -199,11 +188,7 @@ impl State {
             let Some(mut node) = self.nodes.remove(&inode) else {
                 continue;
             };
-            let len = if self.coin() {
-                node.live.len()
-            } else {
-                node.durable.len()
-            };
+            let len = if self.coin() { node.live.len() } else { node.durable.len() };
             node.durable.resize(len, 0);
             for sector in std::mem::take(&mut node.dirty) {
                 if self.coin() {
