@@ -6,10 +6,7 @@ use jiff::Timestamp;
 pub(crate) type Clock = fn() -> Timestamp;
 
 /// The machine's clock.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place in the command line that reads the wall clock"
-)]
+#[expect(clippy::disallowed_methods, reason = "the one place in the command line that reads the wall clock")]
 pub(crate) fn now() -> Timestamp {
     Timestamp::now()
 }

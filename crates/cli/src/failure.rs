@@ -34,11 +34,7 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     let message = escape(&error.to_string()).into_owned();
     let cause = escape(&error.root_cause().to_string()).into_owned();
     // The links between are the HTTP library's: only the first and the last help.
-    let because = if message.contains(&cause) {
-        String::new()
-    } else {
-        format!("\n  because: {cause}")
-    };
+    let because = if message.contains(&cause) { String::new() } else { format!("\n  because: {cause}") };
     let _ = writeln!(io::stderr(), "error: {message}{because}");
     ExitCode::from(code(error))
 }

@@ -49,11 +49,7 @@ impl Totals {
     /// `sent 2,000 records (2,000 accepted, 0 rejected) in 0.4 s`
     pub(crate) fn summary(&self, since: Instant) -> String {
         let unsent = self.records - self.accepted - self.rejected;
-        let unsent = if unsent == 0 {
-            String::new()
-        } else {
-            format!(", {} not sent", HumanCount(unsent))
-        };
+        let unsent = if unsent == 0 { String::new() } else { format!(", {} not sent", HumanCount(unsent)) };
         format!(
             "sent {} records ({} accepted, {} rejected{unsent}) in {:.1} s",
             HumanCount(self.records),
@@ -67,15 +63,7 @@ impl Totals {
 impl Sender {
     pub(crate) fn new(client: Client, patient: bool, talk: Talk) -> Sender {
         let batcher = Batcher::new(now_ms as fn() -> u64);
-        Sender {
-            client,
-            batcher,
-            origins: Vec::new(),
-            patient,
-            made_up: None,
-            talk,
-            totals: Totals::default(),
-        }
+        Sender { client, batcher, origins: Vec::new(), patient, made_up: None, talk, totals: Totals::default() }
     }
 
     /// Says on stderr which run id was made up, once a record takes it.
@@ -89,12 +77,7 @@ impl Sender {
 
     /// Takes what one read gave; sends what fills a batch.
     pub(crate) async fn take(&mut self, chunk: Chunk) -> anyhow::Result<()> {
-        let Chunk {
-            source,
-            bytes,
-            items,
-            failed,
-        } = chunk;
+        let Chunk { source, bytes, items, failed } = chunk;
         for item in items {
             self.totals.records += 1;
             match item.converted {
@@ -116,11 +99,9 @@ impl Sender {
         }
         if let Some(error) = failed {
             self.totals.failed_sources += 1;
-            self.talk
-                .say(format_args!("{source}: cannot be read any further: {error}"));
+            self.talk.say(format_args!("{source}: cannot be read any further: {error}"));
         }
-        self.talk
-            .progress(bytes, format_args!("{} accepted", HumanCount(self.totals.accepted)));
+        self.talk.progress(bytes, format_args!("{} accepted", HumanCount(self.totals.accepted)));
         Ok(())
     }
 
@@ -158,13 +139,11 @@ impl Sender {
         for error in &report.errors {
             let origin = usize::try_from(error.index).ok().and_then(|index| origins.get(index));
             let (source, line) = origin.map_or(("batch", error.index), |(source, line)| (source, *line));
-            self.talk
-                .say(format_args!("{source}:{line}: {} ({})", error.message, error.code));
+            self.talk.say(format_args!("{source}:{line}: {} ({})", error.message, error.code));
         }
         let unlisted = report.rejected.saturating_sub(report.errors.len() as u64);
         if unlisted > 0 {
-            self.talk
-                .say(format_args!("and {} more of this batch", HumanCount(unlisted)));
+            self.talk.say(format_args!("and {} more of this batch", HumanCount(unlisted)));
         }
         Ok(())
     }

@@ -11,17 +11,8 @@ use crate::args::Global;
 use crate::output::Output;
 
 /// What a table and tab-separated values show.
-const COLUMNS: &[&str] = &[
-    "timestamp",
-    "level",
-    "source_system",
-    "stage",
-    "run_id",
-    "type",
-    "status",
-    "logger_name",
-    "message",
-];
+const COLUMNS: &[&str] =
+    &["timestamp", "level", "source_system", "stage", "run_id", "type", "status", "logger_name", "message"];
 
 #[derive(Debug, Args)]
 #[command(after_help = "\

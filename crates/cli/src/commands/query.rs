@@ -32,18 +32,13 @@ pub(crate) async fn query(args: Query, global: &Global) -> anyhow::Result<ExitCo
     let mut sql = args.sql;
     if sql == "-" {
         sql.clear();
-        io::stdin()
-            .read_to_string(&mut sql)
-            .context("read the statement from standard input")?;
+        io::stdin().read_to_string(&mut sql).context("read the statement from standard input")?;
     }
     let answer = reader(global)?.query(&sql).await?;
     let columns: Vec<&str> = answer.columns.iter().map(|column| column.name.as_str()).collect();
     Output::new(args.json, global).rows(&columns, &answer.rows)?;
     if answer.stats.truncated {
-        Talk::plain().say(format_args!(
-            "only the first {} rows are shown: the answer has more",
-            answer.stats.rows
-        ));
+        Talk::plain().say(format_args!("only the first {} rows are shown: the answer has more", answer.stats.rows));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -32,8 +32,6 @@ use crate::talk::Talk;
 const QUEUE_CHUNKS: usize = 1_024;
 const READ_BYTES: usize = 16 << 10;
 const DEADLINE: Duration = Duration::from_secs(10);
-/// After the command has ended, for the server to take the rest.
-const SEND_PATIENCE: Duration = Duration::from_secs(20);
 /// After the command has ended, for its output to end: something that it left running may hold it open.
 const OUTPUT_PATIENCE: Duration = Duration::from_secs(2);
 /// Exit codes of a shell for a command that cannot be run, or is not there.
@@ -64,6 +62,9 @@ pub(crate) struct Run {
     /// The run's title [default: the command]
     #[arg(long, value_name = "TEXT")]
     title: Option<String>,
+    /// When the command has ended, wait at most so long for a server that does not answer
+    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
+    wait: u64,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -107,7 +108,7 @@ pub(crate) async fn run(args: Run, global: &Global) -> anyhow::Result<ExitCode> 
         }
     };
     if sent.is_none() {
-        sent = tokio::time::timeout(SEND_PATIENCE, sending).await.ok();
+        sent = tokio::time::timeout(Duration::from_secs(args.wait), sending).await.ok();
     }
     match sent {
         Some(Ok(())) => {}
@@ -120,9 +121,7 @@ pub(crate) async fn run(args: Run, global: &Global) -> anyhow::Result<ExitCode> 
 impl Log {
     fn new(args: &Run, run_id: &str, out: mpsc::Sender<Chunk>) -> anyhow::Result<Log> {
         let host = rustix::system::uname();
-        let mut defaults = Defaults::default()
-            .with("run_id", run_id)
-            .with("source_system", &args.source_system);
+        let mut defaults = Defaults::default().with("run_id", run_id).with("source_system", &args.source_system);
         if let Some(stage) = &args.stage {
             defaults = defaults.with("stage", stage);
         }
@@ -140,13 +139,7 @@ impl Log {
 
     /// Hands over records of the run itself, waiting for room.
     fn events(&self, events: &[Value]) {
-        let items = events
-            .iter()
-            .map(|event| Item {
-                line: 0,
-                converted: self.event(event),
-            })
-            .collect();
+        let items = events.iter().map(|event| Item { line: 0, converted: self.event(event) }).collect();
         let _ = self.out.blocking_send(chunk("run", items));
     }
 
@@ -158,12 +151,7 @@ impl Log {
 }
 
 fn chunk(source: &str, items: Vec<Item>) -> Chunk {
-    Chunk {
-        source: source.into(),
-        bytes: 0,
-        items,
-        failed: None,
-    }
+    Chunk { source: source.into(), bytes: 0, items, failed: None }
 }
 
 fn now() -> String {
@@ -253,27 +241,18 @@ impl Stream {
     fn new(name: &'static str, log: Log) -> Stream {
         let parser = LineParser::new(Arc::clone(&log.formats), Zone::UTC);
         let defaults = log.defaults.clone().with("type", "log");
-        Stream {
-            name,
-            log,
-            defaults,
-            parser,
-            splitter: Splitter::new(LINE_BYTES_MAX),
-            line: 0,
-        }
+        Stream { name, log, defaults, parser, splitter: Splitter::new(LINE_BYTES_MAX), line: 0 }
     }
 
     fn feed(&mut self, bytes: &[u8]) {
         let mut lines = Vec::new();
-        self.splitter
-            .feed(bytes, |line, dropped| lines.push((line.to_vec(), dropped)));
+        self.splitter.feed(bytes, |line, dropped| lines.push((line.to_vec(), dropped)));
         self.take(lines);
     }
 
     fn finish(&mut self) {
         let mut lines = Vec::new();
-        self.splitter
-            .finish(|line, dropped| lines.push((line.to_vec(), dropped)));
+        self.splitter.finish(|line, dropped| lines.push((line.to_vec(), dropped)));
         self.take(lines);
     }
 
@@ -283,10 +262,7 @@ impl Stream {
             self.line += 1;
             if let Some(record) = self.parser.parse(&String::from_utf8_lossy(&line), clock::now()) {
                 let converted = fit(live(record, self.name), dropped, &self.defaults);
-                items.push(Item {
-                    line: self.line,
-                    converted,
-                });
+                items.push(Item { line: self.line, converted });
             }
         }
         let count = items.len() as u64;
@@ -301,9 +277,7 @@ impl Stream {
 fn live(mut record: LineRecord, stream: &str) -> LineRecord {
     let inherited = record.metadata.contains_key("continuation");
     if let (Some(time), false) = (record.timestamp, inherited) {
-        record
-            .metadata
-            .insert("line_time".to_owned(), format_micros(time.as_microsecond()).into());
+        record.metadata.insert("line_time".to_owned(), format_micros(time.as_microsecond()).into());
     }
     if stream == "stderr" {
         record.metadata.insert("stream".to_owned(), stream.into());
@@ -315,9 +289,7 @@ fn live(mut record: LineRecord, stream: &str) -> LineRecord {
 fn exit_code(outcome: &io::Result<ExitStatus>) -> u8 {
     match outcome {
         Ok(status) => {
-            let code = status
-                .code()
-                .or_else(|| status.signal().map(|signal| SIGNALLED + signal));
+            let code = status.code().or_else(|| status.signal().map(|signal| SIGNALLED + signal));
             code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => NOT_FOUND,
@@ -339,9 +311,7 @@ fn ending(log: &Log, outcome: &io::Result<ExitStatus>, code: u8, took: Duration)
     let lost = log.lost.load(Ordering::Relaxed);
     if lost > 0 {
         metadata["lines_not_kept"] = lost.into();
-        Talk::plain().say(format_args!(
-            "{lost} lines are not in the log: the server was too slow or away"
-        ));
+        Talk::plain().say(format_args!("{lost} lines are not in the log: the server was too slow or away"));
     }
     let status = if succeeded { "success" } else { "failed" };
     let level = if succeeded { "INFO" } else { "ERROR" };

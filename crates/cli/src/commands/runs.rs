@@ -12,18 +12,8 @@ use crate::args::Global;
 use crate::output::Output;
 
 /// What a table and tab-separated values show.
-const COLUMNS: &[&str] = &[
-    "run_id",
-    "state",
-    "source_system",
-    "stage",
-    "started_at",
-    "duration",
-    "records",
-    "warnings",
-    "errors",
-    "title",
-];
+const COLUMNS: &[&str] =
+    &["run_id", "state", "source_system", "stage", "started_at", "duration", "records", "warnings", "errors", "title"];
 
 #[derive(Debug, Args)]
 #[command(after_help = "\

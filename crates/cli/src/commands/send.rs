@@ -73,9 +73,7 @@ pub(crate) struct Send {
 impl Send {
     fn sources(&self) -> Result<Vec<Source>, UsageError> {
         if self.follow && self.format == Format::Json {
-            return Err(UsageError(
-                "follow lines or NDJSON: a JSON document has no end to wait for".to_owned(),
-            ));
+            return Err(UsageError("follow lines or NDJSON: a JSON document has no end to wait for".to_owned()));
         }
         if self.files.is_empty() {
             return Ok(vec![Source::Stdin]);
@@ -87,9 +85,8 @@ impl Send {
         for source in &sources {
             if let Source::File(path) = source
                 && (!self.follow || path.exists())
-                && let Err(error) = File::open(path)
-                    .and_then(|file| file.metadata())
-                    .and_then(|found| not_a_directory(&found))
+                && let Err(error) =
+                    File::open(path).and_then(|file| file.metadata()).and_then(|found| not_a_directory(&found))
             {
                 return Err(UsageError(format!("open {}: {error}", path.display())));
             }
@@ -106,9 +103,7 @@ impl Send {
             ("logger_name", self.logger_name.as_deref()),
         ];
         let given = given.into_iter().filter_map(|(field, value)| Some((field, value?)));
-        given.fold(Defaults::default(), |defaults, (field, value)| {
-            defaults.with(field, value)
-        })
+        given.fold(Defaults::default(), |defaults, (field, value)| defaults.with(field, value))
     }
 
     /// One converter a source: log lines lean on the lines before them.
@@ -128,11 +123,7 @@ impl Send {
 }
 
 fn not_a_directory(found: &std::fs::Metadata) -> std::io::Result<()> {
-    if found.is_dir() {
-        Err(std::io::ErrorKind::IsADirectory.into())
-    } else {
-        Ok(())
-    }
+    if found.is_dir() { Err(std::io::ErrorKind::IsADirectory.into()) } else { Ok(()) }
 }
 
 pub(crate) async fn send(args: Send, global: &Global) -> anyhow::Result<ExitCode> {
@@ -156,11 +147,7 @@ pub(crate) async fn send(args: Send, global: &Global) -> anyhow::Result<ExitCode
     talk.say(totals.summary(start));
     outcome?;
     let refused = totals.rejected > 0 || totals.failed_sources > 0;
-    Ok(if refused {
-        ExitCode::from(FAILED)
-    } else {
-        ExitCode::SUCCESS
-    })
+    Ok(if refused { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }
 
 /// Starts the reading threads: one for each followed file, else one for all, in order.
@@ -181,10 +168,7 @@ fn start_reading(
             std::thread::spawn(move || input::follow(&source, converter, out, &stopped));
         }
     } else {
-        let sources: Vec<_> = sources
-            .into_iter()
-            .map(|source| (source, args.converter(&formats, &defaults)))
-            .collect();
+        let sources: Vec<_> = sources.into_iter().map(|source| (source, args.converter(&formats, &defaults))).collect();
         std::thread::spawn(move || {
             for (source, converter) in sources {
                 input::read_all(&source, converter, out.clone());
@@ -215,11 +199,7 @@ async fn deliver(sender: &mut Sender, chunks: Receiver<Chunk>, stops: Vec<SyncSe
 fn known_bytes(sources: &[Source]) -> Option<u64> {
     let bytes = |source: &Source| match source {
         Source::Stdin => None,
-        Source::File(path) => path
-            .metadata()
-            .ok()
-            .filter(std::fs::Metadata::is_file)
-            .map(|file| file.len()),
+        Source::File(path) => path.metadata().ok().filter(std::fs::Metadata::is_file).map(|file| file.len()),
     };
     sources.iter().map(bytes).sum()
 }

@@ -50,9 +50,5 @@ pub(crate) fn serve(args: &Serve) -> anyhow::Result<ExitCode> {
 }
 
 pub(crate) fn config(args: &Config) -> anyhow::Result<ExitCode> {
-    anyhow::bail!(
-        "configure {:?} (print: {}): the server is not part of this build",
-        args.settings,
-        args.print
-    )
+    anyhow::bail!("configure {:?} (print: {}): the server is not part of this build", args.settings, args.print)
 }

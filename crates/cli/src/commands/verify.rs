@@ -56,16 +56,8 @@ pub(crate) fn verify(args: &Verify, global: &Global) -> anyhow::Result<ExitCode>
         talk.say(damage);
     }
     let sound = report.is_sound() && contents.unreadable_frames == 0;
-    talk.say(if sound {
-        "sound: everything that was acknowledged is there"
-    } else {
-        "damaged"
-    });
-    Ok(if sound {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(FAILED)
-    })
+    talk.say(if sound { "sound: everything that was acknowledged is there" } else { "damaged" });
+    Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
 fn summary(report: &CheckReport, contents: &Contents) -> Value {
@@ -91,10 +83,7 @@ fn summary(report: &CheckReport, contents: &Contents) -> Value {
 fn damages(report: &CheckReport, contents: &Contents) -> Vec<String> {
     let mut lines: Vec<String> = report.damages.iter().map(ToString::to_string).collect();
     lines.extend(
-        report
-            .damaged_headers
-            .iter()
-            .map(|first| format!("the header of the segment of position {first} is damaged")),
+        report.damaged_headers.iter().map(|first| format!("the header of the segment of position {first} is damaged")),
     );
     lines.extend(report.missing.iter().map(|(from, to)| match to {
         Some(to) => format!("positions {from} to {to} are missing"),
@@ -104,10 +93,7 @@ fn damages(report: &CheckReport, contents: &Contents) -> Vec<String> {
         lines.push("the journal's identity file is missing or damaged".to_owned());
     }
     if let Some(first) = contents.first_unreadable {
-        lines.push(format!(
-            "{} frames hold no records, the first at position {first}",
-            contents.unreadable_frames
-        ));
+        lines.push(format!("{} frames hold no records, the first at position {first}", contents.unreadable_frames));
     }
     lines
 }

@@ -98,13 +98,11 @@ pub(crate) fn fit(mut line: LineRecord, dropped: u64, defaults: &Defaults) -> Re
         mark(&mut line, cut_bytes);
         made = Record::from_value_or(&line, defaults);
     }
-    made.map(|record| Converted { record, cut_bytes })
-        .map_err(|error| error.to_string())
+    made.map(|record| Converted { record, cut_bytes }).map_err(|error| error.to_string())
 }
 
 fn mark(line: &mut LineRecord, cut_bytes: u64) {
-    line.metadata
-        .insert("truncated_bytes".to_owned(), Value::from(cut_bytes));
+    line.metadata.insert("truncated_bytes".to_owned(), Value::from(cut_bytes));
 }
 
 /// Bytes of a text inside a JSON string.
@@ -141,13 +139,7 @@ mod tests {
         let parser = LineParser::new(Arc::new(Formats::compile().unwrap()), Zone::UTC);
         let defaults = Defaults::default().with("run_id", "r");
         let line_defaults = defaults.clone().with("type", "log");
-        Converter {
-            format,
-            parser,
-            defaults,
-            line_defaults,
-            clock: crate::clock::now,
-        }
+        Converter { format, parser, defaults, line_defaults, clock: crate::clock::now }
     }
 
     fn json(converted: &Converted) -> Value {
@@ -158,15 +150,9 @@ mod tests {
     fn auto_takes_objects_as_objects_and_the_rest_as_lines() {
         let mut auto = converter(Format::Auto);
         let mut read = |line: &str| json(&auto.line(line.as_bytes(), 0).unwrap().unwrap());
-        assert_eq!(
-            read(r#"{"type":"info"}"#),
-            serde_json::json!({"type": "info", "run_id": "r"})
-        );
+        assert_eq!(read(r#"{"type":"info"}"#), serde_json::json!({"type": "info", "run_id": "r"}));
         let cut = r#"{"type":"in"#;
-        assert_eq!(
-            read(cut),
-            serde_json::json!({"message": cut, "run_id": "r", "type": "log"})
-        );
+        assert_eq!(read(cut), serde_json::json!({"message": cut, "run_id": "r", "type": "log"}));
         assert_eq!(read("INFO:root:hi")["logger_name"], "root");
         assert!(auto.line(b" \r", 0).is_none());
     }

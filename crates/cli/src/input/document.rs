@@ -16,10 +16,9 @@ pub(super) fn is_one(format: Format, beginning: &[u8]) -> bool {
     match (format, text.first()) {
         (Format::Json, _) => true,
         (Format::Auto, Some(b'[')) => matches!(text[1..].trim_ascii_start().first(), Some(b'{' | b']')),
-        (Format::Auto, Some(b'{')) => text[1..]
-            .split(|byte| *byte == b'\n')
-            .next()
-            .is_some_and(|rest| rest.trim_ascii().is_empty()),
+        (Format::Auto, Some(b'{')) => {
+            text[1..].split(|byte| *byte == b'\n').next().is_some_and(|rest| rest.trim_ascii().is_empty())
+        }
         _ => false,
     }
 }
@@ -54,10 +53,7 @@ fn hand_over(bytes: &[u8], feed: &mut Feed) -> Result<(), Closed> {
         };
         for element in elements {
             let line = lines.line_of(offset(text, element.get()));
-            items.push(Item {
-                line,
-                converted: feed.converter.object(element.get()),
-            });
+            items.push(Item { line, converted: feed.converter.object(element.get()) });
             if items.len() == CHUNK_ITEMS {
                 feed.hand_over(std::mem::take(&mut items), 0, None)?;
             }
@@ -72,22 +68,11 @@ fn hand_over(bytes: &[u8], feed: &mut Feed) -> Result<(), Closed> {
 
 /// The members of an array, or the value itself.
 fn elements(value: &RawValue) -> serde_json::Result<Vec<&RawValue>> {
-    if value.get().starts_with('[') {
-        serde_json::from_str(value.get())
-    } else {
-        Ok(vec![value])
-    }
+    if value.get().starts_with('[') { serde_json::from_str(value.get()) } else { Ok(vec![value]) }
 }
 
 fn refuse(feed: &Feed, line: u64, why: String) -> Result<(), Closed> {
-    feed.hand_over(
-        vec![Item {
-            line,
-            converted: Err(why),
-        }],
-        0,
-        None,
-    )
+    feed.hand_over(vec![Item { line, converted: Err(why) }], 0, None)
 }
 
 /// Where a part of a text begins in it.
@@ -121,14 +106,9 @@ mod tests {
         for one in ["[{\"a\":1}]", " [\n {", "[]", "{\n  \"a\": 1\n}", "{ \r\n"] {
             assert!(is_one(Format::Auto, one.as_bytes()), "{one}");
         }
-        for lines in [
-            "",
-            "{\"a\":1}\n{\"a\":2}",
-            "[Sun Dec 04 04:47:44 2005] [notice] x",
-            "[INFO] x",
-            "{\"cut",
-            "hello",
-        ] {
+        for lines in
+            ["", "{\"a\":1}\n{\"a\":2}", "[Sun Dec 04 04:47:44 2005] [notice] x", "[INFO] x", "{\"cut", "hello"]
+        {
             assert!(!is_one(Format::Auto, lines.as_bytes()), "{lines}");
             assert!(is_one(Format::Json, lines.as_bytes()), "{lines}");
             assert!(!is_one(Format::Lines, lines.as_bytes()), "{lines}");

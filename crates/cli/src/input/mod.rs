@@ -40,11 +40,7 @@ pub(crate) enum Source {
 impl Source {
     /// `-` is standard input.
     pub(crate) fn of(path: &Path) -> Source {
-        if path.as_os_str() == "-" {
-            Source::Stdin
-        } else {
-            Source::File(path.to_owned())
-        }
+        if path.as_os_str() == "-" { Source::Stdin } else { Source::File(path.to_owned()) }
     }
 
     /// As it stands in front of line numbers.
@@ -102,24 +98,13 @@ struct Feed {
 
 impl Feed {
     fn new(source: &Source, converter: Converter, out: Sender<Chunk>) -> Feed {
-        Feed {
-            source: source.name(),
-            converter,
-            splitter: Splitter::new(LINE_BYTES_MAX),
-            line: 0,
-            out,
-        }
+        Feed { source: source.name(), converter, splitter: Splitter::new(LINE_BYTES_MAX), line: 0, out }
     }
 
     /// Takes what one read gave.
     fn feed(&mut self, bytes: &[u8]) -> Result<(), Closed> {
         let mut items = Vec::new();
-        let Feed {
-            converter,
-            splitter,
-            line,
-            ..
-        } = self;
+        let Feed { converter, splitter, line, .. } = self;
         splitter.feed(bytes, |text, dropped| push(converter, line, text, dropped, &mut items));
         self.hand_over(items, bytes.len() as u64, None)
     }
@@ -127,12 +112,7 @@ impl Feed {
     /// Takes the last line, which had no newline.
     fn finish(&mut self) -> Result<(), Closed> {
         let mut items = Vec::new();
-        let Feed {
-            converter,
-            splitter,
-            line,
-            ..
-        } = self;
+        let Feed { converter, splitter, line, .. } = self;
         splitter.finish(|text, dropped| push(converter, line, text, dropped, &mut items));
         self.hand_over(items, 0, None)
     }
@@ -142,12 +122,7 @@ impl Feed {
     }
 
     fn hand_over(&self, items: Vec<Item>, bytes: u64, failed: Option<io::Error>) -> Result<(), Closed> {
-        let chunk = Chunk {
-            source: Arc::clone(&self.source),
-            bytes,
-            items,
-            failed,
-        };
+        let chunk = Chunk { source: Arc::clone(&self.source), bytes, items, failed };
         self.out.blocking_send(chunk).map_err(|_| Closed)
     }
 }
@@ -162,10 +137,7 @@ fn push(converter: &mut Converter, line: &mut u64, text: &[u8], dropped: u64, it
 /// Reads a source to its end. Runs on a thread of its own.
 pub(crate) fn read_all(source: &Source, converter: Converter, out: Sender<Chunk>) {
     let mut feed = Feed::new(source, converter, out);
-    let outcome = match source
-        .open()
-        .and_then(|mut reader| read_to_end(&mut *reader, &mut feed))
-    {
+    let outcome = match source.open().and_then(|mut reader| read_to_end(&mut *reader, &mut feed)) {
         Ok(outcome) => outcome,
         Err(error) => feed.fail(error),
     };

@@ -13,11 +13,7 @@ pub(crate) struct Splitter {
 impl Splitter {
     /// Keeps at most `limit` bytes of a line.
     pub(crate) fn new(limit: usize) -> Splitter {
-        Splitter {
-            limit,
-            line: Vec::new(),
-            dropped: 0,
-        }
+        Splitter { limit, line: Vec::new(), dropped: 0 }
     }
 
     /// Calls `each` with every line that `bytes` completes, without its newline, and how many bytes it lost.

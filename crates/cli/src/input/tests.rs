@@ -15,13 +15,7 @@ use crate::lines::{Formats, LineParser, Zone};
 fn converter(format: Format) -> Converter {
     let parser = LineParser::new(Arc::new(Formats::compile().unwrap()), Zone::UTC);
     let (defaults, line_defaults) = (Defaults::default(), Defaults::default());
-    Converter {
-        format,
-        parser,
-        defaults,
-        line_defaults,
-        clock: crate::clock::now,
-    }
+    Converter { format, parser, defaults, line_defaults, clock: crate::clock::now }
 }
 
 /// (line number, message or the reason why it is no record)
@@ -53,10 +47,7 @@ fn expect(lines: &[(u64, &str)]) -> Vec<(u64, String)> {
 
 #[test]
 fn lines_keep_their_numbers() {
-    assert_eq!(
-        read(Format::Auto, "a\n\n\nb\r\nc"),
-        expect(&[(1, "\"a\""), (4, "\"b\""), (5, "\"c\"")])
-    );
+    assert_eq!(read(Format::Auto, "a\n\n\nb\r\nc"), expect(&[(1, "\"a\""), (4, "\"b\""), (5, "\"c\"")]));
     assert_eq!(
         read(Format::Ndjson, "{\"message\":1}\nx\n{\"message\":2}"),
         expect(&[(1, "1"), (2, "write a record as one JSON object"), (3, "2")])
@@ -66,14 +57,8 @@ fn lines_keep_their_numbers() {
 #[test]
 fn a_document_gives_its_objects_with_their_lines() {
     let array = "[\n  {\"message\": 1},\n  {\n    \"message\": 2\n  }, 3\n]\n";
-    assert_eq!(
-        read(Format::Auto, array),
-        expect(&[(2, "1"), (3, "2"), (5, "write a record as one JSON object")])
-    );
-    assert_eq!(
-        read(Format::Auto, "{\n\"message\": 1}\n\n{\"message\": 2}"),
-        expect(&[(1, "1"), (4, "2")])
-    );
+    assert_eq!(read(Format::Auto, array), expect(&[(2, "1"), (3, "2"), (5, "write a record as one JSON object")]));
+    assert_eq!(read(Format::Auto, "{\n\"message\": 1}\n\n{\"message\": 2}"), expect(&[(1, "1"), (4, "2")]));
     assert_eq!(read(Format::Json, "[]"), expect(&[]));
 }
 
@@ -107,21 +92,11 @@ impl Following {
         let (stop, stopped) = sync_channel(0);
         let source = Source::File(path.clone());
         std::thread::spawn(move || follow(&source, converter(Format::Lines), out, &stopped));
-        Following {
-            chunks,
-            stop: Some(stop),
-            path,
-            _dir: dir,
-        }
+        Following { chunks, stop: Some(stop), path, _dir: dir }
     }
 
     fn append(&self, text: &str) {
-        OpenOptions::new()
-            .append(true)
-            .open(&self.path)
-            .unwrap()
-            .write_all(text.as_bytes())
-            .unwrap();
+        OpenOptions::new().append(true).open(&self.path).unwrap().write_all(text.as_bytes()).unwrap();
     }
 
     /// Waits for the next line.
@@ -154,12 +129,7 @@ fn a_rotated_file_is_read_to_its_end_before_the_new_one() {
     assert_eq!(following.line().as_deref(), Some("\"old\""));
     let rotated = following.path.with_extension("log.1");
     fs::rename(&following.path, &rotated).unwrap();
-    OpenOptions::new()
-        .append(true)
-        .open(&rotated)
-        .unwrap()
-        .write_all(b"late\n")
-        .unwrap();
+    OpenOptions::new().append(true).open(&rotated).unwrap().write_all(b"late\n").unwrap();
     assert_eq!(following.line().as_deref(), Some("\"late\""));
     fs::write(&following.path, "new\n").unwrap();
     assert_eq!(following.line().as_deref(), Some("\"new\""));

@@ -15,10 +15,7 @@ pub(super) struct Plain<'a> {
 impl<'a> Plain<'a> {
     pub(super) fn of(line: &'a str) -> Plain<'a> {
         if !line.contains(ESCAPE) {
-            return Plain {
-                text: Cow::Borrowed(line),
-                removed: Vec::new(),
-            };
+            return Plain { text: Cow::Borrowed(line), removed: Vec::new() };
         }
         let mut text = String::with_capacity(line.len());
         let mut removed = Vec::new();
@@ -32,10 +29,7 @@ impl<'a> Plain<'a> {
             rest = &rest[at + length..];
         }
         text.push_str(rest);
-        Plain {
-            text: Cow::Owned(text),
-            removed,
-        }
+        Plain { text: Cow::Owned(text), removed }
     }
 
     pub(super) fn text(&self) -> &str {

@@ -90,16 +90,9 @@ impl Formats {
                 pattern = pattern.replace(name, fragment);
             }
             let regex = Regex::new(&pattern).with_context(|| format!("compile the form of log lines {}", form.name))?;
-            let named = regex
-                .capture_names()
-                .enumerate()
-                .filter_map(|(at, name)| Some((at, name?)));
+            let named = regex.capture_names().enumerate().filter_map(|(at, name)| Some((at, name?)));
             let slots = named.map(|(at, name)| (at, name.to_owned(), Slot::of(name))).collect();
-            Ok(Format {
-                regex,
-                slots,
-                general: form.general,
-            })
+            Ok(Format { regex, slots, general: form.general })
         });
         compiled.collect::<Result<_, _>>().map(Formats)
     }
@@ -124,10 +117,7 @@ impl Formats {
     /// The name of the form that a line has.
     #[cfg(test)]
     pub(super) fn name_of(&self, line: &str, zone: &Zone, now: Timestamp) -> Option<&'static str> {
-        let at = self
-            .0
-            .iter()
-            .position(|format| format.read(line, zone, now).is_some())?;
+        let at = self.0.iter().position(|format| format.read(line, zone, now).is_some())?;
         Some(FORMS[at].name)
     }
 

@@ -73,14 +73,7 @@ pub(crate) struct LineParser {
 impl LineParser {
     /// A parser for one file. `zone` is what a time without an offset is read in.
     pub(crate) fn new(formats: Arc<Formats>, zone: Zone) -> LineParser {
-        LineParser {
-            formats,
-            zone,
-            last_format: None,
-            last_time: None,
-            last_level: None,
-            in_trace: false,
-        }
+        LineParser { formats, zone, last_format: None, last_time: None, last_level: None, in_trace: false }
     }
 
     /// One line, without its newline; `None` if it is blank. A time without a year is the latest one not after `now`.
@@ -106,10 +99,7 @@ impl LineParser {
     /// the file's order, and inside a stack trace the level too.
     fn unrecognised(&mut self, line: &str, plain: &str) -> LineRecord {
         self.in_trace |= continues(plain);
-        let mut record = LineRecord {
-            message: line.to_owned(),
-            ..LineRecord::default()
-        };
+        let mut record = LineRecord { message: line.to_owned(), ..LineRecord::default() };
         if self.in_trace {
             record.level = self.last_level;
         }
@@ -132,17 +122,10 @@ impl LineParser {
 
 /// Does this line carry on what the line before began?
 fn continues(line: &str) -> bool {
-    let starts = [
-        " ",
-        "\t",
-        "Traceback (most recent call last)",
-        "Caused by: ",
-        "During handling of the above exception",
-    ];
-    let exception = line
-        .split([' ', ':'])
-        .next()
-        .is_some_and(|name| name.ends_with("Exception") || name.ends_with("Error"));
+    let starts =
+        [" ", "\t", "Traceback (most recent call last)", "Caused by: ", "During handling of the above exception"];
+    let exception =
+        line.split([' ', ':']).next().is_some_and(|name| name.ends_with("Exception") || name.ends_with("Error"));
     exception
         || starts.iter().any(|start| line.starts_with(start))
         || (line.starts_with("... ") && line.ends_with(" more"))

@@ -16,19 +16,11 @@ pub(super) struct Form {
 }
 
 const fn particular(name: &'static str, prefix: &'static str) -> Form {
-    Form {
-        name,
-        prefix,
-        general: false,
-    }
+    Form { name, prefix, general: false }
 }
 
 const fn general(name: &'static str, prefix: &'static str) -> Form {
-    Form {
-        name,
-        prefix,
-        general: true,
-    }
+    Form { name, prefix, general: true }
 }
 
 /// Pieces that many forms share.
@@ -37,10 +29,7 @@ pub(super) const FRAGMENTS: &[(&str, &str)] = &[
         "{ISO}",
         r"(?<year>[0-9]{4})[-/](?<month>[0-9]{2})[-/](?<day>[0-9]{2})[Tt ]{HMS}(?:[.,](?<fraction>[0-9]{1,9}))?(?<offset>Z| ?[+-][0-9]{2}:?[0-9]{2}| UTC| GMT)?",
     ),
-    (
-        "{SYSLOG}",
-        r"(?<month>[A-Z][a-z]{2}) (?<day>[ 0-9][0-9]) (?:(?<year>[0-9]{4}) )?{HMS}",
-    ),
+    ("{SYSLOG}", r"(?<month>[A-Z][a-z]{2}) (?<day>[ 0-9][0-9]) (?:(?<year>[0-9]{4}) )?{HMS}"),
     ("{HMS}", r"(?<hour>[0-9]{2}):(?<minute>[0-9]{2}):(?<second>[0-9]{2})"),
     // Delimited by the form, so any case will do.
     (
@@ -48,10 +37,7 @@ pub(super) const FRAGMENTS: &[(&str, &str)] = &[
         r"(?<level>(?i:TRACE[1-8]?|DEBUG|FINEST|FINER|FINE|VERBOSE|INFORMATION|INFO|NOTICE|WARNING|WARN|ERROR|ERR|SEVERE|CRITICAL|CRIT|FATAL|ALERT|EMERGENCY|EMERG|PANIC))",
     ),
     // Stands where prose could stand too, so only capitals.
-    (
-        "{WORD}",
-        r"(?<level>TRACE|DEBUG|INFO|NOTICE|WARNING|WARN|ERROR|SEVERE|CRITICAL|FATAL)",
-    ),
+    ("{WORD}", r"(?<level>TRACE|DEBUG|INFO|NOTICE|WARNING|WARN|ERROR|SEVERE|CRITICAL|FATAL)"),
     ("{PID}", r"(?<pid>[0-9]{1,18})"),
     ("{TID}", r"(?<tid>[0-9]{1,18})"),
     ("{THREAD}", r"\[(?<thread>[^\]]*)\]"),
@@ -66,15 +52,9 @@ pub(super) const FORMS: &[Form] = &[
         r"(?<year>[0-9]{2})(?<month>[0-9]{2})(?<day>[0-9]{2}) (?<hour>[0-9]{2})(?<minute>[0-9]{2})(?<second>[0-9]{2}) {PID} {LEVEL} (?<logger>[^\s:]+): ?",
     ),
     // 17/06/09 20:10:40 INFO executor.Executor: msg
-    particular(
-        "spark",
-        r"(?<year>[0-9]{2})/(?<month>[0-9]{2})/(?<day>[0-9]{2}) {HMS} {LEVEL} +(?<logger>[^\s:]+): ?",
-    ),
+    particular("spark", r"(?<year>[0-9]{2})/(?<month>[0-9]{2})/(?<day>[0-9]{2}) {HMS} {LEVEL} +(?<logger>[^\s:]+): ?"),
     // 2015-07-29 17:41:44,747 - INFO  [thread:Class@774] - msg
-    particular(
-        "zookeeper",
-        r"{ISO} - {LEVEL} +\[(?<thread>.*):(?<logger>[^:@\]\s]+)@{LINE}\] - ?",
-    ),
+    particular("zookeeper", r"{ISO} - {LEVEL} +\[(?<thread>.*):(?<logger>[^:@\]\s]+)@{LINE}\] - ?"),
     // [file] 2017-05-16 00:00:00.008 25746 INFO nova.compute [req-…] msg
     particular(
         "openstack",
@@ -86,17 +66,11 @@ pub(super) const FORMS: &[Form] = &[
         r"{ISO} +{LEVEL} {PID} --- (?:\[(?<application>[^\]]*)\] )??{THREAD} (?<logger>\S+) *: ?",
     ),
     // 2025-01-13 12:34:56.789 | INFO     | module:function:12 - msg
-    particular(
-        "loguru",
-        r"{ISO} \| {LEVEL} +\| (?<logger>[^\s:|]+):(?<function>[^\s:|]+):{LINE} - ?",
-    ),
+    particular("loguru", r"{ISO} \| {LEVEL} +\| (?<logger>[^\s:|]+):(?<function>[^\s:|]+):{LINE} - ?"),
     // 2025-01-13 12:34:56,789 - name - LEVEL - msg, and without the name
     particular("python", r"{ISO} - (?:(?<logger>\S+(?: \S+){0,3}?) - )?{LEVEL} - ?"),
     // 2015-10-18 18:01:47,978 INFO [main] org.apache.hadoop.App: msg (log4j), with " - " too
-    particular(
-        "log4j",
-        r"{ISO} +{LEVEL} +{THREAD} +(?<logger>[\w.$/-]+)(?::{LINE})?(?: -|:) ?",
-    ),
+    particular("log4j", r"{ISO} +{LEVEL} +{THREAD} +(?<logger>[\w.$/-]+)(?::{LINE})?(?: -|:) ?"),
     // 2025-01-13 12:34:56.789 [main] INFO com.example.App - msg
     particular("logback", r"{ISO} +{THREAD} +{LEVEL} +(?<logger>\S+) +- ?"),
     // 2025-01-13 12:34:56.789 UTC [123] user@db LOG:  msg
@@ -156,17 +130,11 @@ pub(super) const FORMS: &[Form] = &[
     // 2025-01-13T12:34:56.789+01:00 host program[pid]: msg
     general("rsyslog", r"{ISO} (?<host>[\w.-]+) (?<logger>[^\s:\[\]]+)\[{PID}\]: ?"),
     // 2025-01-13 12:34:56 [info] msg
-    general(
-        "time and level",
-        r"[\[(]?{ISO}[\])]?[ \t,|:-]*[\[(<]{LEVEL} *[\])>]:?(?:[ \t|:-]+|$)",
-    ),
+    general("time and level", r"[\[(]?{ISO}[\])]?[ \t,|:-]*[\[(<]{LEVEL} *[\])>]:?(?:[ \t|:-]+|$)"),
     // 2025/01/13 12:34:56 ERROR msg; [2025-01-13 12:34:56] ERROR: msg
     general("time and word", r"[\[(]?{ISO}[\])]?[ \t,|:-]+{WORD}:?(?:[ \t|:-]+|$)"),
     // [INFO] 2025-01-13 12:34:56 msg; INFO 2025-01-13 12:34:56,789 msg
-    general(
-        "level and time",
-        r"[\[(<]?{WORD}[\])>]?:?[ \t]+[\[(]?{ISO}[\])]?:?(?:[ \t|-]+|$)",
-    ),
+    general("level and time", r"[\[(<]?{WORD}[\])>]?:?[ \t]+[\[(]?{ISO}[\])]?:?(?:[ \t|-]+|$)"),
     // 2025-01-13T12:34:56Z msg
     general("time", r"[\[(]?{ISO}[\])]?:?(?:[ \t|-]+|$)"),
     // [ERROR] msg

@@ -153,11 +153,7 @@ const SAMPLES: &[(&str, &str, &str)] = &[
         r#"<165>1 2003-10-11T22:14:15.003Z mymachine.example.com evntslog - ID47 [exampleSDID@32473 iut="3" eventSource="App\"]"] An application event"#,
         r#"{"timestamp":"2003-10-11T22:14:15.003000Z","level":"INFO","logger_name":"evntslog","hostname":"mymachine.example.com","message":"An application event","metadata":{"facility":20,"msgid":"ID47","structured_data":"[exampleSDID@32473 iut=\"3\" eventSource=\"App\\\"]\"]"}}"#,
     ),
-    (
-        "rfc 5424",
-        "<11>1 - - - - - - bare",
-        r#"{"level":"ERROR","message":"bare","metadata":{"facility":1}}"#,
-    ),
+    ("rfc 5424", "<11>1 - - - - - - bare", r#"{"level":"ERROR","message":"bare","metadata":{"facility":1}}"#),
     (
         "glog",
         "E0113 12:34:56.789012   123 file.cc:12] lost",
@@ -231,11 +227,7 @@ const SAMPLES: &[(&str, &str, &str)] = &[
 fn each_form_is_read() {
     let formats = Formats::compile().unwrap();
     for (form, line, expected) in SAMPLES {
-        assert_eq!(
-            formats.name_of(line, &Zone::UTC, NOW.parse().unwrap()),
-            Some(*form),
-            "{line}"
-        );
+        assert_eq!(formats.name_of(line, &Zone::UTC, NOW.parse().unwrap()), Some(*form), "{line}");
         assert_eq!(parse(line), serde_json::from_str::<Value>(expected).unwrap(), "{line}");
     }
 }

@@ -57,9 +57,7 @@ impl Pieces<'_> {
             Some(year) => at(Date::new(full_year(year)?, month, day).ok()?.to_datetime(time), &zone)?,
             None => latest(month, day, time, &zone, now)?,
         };
-        (MICROS_MIN..=MICROS_MAX)
-            .contains(&moment.as_microsecond())
-            .then_some(moment)
+        (MICROS_MIN..=MICROS_MAX).contains(&moment.as_microsecond()).then_some(moment)
     }
 
     fn time_of_day(&self) -> Option<Time> {
@@ -102,9 +100,7 @@ fn full_year(text: &str) -> Option<i16> {
 }
 
 fn month(text: &str) -> Option<i8> {
-    const NAMES: [&str; 12] = [
-        "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
-    ];
+    const NAMES: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
     if text.as_bytes().first()?.is_ascii_digit() {
         return number(text);
     }
@@ -131,17 +127,12 @@ fn parse_offset(text: &str) -> Option<Offset> {
         }
     };
     let valid = hours < 24 && minutes < 60;
-    valid
-        .then(|| Offset::from_seconds(sign * (hours * 3600 + minutes * 60)).ok())
-        .flatten()
+    valid.then(|| Offset::from_seconds(sign * (hours * 3600 + minutes * 60)).ok()).flatten()
 }
 
 /// Digits only: no sign, no blank.
 fn number<T: FromStr>(text: &str) -> Option<T> {
-    text.bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then(|| text.parse().ok())
-        .flatten()
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
 #[cfg(test)]
@@ -150,15 +141,7 @@ mod tests {
 
     fn pieces<'t>(year: Option<&'t str>, month: &'t str, day: &'t str, hour: &'t str) -> Pieces<'t> {
         let (month, day, hour) = (Some(month), Some(day), Some(hour));
-        Pieces {
-            year,
-            month,
-            day,
-            hour,
-            minute: Some("30"),
-            second: Some("00"),
-            ..Pieces::default()
-        }
+        Pieces { year, month, day, hour, minute: Some("30"), second: Some("00"), ..Pieces::default() }
     }
 
     fn read(pieces: &Pieces<'_>, zone: &str, now: &str) -> Option<String> {
@@ -171,35 +154,17 @@ mod tests {
     #[test]
     fn a_gap_moves_forward_and_an_overlap_takes_the_first() {
         let gap = pieces(Some("2025"), "03", "30", "02");
-        assert_eq!(
-            read(&gap, "Europe/Berlin", NOW).as_deref(),
-            Some("2025-03-30T01:30:00Z")
-        );
+        assert_eq!(read(&gap, "Europe/Berlin", NOW).as_deref(), Some("2025-03-30T01:30:00Z"));
         let overlap = pieces(Some("2025"), "10", "26", "02");
-        assert_eq!(
-            read(&overlap, "Europe/Berlin", NOW).as_deref(),
-            Some("2025-10-26T00:30:00Z")
-        );
+        assert_eq!(read(&overlap, "Europe/Berlin", NOW).as_deref(), Some("2025-10-26T00:30:00Z"));
     }
 
     #[test]
     fn without_a_year_it_is_the_latest_that_is_not_in_the_future() {
-        assert_eq!(
-            read(&pieces(None, "Mar", " 1", "11"), "UTC", NOW).as_deref(),
-            Some("2025-03-01T11:30:00Z")
-        );
-        assert_eq!(
-            read(&pieces(None, "Mar", " 1", "12"), "UTC", NOW).as_deref(),
-            Some("2024-03-01T12:30:00Z")
-        );
-        assert_eq!(
-            read(&pieces(None, "Dec", "31", "23"), "UTC", NOW).as_deref(),
-            Some("2024-12-31T23:30:00Z")
-        );
-        assert_eq!(
-            read(&pieces(None, "Feb", "29", "10"), "UTC", NOW).as_deref(),
-            Some("2024-02-29T10:30:00Z")
-        );
+        assert_eq!(read(&pieces(None, "Mar", " 1", "11"), "UTC", NOW).as_deref(), Some("2025-03-01T11:30:00Z"));
+        assert_eq!(read(&pieces(None, "Mar", " 1", "12"), "UTC", NOW).as_deref(), Some("2024-03-01T12:30:00Z"));
+        assert_eq!(read(&pieces(None, "Dec", "31", "23"), "UTC", NOW).as_deref(), Some("2024-12-31T23:30:00Z"));
+        assert_eq!(read(&pieces(None, "Feb", "29", "10"), "UTC", NOW).as_deref(), Some("2024-02-29T10:30:00Z"));
         assert_eq!(
             read(&pieces(None, "Feb", "29", "10"), "UTC", "2103-01-01T00:00:00Z").as_deref(),
             Some("2096-02-29T10:30:00Z")
@@ -209,14 +174,8 @@ mod tests {
     #[test]
     fn the_new_year_begins_in_the_zone_of_the_line() {
         let eve = "2024-12-31T23:45:00Z";
-        assert_eq!(
-            read(&pieces(None, "Jan", "1", "00"), "+01:00", eve).as_deref(),
-            Some("2024-12-31T23:30:00Z")
-        );
-        assert_eq!(
-            read(&pieces(None, "Jan", "1", "00"), "UTC", eve).as_deref(),
-            Some("2024-01-01T00:30:00Z")
-        );
+        assert_eq!(read(&pieces(None, "Jan", "1", "00"), "+01:00", eve).as_deref(), Some("2024-12-31T23:30:00Z"));
+        assert_eq!(read(&pieces(None, "Jan", "1", "00"), "UTC", eve).as_deref(), Some("2024-01-01T00:30:00Z"));
     }
 
     #[test]
@@ -231,28 +190,16 @@ mod tests {
             ("1600", "01", "01", "00"),
             ("2025", "Foo", "01", "00"),
         ] {
-            assert_eq!(
-                read(&pieces(Some(year), month, day, hour), "UTC", NOW),
-                None,
-                "{year}-{month}-{day} {hour}"
-            );
+            assert_eq!(read(&pieces(Some(year), month, day, hour), "UTC", NOW), None, "{year}-{month}-{day} {hour}");
         }
     }
 
     #[test]
     fn offsets() {
-        for (text, seconds) in [
-            ("Z", 0),
-            ("+02:00", 7_200),
-            ("-0530", -19_800),
-            ("+02", 7_200),
-            ("UTC", 0),
-        ] {
+        for (text, seconds) in [("Z", 0), ("+02:00", 7_200), ("-0530", -19_800), ("+02", 7_200), ("UTC", 0)] {
             assert_eq!(parse_offset(text).map(Offset::seconds), Some(seconds), "{text}");
         }
-        for text in [
-            "+99:99", "+24:00", "+02:60", "+2", "+02:0", "+02:000", "02:00", "CET", "",
-        ] {
+        for text in ["+99:99", "+24:00", "+02:60", "+2", "+02:0", "+02:000", "02:00", "CET", ""] {
             assert_eq!(parse_offset(text), None, "{text}");
         }
     }

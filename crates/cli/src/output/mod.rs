@@ -33,9 +33,7 @@ impl Output {
     pub(crate) fn new(json: bool, global: &Global) -> Output {
         let style = match (json, io::stdout().is_terminal()) {
             (true, _) => Style::Json,
-            (false, true) => Style::Table {
-                colour: !global.no_color,
-            },
+            (false, true) => Style::Table { colour: !global.no_color },
             (false, false) => Style::Plain,
         };
         Output(style)
@@ -52,9 +50,7 @@ impl Output {
             }
             Style::Plain => {
                 for row in rows {
-                    let cells = columns
-                        .iter()
-                        .map(|column| tab_separated(&text(&row[*column])).into_owned());
+                    let cells = columns.iter().map(|column| tab_separated(&text(&row[*column])).into_owned());
                     writeln!(out, "{}", cells.collect::<Vec<_>>().join("\t"))?;
                 }
             }
@@ -69,14 +65,8 @@ impl Output {
         if self.0 == Style::Json {
             return self.rows(&[], std::slice::from_ref(object));
         }
-        let fields = object
-            .as_object()
-            .into_iter()
-            .flatten()
-            .filter(|(_, value)| !value.is_null());
-        let rows: Vec<_> = fields
-            .map(|(field, value)| serde_json::json!({"field": field, "value": value}))
-            .collect();
+        let fields = object.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+        let rows: Vec<_> = fields.map(|(field, value)| serde_json::json!({"field": field, "value": value})).collect();
         self.rows(&["field", "value"], &rows)
     }
 }

@@ -8,15 +8,10 @@ use super::{escape, text};
 
 /// A table of the columns that hold anything.
 pub(super) fn rows(columns: &[&str], rows: &[Value], colour: bool) -> Table {
-    let columns: Vec<&str> = columns
-        .iter()
-        .copied()
-        .filter(|column| rows.iter().any(|row| !row[*column].is_null()))
-        .collect();
+    let columns: Vec<&str> =
+        columns.iter().copied().filter(|column| rows.iter().any(|row| !row[*column].is_null())).collect();
     let mut table = Table::new();
-    table
-        .load_preset(UTF8_HORIZONTAL_ONLY)
-        .set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_preset(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
     if !colour {
         table.force_no_tty();
         // Without a terminal the library knows no width, but there is one: colours alone are unwanted.
@@ -24,11 +19,7 @@ pub(super) fn rows(columns: &[&str], rows: &[Value], colour: bool) -> Table {
             table.set_width(width);
         }
     }
-    table.set_header(
-        columns
-            .iter()
-            .map(|column| Cell::new(escape(column)).add_attribute(Attribute::Bold)),
-    );
+    table.set_header(columns.iter().map(|column| Cell::new(escape(column)).add_attribute(Attribute::Bold)));
     for row in rows {
         table.add_row(columns.iter().map(|column| cell(column, &row[*column], colour)));
     }
@@ -38,11 +29,7 @@ pub(super) fn rows(columns: &[&str], rows: &[Value], colour: bool) -> Table {
 fn cell(column: &str, value: &Value, colour: bool) -> Cell {
     let text = text(value);
     let cell = Cell::new(escape(&text));
-    let cell = if value.is_number() {
-        cell.set_alignment(CellAlignment::Right)
-    } else {
-        cell
-    };
+    let cell = if value.is_number() { cell.set_alignment(CellAlignment::Right) } else { cell };
     match colour_of(column, &text) {
         Some(shade) if colour => cell.fg(shade),
         _ => cell,

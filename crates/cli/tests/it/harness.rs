@@ -1,0 +1,244 @@
+//! A server in an empty directory, the command line against it, and raw HTTP.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A server that is not up by then never will be.
+const START_DEADLINE: Duration = Duration::from_secs(60);
+const HTTP_DEADLINE: Duration = Duration::from_secs(30);
+
+/// The built binary, without settings from the caller's environment.
+pub(crate) fn runstone() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_runstone"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("RUNSTONE_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Runs it to its end with something on standard input.
+pub(crate) fn with_stdin(command: &mut Command, stdin: &[u8]) -> Output {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    let stdin = stdin.to_vec();
+    let writer = std::thread::spawn(move || {
+        // A command that refuses its arguments does not read.
+        let _ = pipe.write_all(&stdin);
+    });
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    output
+}
+
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A running server. Killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    url: String,
+    dir: TempDir,
+    /// What it printed so far, for messages of failing tests.
+    printed: Arc<Mutex<String>>,
+}
+
+impl Server {
+    /// Starts one in an empty directory on a free port.
+    pub(crate) fn start() -> Server {
+        Server::start_with(&[])
+    }
+
+    /// The same with more flags.
+    pub(crate) fn start_with(flags: &[&str]) -> Server {
+        Server::start_in(TempDir::new().unwrap(), flags)
+    }
+
+    /// Starts one in a directory that may hold data of an earlier one.
+    pub(crate) fn start_in(dir: TempDir, flags: &[&str]) -> Server {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let child = runstone()
+            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .arg(dir.path().join("data"))
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(writer.try_clone().unwrap())
+            .stderr(writer)
+            .spawn()
+            .unwrap();
+        let printed = Arc::new(Mutex::new(String::new()));
+        let urls = watch(reader, Arc::clone(&printed));
+        let mut server = Server { child, url: String::new(), dir, printed };
+        server.url = match urls.recv_timeout(START_DEADLINE) {
+            Ok(url) => url,
+            Err(_) => panic!("the server printed no URL:\n{}", server.printed()),
+        };
+        server
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn printed(&self) -> String {
+        self.printed.lock().unwrap().clone()
+    }
+
+    /// Kills it as a power cut would, as far as a process can be, and gives back its directory.
+    pub(crate) fn kill(mut self) -> TempDir {
+        self.end();
+        std::mem::replace(&mut self.dir, TempDir::new().unwrap())
+    }
+
+    /// Asks it to stop and waits; its exit code and its directory.
+    pub(crate) fn terminate(mut self) -> (Option<i32>, TempDir) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        let code = self.child.wait().unwrap().code();
+        (code, std::mem::replace(&mut self.dir, TempDir::new().unwrap()))
+    }
+
+    fn end(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// The command line against this server.
+    pub(crate) fn cli(&self, args: &[&str]) -> Output {
+        self.cli_with_stdin(args, b"")
+    }
+
+    /// The same with something on standard input.
+    pub(crate) fn cli_with_stdin(&self, args: &[&str], stdin: &[u8]) -> Output {
+        with_stdin(runstone().arg("--url").arg(&self.url).args(args), stdin)
+    }
+
+    /// The rows of a query, read by the command line; the test fails if it does.
+    pub(crate) fn query(&self, sql: &str) -> Vec<Value> {
+        let output = self.cli(&["query", "--json", sql]);
+        assert!(output.status.success(), "{sql}: {}", stderr(&output));
+        stdout(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// One raw HTTP request on its own connection.
+    pub(crate) fn http(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let address = self.url.trim_start_matches("http://");
+        let mut connection = TcpStream::connect(address).unwrap();
+        connection.set_read_timeout(Some(HTTP_DEADLINE)).unwrap();
+        let mut request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\n",
+            body.len()
+        );
+        for (name, value) in headers {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        request.push_str("\r\n");
+        let mut request = request.into_bytes();
+        request.extend_from_slice(body);
+        // A server that refuses early stops reading.
+        let _ = connection.write_all(&request);
+        let mut answer = Vec::new();
+        let _ = connection.read_to_end(&mut answer);
+        Answer::parse(&answer)
+    }
+
+    /// `POST /api/v1/logs` with a JSON body.
+    pub(crate) fn post(&self, body: &str) -> Answer {
+        self.http("POST", "/api/v1/logs", &[("content-type", "application/json")], body.as_bytes())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
+        if std::thread::panicking() {
+            let _ = writeln!(std::io::stderr(), "the server printed:\n{}", self.printed());
+        }
+    }
+}
+
+/// Keeps what the server prints and hands on the first URL in it.
+fn watch(from: impl Read + Send + 'static, printed: Arc<Mutex<String>>) -> Receiver<String> {
+    let (send, urls) = sync_channel(1);
+    std::thread::spawn(move || {
+        let mut send = Some(send);
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            if let Some(at) = line.find("http://")
+                && let Some(send) = send.take()
+            {
+                let url = line[at..].split([' ', '"', '\u{1b}', ',']).next().unwrap_or_default();
+                let _ = send.send(url.trim_end_matches('/').to_owned());
+            }
+            let mut printed = printed.lock().unwrap();
+            printed.push_str(&line);
+            printed.push('\n');
+        }
+    });
+    urls
+}
+
+/// An HTTP answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    fn parse(bytes: &[u8]) -> Answer {
+        let split = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("an HTTP answer");
+        let head = String::from_utf8(bytes[..split].to_vec()).unwrap();
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        let raw = &bytes[split + 4..];
+        let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+        let body = if chunked { unchunk(raw) } else { raw.to_vec() };
+        Answer { status, headers: head, body }
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
+    }
+}
+
+fn unchunk(mut bytes: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Some(end) = bytes.windows(2).position(|window| window == b"\r\n") {
+        let size = usize::from_str_radix(std::str::from_utf8(&bytes[..end]).unwrap(), 16).unwrap();
+        if size == 0 {
+            break;
+        }
+        body.extend_from_slice(&bytes[end + 2..end + 2 + size]);
+        bytes = &bytes[end + 2 + size + 2..];
+    }
+    body
+}
+
+/// Writes a file in a directory.
+pub(crate) fn write(dir: &Path, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    let path = dir.join(name);
+    std::fs::write(&path, content).unwrap();
+    path
+}

@@ -1,0 +1,16 @@
+//! The one end-to-end test binary: the built `runstone`, as users meet it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that panics fails, which is its job"
+)]
+
+mod cli_help;
+mod harness;
+mod levels;
+mod run;
+mod send;
+mod serve;
+mod unreachable;
