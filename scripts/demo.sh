@@ -76,7 +76,7 @@ sql="SELECT stage, level, count(*) AS records FROM logs GROUP BY stage, level OR
 tries=(
   "$runstone logs$at --stage backfill"
   "$runstone query$at \"$sql\""
-  "curl -s '$url/api/v1/runs?status=failed'"
+  "curl -s '$url/api/v1/runs?state=failed'"
 )
 say "$url is up. Three things to try:"
 printf '   %s\n' "${tries[@]}"
