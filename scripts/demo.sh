@@ -52,10 +52,10 @@ note "ready at $url"
 
 # Each job is a real command; `runstone run` logs its start, its output line by line, its result and its end.
 job() { # <stage> <expected exit code> <command>…
-  local stage=$1 expected=$2 code=0
+  local stage=$1 expected=$2 code=0 started=$SECONDS
   shift 2
   "$runstone" run --url "$url" --source-system demo --stage "$stage" -- "$@" >"$dir/$stage.log" 2>&1 </dev/null || code=$?
-  printf '   %-13s exit %d  %s\n' "$stage" "$code" "$*"
+  printf '   %-13s exit %d  %s  %s\n' "$stage" "$code" "$(minutes $((SECONDS - started)))" "$*"
   [[ $code == "$expected" ]] || { tail -20 "$dir/$stage.log" >&2 && die "expected exit code $expected from: $*"; }
 }
 say "jobs"
@@ -65,7 +65,7 @@ job tests 0 cargo test -p runstone-journal --locked --lib
 job inventory 0 python3 scripts/demo_inventory.py Cargo.lock "$dir/crates.csv"
 job backfill 1 python3 scripts/demo_inventory.py "$dir/last-month.lock" "$dir/last-month.csv"
 "$runstone" send --url "$url" --source-system demo --stage server --run-id demo-server "$dir/server.log" >"$dir/send.log" 2>&1
-printf '   %-13s sent    %s\n' server "$dir/server.log"
+printf '   %-13s sent           %s\n' server "$dir/server.log"
 
 say "what happened"
 "$runstone" runs --url "$url"
@@ -84,12 +84,15 @@ printf '   %s\n' "${tries[@]}"
 if [[ -n ${DEMO_ONCE:-} ]]; then
   for try in "${tries[@]}"; do
     say "$try"
-    bash -c "$try"
+    # Each of them shows the job that failed.
+    bash -c "$try" | tee "$dir/try.log"
+    grep -q backfill "$dir/try.log" || die "nothing about the failed job in the answer"
   done
   echo
   note "demo ok"
 else
   echo
   note "Ctrl-C stops it."
+  trap 'exit 0' INT
   wait "$server" || die "the server stopped by itself: $(tail -3 "$dir/server.log")"
 fi
