@@ -111,24 +111,16 @@ impl Batch {
     /// The records that `keep` names.
     #[must_use]
     pub fn filter(&self, keep: &Bits) -> Self {
-        let rows = || (0..self.rows).filter(|row| keep.get(*row));
+        let rows: Vec<usize> = (0..self.rows).filter(|row| keep.get(*row)).collect();
         let mut client = Bits::default();
-        let ids = rows().map(|row| self.ids.get(row)).collect();
-        let hashes = rows().map(|row| self.ids.client_hash(row).unwrap_or(0)).collect();
-        rows().for_each(|row| client.push(self.ids.client_hash(row).is_some()));
-        let columns = self
-            .columns
-            .iter()
-            .map(|values| values.as_ref().map(|values| values.filter(keep)))
-            .collect();
-        let ids = Ids::Given { ids, hashes, client };
-        Self {
-            rows: rows().count(),
-            ingested_at: self.ingested_at,
-            ids,
-            origin: self.origin.clone(),
-            columns,
-        }
+        rows.iter().for_each(|row| client.push(self.ids.client_hash(*row).is_some()));
+        let ids = Ids::Given {
+            ids: rows.iter().map(|row| self.ids.get(*row)).collect(),
+            hashes: rows.iter().map(|row| self.ids.client_hash(*row).unwrap_or(0)).collect(),
+            client,
+        };
+        let columns = self.columns.iter().map(|values| values.as_ref()?.pick(&rows)).collect();
+        Self { rows: rows.len(), ingested_at: self.ingested_at, ids, origin: self.origin.clone(), columns }
     }
 
     /// Appends one record as a JSON object of the API, version 1.

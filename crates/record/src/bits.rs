@@ -11,10 +11,7 @@ impl Bits {
     /// `len` bits, all set or none.
     #[must_use]
     pub fn filled(len: usize, value: bool) -> Self {
-        let mut bits = Self {
-            bytes: vec![if value { 0xFF } else { 0 }; len.div_ceil(8)],
-            len,
-        };
+        let mut bits = Self { bytes: vec![if value { 0xFF } else { 0 }; len.div_ceil(8)], len };
         bits.clear_spare();
         bits
     }
@@ -22,10 +19,7 @@ impl Bits {
     /// From packed bytes; bits past `len` are ignored. None where there are too few bytes.
     #[must_use]
     pub fn from_bytes(bytes: &[u8], len: usize) -> Option<Self> {
-        let mut bits = Self {
-            bytes: bytes.get(..len.div_ceil(8))?.to_vec(),
-            len,
-        };
+        let mut bits = Self { bytes: bytes.get(..len.div_ceil(8))?.to_vec(), len };
         bits.clear_spare();
         Some(bits)
     }
@@ -75,11 +69,7 @@ impl Bits {
     pub fn set(&mut self, row: usize, value: bool) {
         if row < self.len {
             let bit = 1 << (row % 8);
-            if value {
-                self.bytes[row / 8] |= bit
-            } else {
-                self.bytes[row / 8] &= !bit
-            }
+            if value { self.bytes[row / 8] |= bit } else { self.bytes[row / 8] &= !bit }
         }
     }
 

@@ -20,15 +20,16 @@ struct ColumnBuilder {
     rows: usize,
     interned: HashTable<u32>,
     hasher: DefaultHashBuilder,
+    /// Is the last word one that only the last row has?
+    new_word: bool,
 }
 
 impl ColumnBuilder {
     fn new(kind: Kind) -> Self {
         let data = match kind {
-            Kind::Identifier | Kind::Word | Kind::Label | Kind::List => Data::Words {
-                words: Texts::default(),
-                indices: Vec::new(),
-            },
+            Kind::Identifier | Kind::Word | Kind::Label | Kind::List => {
+                Data::Words { words: Texts::default(), indices: Vec::new() }
+            }
             Kind::Time | Kind::Int | Kind::Date => Data::Ints(Vec::new()),
             Kind::Float => Data::Floats(Vec::new()),
             Kind::Id | Kind::Text | Kind::Hex | Kind::Json => Data::Texts(Texts::default()),
@@ -39,6 +40,7 @@ impl ColumnBuilder {
             rows: 0,
             interned: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
+            new_word: false,
         }
     }
 
@@ -47,9 +49,7 @@ impl ColumnBuilder {
         if self.rows >= rows {
             return;
         }
-        self.valid
-            .get_or_insert_with(|| Bits::filled(self.rows, true))
-            .extend_to(rows, false);
+        self.valid.get_or_insert_with(|| Bits::filled(self.rows, true)).extend_to(rows, false);
         match &mut self.data {
             Data::Texts(texts) => texts.extend_to(rows),
             Data::Words { indices, .. } => indices.resize(rows, 0),
@@ -99,6 +99,7 @@ impl ColumnBuilder {
         let Data::Words { words, indices } = &mut self.data else {
             return 0;
         };
+        self.new_word = false;
         // Neighbours are often alike, and comparing is cheaper than hashing.
         if let Some(last) = indices.last().copied()
             && words.len() > last as usize
@@ -119,6 +120,7 @@ impl ColumnBuilder {
         };
         if new {
             words.push(text);
+            self.new_word = true;
         }
         index
     }
@@ -132,10 +134,13 @@ impl ColumnBuilder {
         }
     }
 
-    /// Undoes a row. Words that only it had stay interned: harmless and rare.
+    /// Undoes the last row, with the word that only it had: a frame may not have more words than rows.
     fn truncate(&mut self, rows: usize) {
         if self.rows <= rows {
             return;
+        }
+        if std::mem::take(&mut self.new_word) {
+            self.forget_last_word();
         }
         match &mut self.data {
             Data::Texts(texts) => texts.truncate(rows),
@@ -147,6 +152,18 @@ impl ColumnBuilder {
             valid.truncate(rows);
         }
         self.rows = rows;
+    }
+
+    fn forget_last_word(&mut self) {
+        let Data::Words { words, .. } = &mut self.data else {
+            return;
+        };
+        let last = words.len().saturating_sub(1);
+        let hash = self.hasher.hash_one(words.get(last));
+        if let Ok(entry) = self.interned.find_entry(hash, |index| *index as usize == last) {
+            entry.remove();
+            words.truncate(last);
+        }
     }
 
     fn finish(mut self, rows: usize) -> Option<Values> {
@@ -227,11 +244,7 @@ impl BatchBuilder {
         Column::ALL
             .into_iter()
             .filter(|column| self.has(*column))
-            .filter_map(|column| {
-                self.columns[column.index()]
-                    .as_ref()
-                    .map(|builder| (column, &builder.data))
-            })
+            .filter_map(|column| self.columns[column.index()].as_ref().map(|builder| (column, &builder.data)))
     }
 
     /// Closes the open row. `id` is the client's, with the hash of the row's payload.
@@ -263,18 +276,9 @@ impl BatchBuilder {
         let ids = self.take_ids(mint);
         self.fill_times(now_us);
         self.fill_runs(&ids);
-        let columns = self
-            .columns
-            .into_iter()
-            .map(|builder| builder.and_then(|builder| builder.finish(rows)))
-            .collect();
-        Batch {
-            rows,
-            ingested_at: now_us,
-            ids,
-            origin,
-            columns,
-        }
+        let columns =
+            self.columns.into_iter().map(|builder| builder.and_then(|builder| builder.finish(rows))).collect();
+        Batch { rows, ingested_at: now_us, ids, origin, columns }
     }
 
     fn take_ids(&mut self, mint: &mut IdMint) -> Ids {
@@ -321,9 +325,7 @@ impl BatchBuilder {
             let runs = self.columns[Column::RunId.index()].as_ref();
             let has_run =
                 |row| runs.is_some_and(|runs| row < runs.rows && runs.valid.as_ref().is_none_or(|bits| bits.get(row)));
-            (0..rows)
-                .filter(|row| indices[*row] as usize == activity && !has_run(*row))
-                .collect()
+            (0..rows).filter(|row| indices[*row] as usize == activity && !has_run(*row)).collect()
         };
         if missing.is_empty() {
             return;

@@ -130,10 +130,7 @@ impl Column {
     /// Is it set by the server alone? A client's field of this name is kept in `metadata`.
     #[must_use]
     pub fn is_stamped(self) -> bool {
-        matches!(
-            self,
-            Column::Journal | Column::Position | Column::IngestedAt | Column::Date
-        )
+        matches!(self, Column::Journal | Column::Position | Column::IngestedAt | Column::Date)
     }
 
     /// A place in an array of all columns.

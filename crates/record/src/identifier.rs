@@ -81,18 +81,9 @@ mod tests {
 
     #[test]
     fn takes_what_pipelines_are_called() {
-        for good in [
-            "zephyr",
-            "20250113_123456_abc123",
-            "a",
-            "x:y+z@w-1.2",
-            "0",
-            "console",
-            "com",
-            "CONs",
-            "lpt",
-            "Comet1",
-        ] {
+        for good in
+            ["zephyr", "20250113_123456_abc123", "a", "x:y+z@w-1.2", "0", "console", "com", "CONs", "lpt", "Comet1"]
+        {
             assert_eq!(check(good), Ok(()), "{good}");
         }
         assert_eq!(check(&"a".repeat(128)), Ok(()));

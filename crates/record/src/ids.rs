@@ -25,9 +25,7 @@ impl RecordId {
         if text.len() != 36 {
             return Err(InvalidId);
         }
-        Uuid::try_parse(text)
-            .map(|uuid| Self(uuid.as_u128()))
-            .map_err(|_| InvalidId)
+        Uuid::try_parse(text).map(|uuid| Self(uuid.as_u128())).map_err(|_| InvalidId)
     }
 
     /// The id as a number, most significant byte first.
@@ -45,12 +43,7 @@ impl RecordId {
     /// Writes the 36 characters.
     pub fn write(self, out: &mut Vec<u8>) {
         let mut buffer = Uuid::encode_buffer();
-        out.extend_from_slice(
-            Uuid::from_u128(self.0)
-                .hyphenated()
-                .encode_lower(&mut buffer)
-                .as_bytes(),
-        );
+        out.extend_from_slice(Uuid::from_u128(self.0).hyphenated().encode_lower(&mut buffer).as_bytes());
     }
 }
 
@@ -79,9 +72,7 @@ impl IdMint {
         let rand_b = random & ((1 << 62) - 1);
         // The counter starts below half of its range so that counting cannot carry into its neighbours.
         let rand_b = rand_b & !(1 << (COUNTER_BITS - 1));
-        Self {
-            next: time | (0x7 << 76) | rand_a | (0b10 << 62) | rand_b,
-        }
+        Self { next: time | (0x7 << 76) | rand_a | (0b10 << 62) | rand_b }
     }
 
     /// The next id.

@@ -56,9 +56,7 @@ impl RunState {
     /// The state of a word.
     #[must_use]
     pub fn from_text(text: &str) -> Option<Self> {
-        [RunState::Running, RunState::Succeeded, RunState::Failed]
-            .into_iter()
-            .find(|state| state.as_str() == text)
+        [RunState::Running, RunState::Succeeded, RunState::Failed].into_iter().find(|state| state.as_str() == text)
     }
 }
 
@@ -118,14 +116,9 @@ impl RunFold {
     pub fn add(&mut self, batch: &Batch, row: usize, position: u64) {
         let at = batch.timestamp(row);
         let key = (at, batch.ids().get(row));
-        let kind = batch
-            .text(Column::Type, row)
-            .and_then(RecordType::from_text)
-            .unwrap_or(RecordType::Log);
+        let kind = batch.text(Column::Type, row).and_then(RecordType::from_text).unwrap_or(RecordType::Log);
         let status = batch.text(Column::Status, row);
-        let heading = batch
-            .text(Column::Title, row)
-            .or_else(|| batch.text(Column::Message, row));
+        let heading = batch.text(Column::Title, row).or_else(|| batch.text(Column::Message, row));
         self.records += 1;
         self.first_at = least(self.first_at, Some(at));
         self.last_at = self.last_at.max(Some(at));
@@ -193,11 +186,7 @@ impl RunFold {
         }
         let all_ended = self.ends > 0 && self.ends >= self.starts;
         let only_activities = self.last_activity.is_some() && self.starts == 0;
-        if self.success.is_some() || all_ended || only_activities {
-            RunState::Succeeded
-        } else {
-            RunState::Running
-        }
+        if self.success.is_some() || all_ended || only_activities { RunState::Succeeded } else { RunState::Running }
     }
 
     /// The earliest timestamp, in microseconds.

@@ -29,23 +29,26 @@ pub fn parse_rfc3339(text: &str) -> Result<i64, TimeError> {
     }
     // A leap second, an odd offset, a comma: the library knows them all. Its zone annotations (RFC 9557) do
     // not belong to RFC 3339.
-    if text.len() > 64 || text.ends_with(']') {
+    if text.len() > 64 || text.ends_with(']') || !offset_is_less_than_a_day(text) {
         return Err(TimeError::Form);
     }
     let time: Timestamp = text.parse().map_err(|_| TimeError::Form)?;
     let micros = time.as_nanosecond().div_euclid(1_000);
-    i64::try_from(micros)
-        .ok()
-        .filter(|micros| (MICROS_MIN..=MICROS_MAX).contains(micros))
-        .ok_or(TimeError::Range)
+    i64::try_from(micros).ok().filter(|micros| (MICROS_MIN..=MICROS_MAX).contains(micros)).ok_or(TimeError::Range)
+}
+
+/// The library takes offsets up to 25:59, RFC 3339 up to 23:59.
+fn offset_is_less_than_a_day(text: &str) -> bool {
+    let hours = text.rsplit(['+', '-']).next().and_then(|offset| offset.get(..2));
+    text.ends_with(['Z', 'z']) || hours.is_none_or(|hours| hours < "24")
 }
 
 /// `YYYY-MM-DDThh:mm:ss[.f{1,9}]Z` of the years 1700 to 2261: what nearly every client sends.
 fn parse_common(text: &[u8]) -> Option<i64> {
     let number = |range: std::ops::Range<usize>| -> Option<i64> {
-        text.get(range)?.iter().try_fold(0_i64, |sum, byte| {
-            byte.is_ascii_digit().then(|| sum * 10 + i64::from(byte - b'0'))
-        })
+        text.get(range)?
+            .iter()
+            .try_fold(0_i64, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + i64::from(byte - b'0')))
     };
     let shape = text.len() >= 20
         && text[4] == b'-'
@@ -75,10 +78,7 @@ fn parse_common(text: &[u8]) -> Option<i64> {
         22..=30 if text[19] == b'.' => {
             number(20..text.len() - 1)?;
             (0..6).fold(0, |sum, place| {
-                let digit = text
-                    .get(20 + place)
-                    .filter(|byte| byte.is_ascii_digit())
-                    .map_or(0, |byte| byte - b'0');
+                let digit = text.get(20 + place).filter(|byte| byte.is_ascii_digit()).map_or(0, |byte| byte - b'0');
                 sum * 10 + i64::from(digit)
             })
         }
@@ -144,12 +144,7 @@ mod tests {
         ] {
             assert_eq!(parse_rfc3339(text), Err(TimeError::Form), "{text}");
         }
-        for text in [
-            "0000-01-01T00:00:00Z",
-            "1677-01-01T00:00:00Z",
-            "2262-12-01T00:00:00Z",
-            "9999-01-01T00:00:00Z",
-        ] {
+        for text in ["0000-01-01T00:00:00Z", "1677-01-01T00:00:00Z", "2262-12-01T00:00:00Z", "9999-01-01T00:00:00Z"] {
             assert_eq!(parse_rfc3339(text), Err(TimeError::Range), "{text}");
         }
     }

@@ -45,11 +45,7 @@ impl Texts {
     /// One text; empty past the end.
     #[must_use]
     pub fn get(&self, row: usize) -> &str {
-        let start = if row == 0 {
-            0
-        } else {
-            self.ends.get(row - 1).copied().unwrap_or(0)
-        };
+        let start = if row == 0 { 0 } else { self.ends.get(row - 1).copied().unwrap_or(0) };
         let end = self.ends.get(row).copied().unwrap_or(start);
         self.text.get(start as usize..end as usize).unwrap_or("")
     }
@@ -159,28 +155,38 @@ impl Values {
         }
     }
 
-    /// The rows that `keep` names.
-    #[must_use]
-    pub(crate) fn filter(&self, keep: &Bits) -> Self {
-        let rows = || (0..keep.len()).filter(|row| keep.get(*row));
+    /// These rows only; none where none of them has a value.
+    pub(crate) fn pick(&self, rows: &[usize]) -> Option<Self> {
+        let mut valid = Bits::default();
+        rows.iter().for_each(|row| valid.push(self.is_valid(*row)));
+        let present = valid.count();
         let data = match &self.data {
             Data::Texts(texts) => {
                 let mut kept = Texts::default();
-                rows().for_each(|row| kept.push(texts.get(row)));
+                rows.iter().for_each(|row| kept.push(texts.get(*row)));
                 Data::Texts(kept)
             }
-            Data::Words { words, indices } => Data::Words {
-                words: words.clone(),
-                indices: rows().map(|row| indices[row]).collect(),
-            },
-            Data::Ints(ints) => Data::Ints(rows().map(|row| ints[row]).collect()),
-            Data::Floats(floats) => Data::Floats(rows().map(|row| floats[row]).collect()),
+            Data::Words { words, indices } => {
+                pick_words(words, rows.iter().map(|row| (indices[*row], self.is_valid(*row))))
+            }
+            Data::Ints(ints) => Data::Ints(rows.iter().map(|row| ints[*row]).collect()),
+            Data::Floats(floats) => Data::Floats(rows.iter().map(|row| floats[*row]).collect()),
         };
-        let valid = self.valid.as_ref().map(|valid| {
-            let mut kept = Bits::default();
-            rows().for_each(|row| kept.push(valid.get(row)));
-            kept
-        });
-        Self { data, valid }
+        let valid = (present < rows.len()).then_some(valid);
+        (present > 0).then_some(Self { data, valid })
     }
+}
+
+/// Only the words that some row still has, in the order of their first use.
+fn pick_words(words: &Texts, rows: impl Iterator<Item = (u32, bool)>) -> Data {
+    let mut kept = Texts::default();
+    let mut places: Vec<Option<u32>> = vec![None; words.len()];
+    let mut place = |index: u32| {
+        *places[index as usize].get_or_insert_with(|| {
+            kept.push(words.get(index as usize));
+            u32::try_from(kept.len() - 1).unwrap_or(u32::MAX)
+        })
+    };
+    let indices = rows.map(|(index, valid)| if valid { place(index) } else { 0 }).collect();
+    Data::Words { words: kept, indices }
 }

@@ -53,17 +53,13 @@ impl Batch {
         }
         let ingested_at = i64::from_le_bytes(cursor.array("arrival time")?);
         let ids = cursor.ids(flags & FLAG_GIVEN_IDS != 0, rows)?;
-        let origin = if flags & FLAG_ORIGIN == 0 {
-            None
-        } else {
-            Some(cursor.origin()?)
-        };
+        let origin = if flags & FLAG_ORIGIN == 0 { None } else { Some(cursor.origin()?) };
         let mut columns: Vec<Option<Values>> = vec![None; Column::ALL.len()];
         let mut before = 0;
         for _ in 0..cursor.u8("column count")? {
             let code = cursor.u8("column")?;
             let column = Column::from_code(code)
-                .filter(|_| code > before)
+                .filter(|column| code > before && !column.is_stamped() && *column != Column::Id)
                 .ok_or_else(|| cursor.bad("column"))?;
             before = code;
             let encoding = cursor.u8("encoding")?;
@@ -81,13 +77,7 @@ impl Batch {
         if cursor.at != payload.len() {
             return Err(cursor.bad("end"));
         }
-        Ok(Batch {
-            rows,
-            ingested_at,
-            ids,
-            origin,
-            columns,
-        })
+        Ok(Batch { rows, ingested_at, ids, origin, columns })
     }
 }
 
@@ -102,11 +92,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn take(&mut self, len: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
-        let taken = self
-            .bytes
-            .get(self.at..)
-            .and_then(|rest| rest.get(..len))
-            .ok_or_else(|| self.bad(what))?;
+        let taken = self.bytes.get(self.at..).and_then(|rest| rest.get(..len)).ok_or_else(|| self.bad(what))?;
         self.at += len;
         Ok(taken)
     }
@@ -141,16 +127,11 @@ impl<'a> Cursor<'a> {
 
     fn ids(&mut self, given: bool, rows: usize) -> Result<Ids, DecodeError> {
         if !given {
-            return Ok(Ids::Minted {
-                first: RecordId::from_u128(u128::from_be_bytes(self.array("first id")?)),
-            });
+            return Ok(Ids::Minted { first: RecordId::from_u128(u128::from_be_bytes(self.array("first id")?)) });
         }
         let bytes = self.take(rows * 16, "ids")?;
         let (chunks, _) = bytes.as_chunks::<16>();
-        let ids = chunks
-            .iter()
-            .map(|id| RecordId::from_u128(u128::from_be_bytes(*id)))
-            .collect();
+        let ids = chunks.iter().map(|id| RecordId::from_u128(u128::from_be_bytes(*id))).collect();
         let client = self.bits(rows, "client ids")?;
         let mut hashes = vec![0; rows];
         for (row, hash) in hashes.iter_mut().enumerate() {
@@ -172,23 +153,14 @@ impl<'a> Cursor<'a> {
     }
 
     fn column(&mut self, column: Column, encoding: u8, rows: usize) -> Result<Values, DecodeError> {
-        let valid = if encoding & WITH_VALIDITY == 0 {
-            None
-        } else {
-            Some(self.bits(rows, "validity")?)
-        };
+        let valid = if encoding & WITH_VALIDITY == 0 { None } else { Some(self.bits(rows, "validity")?) };
         let data = match (encoding & !WITH_VALIDITY, column.kind()) {
             (TEXTS, Kind::Text | Kind::Json | Kind::Hex) => Data::Texts(self.texts(rows)?),
             (WORDS, Kind::Identifier | Kind::Word | Kind::Label | Kind::List) => self.words(rows)?,
-            (INTS, Kind::Time | Kind::Int) => self.ints(rows)?,
+            (INTS, Kind::Time | Kind::Int) => self.ints(rows, valid.as_ref())?,
             (FLOATS, Kind::Float) => {
                 let (chunks, _) = self.take(rows * 8, "floats")?.as_chunks::<8>();
-                Data::Floats(
-                    chunks
-                        .iter()
-                        .map(|bits| f64::from_bits(u64::from_le_bytes(*bits)))
-                        .collect(),
-                )
+                Data::Floats(chunks.iter().map(|bits| f64::from_bits(u64::from_le_bytes(*bits))).collect())
             }
             _ => return Err(self.bad("encoding")),
         };
@@ -200,10 +172,7 @@ impl<'a> Cursor<'a> {
         let mut end = 0_u32;
         let bad = self.bad("text length");
         self.unsigned(rows, |length| {
-            end = u32::try_from(length)
-                .ok()
-                .and_then(|length| end.checked_add(length))
-                .ok_or_else(|| bad.clone())?;
+            end = u32::try_from(length).ok().and_then(|length| end.checked_add(length)).ok_or_else(|| bad.clone())?;
             ends.push(end);
             Ok(())
         })?;
@@ -217,28 +186,28 @@ impl<'a> Cursor<'a> {
 
     fn words(&mut self, rows: usize) -> Result<Data, DecodeError> {
         let count = self.len("word count")?;
-        if count > rows.max(1) * 2 || count == 0 {
+        if count > rows || count == 0 {
             return Err(self.bad("word count"));
         }
         let words = self.texts(count)?;
         let mut indices = Vec::with_capacity(rows);
         let bad = self.bad("word index");
         self.unsigned(rows, |index| {
-            let index = u32::try_from(index)
-                .ok()
-                .filter(|index| (*index as usize) < count)
-                .ok_or_else(|| bad.clone())?;
+            let index =
+                u32::try_from(index).ok().filter(|index| (*index as usize) < count).ok_or_else(|| bad.clone())?;
             indices.push(index);
             Ok(())
         })?;
         Ok(Data::Words { words, indices })
     }
 
-    fn ints(&mut self, rows: usize) -> Result<Data, DecodeError> {
+    fn ints(&mut self, rows: usize, valid: Option<&Bits>) -> Result<Data, DecodeError> {
         let least = i64::from_le_bytes(self.array("least")?);
         let mut ints = Vec::with_capacity(rows);
         self.unsigned(rows, |distance| {
-            ints.push(least.wrapping_add(distance.cast_signed()));
+            // A row without a value has the number 0 in memory, whatever distance stands for it.
+            let absent = valid.is_some_and(|valid| !valid.get(ints.len()));
+            ints.push(if absent { 0 } else { least.wrapping_add(distance.cast_signed()) });
             Ok(())
         })?;
         Ok(Data::Ints(ints))
@@ -258,21 +227,9 @@ impl<'a> Cursor<'a> {
         match width {
             0 => (0..rows).try_for_each(|_| each(0)),
             1 => bytes.iter().try_for_each(|byte| each(u64::from(*byte))),
-            2 => bytes
-                .as_chunks()
-                .0
-                .iter()
-                .try_for_each(|number| each(u64::from(u16::from_le_bytes(*number)))),
-            4 => bytes
-                .as_chunks()
-                .0
-                .iter()
-                .try_for_each(|number| each(u64::from(u32::from_le_bytes(*number)))),
-            _ => bytes
-                .as_chunks()
-                .0
-                .iter()
-                .try_for_each(|number| each(u64::from_le_bytes(*number))),
+            2 => bytes.as_chunks().0.iter().try_for_each(|number| each(u64::from(u16::from_le_bytes(*number)))),
+            4 => bytes.as_chunks().0.iter().try_for_each(|number| each(u64::from(u32::from_le_bytes(*number)))),
+            _ => bytes.as_chunks().0.iter().try_for_each(|number| each(u64::from_le_bytes(*number))),
         }
     }
 }

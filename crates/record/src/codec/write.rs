@@ -38,12 +38,7 @@ impl Batch {
             Data::Ints(ints) => 8 * ints.len(),
             Data::Floats(floats) => 8 * floats.len(),
         });
-        256 + columns.sum::<usize>()
-            + if matches!(self.ids, Ids::Given { .. }) {
-                25 * self.rows
-            } else {
-                0
-            }
+        256 + columns.sum::<usize>() + if matches!(self.ids, Ids::Given { .. }) { 25 * self.rows } else { 0 }
     }
 
     fn put_ids(&self, out: &mut Vec<u8>) {
@@ -99,16 +94,10 @@ fn put_column(out: &mut Vec<u8>, column: Column, values: &Values) {
         Data::Words { words, indices } => {
             put_len(out, words.len());
             put_texts(out, words);
-            put_unsigned(
-                out,
-                indices.iter().map(|index| u64::from(*index)),
-                words.len().saturating_sub(1) as u64,
-            );
+            put_unsigned(out, indices.iter().map(|index| u64::from(*index)), words.len().saturating_sub(1) as u64);
         }
         Data::Ints(ints) => put_ints(out, ints, values),
-        Data::Floats(floats) => floats
-            .iter()
-            .for_each(|float| out.extend(float.to_bits().to_le_bytes())),
+        Data::Floats(floats) => floats.iter().for_each(|float| out.extend(float.to_bits().to_le_bytes())),
     }
     let length = u32::try_from(out.len() - length_at - 4).unwrap_or(u32::MAX);
     out[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());

@@ -96,9 +96,7 @@ pub fn json(body: &[u8]) -> Result<Parsed, BodyError> {
         return Err(BodyError::Empty);
     }
     if let Err(error) = std::str::from_utf8(body) {
-        return Err(BodyError::Encoding {
-            offset: error.valid_up_to(),
-        });
+        return Err(BodyError::Encoding { offset: error.valid_up_to() });
     }
     let mut jiter = Jiter::new(body);
     let mut bodies = Bodies::default();
@@ -166,39 +164,35 @@ impl Bodies {
     }
 
     fn line(&mut self, line: &[u8]) -> Result<(), BodyError> {
-        let read = match std::str::from_utf8(line) {
-            Err(error) => Err(Fail::Syntax(format!("invalid UTF-8 at byte {}", error.valid_up_to()))),
-            Ok(_) => {
-                let mut jiter = Jiter::new(line);
-                match jiter.peek() {
-                    Err(error) => Err(Fail::Syntax(error.to_string())),
-                    Ok(peek) => self.record_to_end(&mut jiter, peek),
-                }
-            }
-        };
-        match read {
+        match self.line_record(line) {
             Ok(()) => {}
             Err(Fail::Item(error)) => self.refuse(error),
             Err(Fail::Syntax(message)) => {
                 let message = format!("parse the line as JSON: {message}");
-                self.refuse(ItemError {
-                    index: 0,
-                    code: ErrorCode::InvalidJson,
-                    message,
-                    field: None,
-                });
+                self.refuse(ItemError { index: 0, code: ErrorCode::InvalidJson, message, field: None });
             }
         }
         self.count()
     }
 
-    /// A record that must be all that there is.
-    fn record_to_end(&mut self, jiter: &mut Jiter<'_>, peek: Peek) -> Result<(), Fail> {
-        let read = self.parser.read(jiter, peek).and_then(|size| {
-            jiter.finish().map_err(|error| Fail::Syntax(error.to_string()))?;
+    /// A record that must be all of a line.
+    fn line_record(&mut self, line: &[u8]) -> Result<(), Fail> {
+        std::str::from_utf8(line)
+            .map_err(|error| Fail::Syntax(format!("invalid UTF-8 at byte {}", error.valid_up_to())))?;
+        let mut jiter = Jiter::new(line);
+        let peek = jiter.peek()?;
+        let read = self.parser.read(&mut jiter, peek).and_then(|size| {
+            jiter.finish()?;
             Ok(size)
         });
-        self.settle(read)
+        let done = self.settle(read);
+        if let Err(Fail::Item(_)) = done {
+            // What is no JSON at all, such as a plain log line, should not be told that its type is wrong.
+            let mut again = Jiter::new(line);
+            again.next_skip()?;
+            again.finish()?;
+        }
+        done
     }
 
     fn record(&mut self, jiter: &mut Jiter<'_>, peek: Peek) -> Result<(), Fail> {
@@ -220,36 +214,22 @@ impl Bodies {
     }
 
     fn refuse(&mut self, error: ItemError) {
-        self.errors.push(ItemError {
-            index: self.index,
-            ..error
-        });
+        self.errors.push(ItemError { index: self.index, ..error });
     }
 
     fn count(&mut self) -> Result<(), BodyError> {
         self.index += 1;
-        if self.index > REQUEST_RECORDS_MAX {
-            Err(BodyError::TooMany)
-        } else {
-            Ok(())
-        }
+        if self.index > REQUEST_RECORDS_MAX { Err(BodyError::TooMany) } else { Ok(()) }
     }
 
     fn finish(self) -> Parsed {
         let (builder, replaced_nuls) = self.parser.finish();
-        Parsed {
-            builder,
-            places: self.places,
-            errors: self.errors,
-            replaced_nuls,
-        }
+        Parsed { builder, places: self.places, errors: self.errors, replaced_nuls }
     }
 }
 
 fn syntax(jiter: &Jiter<'_>, error: &jiter::JiterError) -> BodyError {
-    BodyError::Syntax {
-        message: format!("{} at {}", error.error_type, jiter.error_position(error.index)),
-    }
+    BodyError::Syntax { message: format!("{} at {}", error.error_type, jiter.error_position(error.index)) }
 }
 
 /// What a value is called in messages.

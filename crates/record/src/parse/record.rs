@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use jiter::{Jiter, JiterError, Peek};
 
-use super::metadata::Metadata;
+use super::metadata::{Metadata, Source};
 use super::{ItemError, kind_of};
 use crate::build::BatchBuilder;
 use crate::code::ErrorCode;
@@ -33,30 +33,17 @@ impl From<JiterError> for Fail {
 }
 
 pub(super) fn item(code: ErrorCode, message: String, field: Option<&str>) -> Fail {
-    Fail::Item(ItemError {
-        index: 0,
-        code,
-        message,
-        field: field.map(str::to_owned),
-    })
+    Fail::Item(ItemError { index: 0, code, message, field: field.map(str::to_owned) })
 }
 
 pub(super) fn too_large(size: usize) -> Fail {
-    item(
-        ErrorCode::RecordTooLarge,
-        format!("must have at most {RECORD_BYTES_MAX} bytes of JSON, got {size}"),
-        None,
-    )
+    item(ErrorCode::RecordTooLarge, format!("must have at most {RECORD_BYTES_MAX} bytes of JSON, got {size}"), None)
 }
 
 /// The string that comes next, NUL replaced: no database takes it.
 pub(super) fn read_text<'j>(jiter: &'j mut Jiter<'_>, replaced: &mut u64) -> Result<Cow<'j, str>, Fail> {
     let text = jiter.known_str()?;
-    let nuls = if text.as_bytes().contains(&0) {
-        text.matches('\0').count()
-    } else {
-        0
-    };
+    let nuls = if text.as_bytes().contains(&0) { text.matches('\0').count() } else { 0 };
     if nuls == 0 {
         return Ok(Cow::Borrowed(text));
     }
@@ -102,6 +89,8 @@ pub(super) struct RecordParser {
     any_known: bool,
     /// Known fields seen in the open record, null ones too.
     seen: u64,
+    /// NUL characters replaced before the open record.
+    nuls_before: u64,
     /// The fields of the record before, in order: records of a batch are mostly alike.
     pattern: Vec<Column>,
     scratch: String,
@@ -113,13 +102,10 @@ impl RecordParser {
         self.metadata.clear();
         (self.kind, self.level, self.id) = (None, None, None);
         (self.failed_status, self.any_known, self.seen) = (false, false, 0);
+        self.nuls_before = self.metadata.replaced_nuls;
         let start = jiter.current_index();
         if peek != Peek::Object {
-            return Err(item(
-                ErrorCode::NotAnObject,
-                format!("must be a JSON object, got {}", kind_of(peek)),
-                None,
-            ));
+            return Err(item(ErrorCode::NotAnObject, format!("must be a JSON object, got {}", kind_of(peek)), None));
         }
         let mut place = 0;
         let mut key = jiter.known_object()?;
@@ -149,11 +135,7 @@ impl RecordParser {
             return Err(item(ErrorCode::EmptyRecord, message, None));
         }
         let has_status = self.builder.has(Column::Status);
-        let kind = self.kind.unwrap_or(if has_status {
-            RecordType::Activity
-        } else {
-            RecordType::Log
-        });
+        let kind = self.kind.unwrap_or(if has_status { RecordType::Activity } else { RecordType::Log });
         let failed = kind == RecordType::Activity && self.failed_status;
         let level = self.level.unwrap_or(if failed { Level::Error } else { kind.level() });
         self.builder.set_text(Column::Type, kind.as_str());
@@ -169,6 +151,7 @@ impl RecordParser {
     /// Forgets the record that was read, in whole or in part.
     pub(super) fn undo(&mut self) {
         self.builder.undo_row();
+        self.metadata.replaced_nuls = self.nuls_before;
     }
 
     /// The records, and how many NUL characters were replaced.
@@ -189,44 +172,34 @@ impl RecordParser {
         } else if place == self.pattern.len() && place < Column::ALL.len() {
             self.pattern.push(column);
         }
-        if column == Column::Metadata {
-            return Ok(Field::Metadata);
-        }
-        // `message` and `description` are one field under two names.
-        let bit = 1 << column.index();
+        // A name stands once. Two names of one field may both be there where only one has a value: null means absent.
+        let bit = match name {
+            "description" => 1 << 60,
+            "logged_at" => 1 << 61,
+            "extra_data" => 1 << 62,
+            "additional_metadata" => 1 << 63,
+            _ => 1 << column.index(),
+        };
         if self.seen & bit != 0 {
-            let message = format!(
-                "must stand once in a record, as {} or under its other name",
-                column.name()
-            );
-            return Err(item(ErrorCode::DuplicateField, message, Some(name)));
+            return Err(twice(name));
         }
         self.seen |= bit;
-        Ok(Field::Known(column))
+        Ok(if column == Column::Metadata { Field::Metadata } else { Field::Known(column) })
     }
 
     /// `metadata`, `extra_data` or `additional_metadata`: an object's members, or one value under that name.
     fn metadata_field(&mut self, jiter: &mut Jiter<'_>, peek: Peek) -> Result<(), Fail> {
         let name = std::mem::take(&mut self.scratch);
-        // The three names are three fields: each once.
-        let bit = match name.as_str() {
-            "metadata" => 1 << Column::Metadata.index(),
-            "extra_data" => 1 << 62,
-            _ => 1 << 63,
+        let source = match name.as_str() {
+            "metadata" => Source::Metadata,
+            "additional_metadata" => Source::AdditionalMetadata,
+            _ => Source::ExtraData,
         };
-        if self.seen & bit != 0 {
-            return Err(item(
-                ErrorCode::DuplicateField,
-                format!("must stand once in a record: {name}"),
-                Some(&name),
-            ));
-        }
-        self.seen |= bit;
         match peek {
             Peek::Null => jiter.known_null()?,
             Peek::Object => {
                 self.any_known = true;
-                self.metadata.members(jiter)?;
+                self.metadata.members(source, jiter)?;
             }
             _ => {
                 self.any_known = true;
@@ -254,6 +227,9 @@ impl RecordParser {
     fn known(&mut self, column: Column, jiter: &mut Jiter<'_>, peek: Peek) -> Result<(), Fail> {
         if peek == Peek::Null {
             return Ok(jiter.known_null()?);
+        }
+        if self.builder.has(column) {
+            return Err(twice(column.name()));
         }
         self.any_known = true;
         match column.kind() {
@@ -284,11 +260,7 @@ impl RecordParser {
     }
 
     fn string<'j>(&self, column: Column, jiter: &'j mut Jiter<'_>, peek: Peek, wanted: &str) -> Result<&'j str, Fail> {
-        if peek == Peek::String {
-            Ok(jiter.known_str()?)
-        } else {
-            Err(wrong_type(column, wanted, peek))
-        }
+        if peek == Peek::String { Ok(jiter.known_str()?) } else { Err(wrong_type(column, wanted, peek)) }
     }
 
     /// A text column. A number or a boolean is taken as its JSON text: `"run_id": 20250113` is no mistake.
@@ -375,9 +347,19 @@ impl RecordParser {
     }
 }
 
+fn twice(name: &str) -> Fail {
+    let message = format!("must stand once in a record: {name}, under this or another of its names");
+    item(ErrorCode::DuplicateField, message, Some(name))
+}
+
 fn wrong_type(column: Column, wanted: &str, got: Peek) -> Fail {
     let message = format!("must be {wanted}, got {}", kind_of(got));
     item(ErrorCode::WrongType, message, Some(column.name()))
+}
+
+/// So much of a number as a message needs.
+fn excerpt(number: &str) -> &str {
+    number.get(..40).unwrap_or(number)
 }
 
 fn int(column: Column, jiter: &mut Jiter<'_>, peek: Peek) -> Result<i64, Fail> {
@@ -388,17 +370,14 @@ fn int(column: Column, jiter: &mut Jiter<'_>, peek: Peek) -> Result<i64, Fail> {
     if text.contains(['.', 'e', 'E']) {
         return Err(item(
             ErrorCode::WrongType,
-            format!("must be an integer, got {text}"),
+            format!("must be an integer, got {}", excerpt(text)),
             Some(column.name()),
         ));
     }
-    let value = text
-        .parse()
-        .ok()
-        .filter(|value| *value >= 0 || column != Column::RowCount);
+    let value = text.parse().ok().filter(|value| *value >= 0 || column != Column::RowCount);
     value.ok_or_else(|| {
         let least = if column == Column::RowCount { 0 } else { i64::MIN };
-        let text = text.get(..40).unwrap_or(text);
+        let text = excerpt(text);
         item(
             ErrorCode::InvalidValue,
             format!("must lie between {least} and {}, got {text}", i64::MAX),
@@ -412,13 +391,9 @@ fn float(column: Column, jiter: &mut Jiter<'_>, peek: Peek) -> Result<f64, Fail>
         return Err(wrong_type(column, "a number", peek));
     }
     let text = number_text(jiter, peek)?;
-    // Negative zero is zero: a duration has no sign.
-    let value = text.parse::<f64>().ok().filter(|value| *value >= 0.0).map(f64::abs);
-    value.ok_or_else(|| {
-        item(
-            ErrorCode::InvalidValue,
-            "must not be negative".to_owned(),
-            Some(column.name()),
-        )
-    })
+    // Negative zero is zero, but what is too small to tell from it is negative still.
+    let is_zero =
+        || text.bytes().take_while(|byte| !matches!(byte, b'e' | b'E')).all(|byte| !matches!(byte, b'1'..=b'9'));
+    let value = text.parse::<f64>().ok().filter(|_| !text.starts_with('-') || is_zero()).map(f64::abs);
+    value.ok_or_else(|| item(ErrorCode::InvalidValue, "must not be negative".to_owned(), Some(column.name())))
 }
