@@ -222,15 +222,7 @@ impl Metrics {
         runs.register(&mut registry);
         let queries = QueryMetrics::default();
         queries.register(&mut registry);
-        Self {
-            http,
-            ingest,
-            journal,
-            recent,
-            runs,
-            queries,
-            registry: Arc::new(registry),
-        }
+        Self { http, ingest, journal, recent, runs, queries, registry: Arc::new(registry) }
     }
 
     /// All numbers as OpenMetrics text, of type [`CONTENT_TYPE`].
@@ -246,23 +238,10 @@ impl Metrics {
 
 impl HttpMetrics {
     fn register(&self, to: &mut Registry) {
-        to.register(
-            "http_requests",
-            "Answers by route, method and status",
-            self.requests.clone(),
-        );
+        to.register("http_requests", "Answers by route, method and status", self.requests.clone());
         let help = "Time from a request's headers to its answer's headers";
-        to.register_with_unit(
-            "http_request_duration",
-            help,
-            Unit::Seconds,
-            self.request_duration.clone(),
-        );
-        to.register(
-            "http_errors",
-            "Requests that failed as a whole, by error code",
-            self.errors.clone(),
-        );
+        to.register_with_unit("http_request_duration", help, Unit::Seconds, self.request_duration.clone());
+        to.register("http_errors", "Requests that failed as a whole, by error code", self.errors.clone());
         to.register("http_connections", "Open connections", self.connections.clone());
         let help = "Connections that the server closed on a client, by reason";
         to.register("http_connections_dropped", help, self.connections_dropped.clone());
@@ -278,73 +257,33 @@ impl HttpMetrics {
 
 impl IngestMetrics {
     fn register(&self, to: &mut Registry) {
-        to.register(
-            "ingest_records",
-            "New records that became durable",
-            self.records.clone(),
-        );
+        to.register("ingest_records", "New records that became durable", self.records.clone());
         let help = "Decoded bytes of the bodies that durable records came in";
         to.register_with_unit("ingest", help, Unit::Bytes, self.bytes.clone());
-        to.register(
-            "ingest_duplicates",
-            "Records that were there before",
-            self.duplicates.clone(),
-        );
-        to.register(
-            "ingest_rejected_records",
-            "Refused records, by error code",
-            self.rejected.clone(),
-        );
-        to.register(
-            "ingest_replaced_nuls",
-            "NUL characters stored as U+FFFD",
-            self.replaced_nuls.clone(),
-        );
+        to.register("ingest_duplicates", "Records that were there before", self.duplicates.clone());
+        to.register("ingest_rejected_records", "Refused records, by error code", self.rejected.clone());
+        to.register("ingest_replaced_nuls", "NUL characters stored as U+FFFD", self.replaced_nuls.clone());
     }
 
     /// Counts `records` that were refused for one reason.
     pub fn reject(&self, code: runstone_record::ErrorCode, records: u64) {
-        self.rejected
-            .get_or_create(&CodeLabels { code: code.as_str() })
-            .inc_by(records);
+        self.rejected.get_or_create(&CodeLabels { code: code.as_str() }).inc_by(records);
     }
 }
 
 impl JournalMetrics {
     fn register(&self, to: &mut Registry) {
-        to.register(
-            "journal_groups",
-            "Groups of frames written and synced together",
-            self.groups.clone(),
-        );
+        to.register("journal_groups", "Groups of frames written and synced together", self.groups.clone());
         to.register_with_unit("journal_written", "Bytes written", Unit::Bytes, self.bytes.clone());
-        to.register_with_unit(
-            "journal_sync_duration",
-            "Time of one sync",
-            Unit::Seconds,
-            self.sync_duration.clone(),
-        );
-        to.register(
-            "journal_durable_position",
-            "The last durable position",
-            self.durable_position.clone(),
-        );
+        to.register_with_unit("journal_sync_duration", "Time of one sync", Unit::Seconds, self.sync_duration.clone());
+        to.register("journal_durable_position", "The last durable position", self.durable_position.clone());
     }
 }
 
 impl RecentMetrics {
     fn register(&self, to: &mut Registry) {
-        to.register_with_unit(
-            "recent",
-            "Bytes of recent records in memory",
-            Unit::Bytes,
-            self.bytes.clone(),
-        );
-        to.register(
-            "recent_frames",
-            "Frames of recent records in memory",
-            self.frames.clone(),
-        );
+        to.register_with_unit("recent", "Bytes of recent records in memory", Unit::Bytes, self.bytes.clone());
+        to.register("recent_frames", "Frames of recent records in memory", self.frames.clone());
         to.register("recent_records", "Recent records in memory", self.records.clone());
     }
 }
@@ -352,11 +291,7 @@ impl RecentMetrics {
 impl RunsMetrics {
     fn register(&self, to: &mut Registry) {
         to.register("runs", "Runs that are known", self.known.clone());
-        to.register(
-            "runs_lag_records",
-            "Durable records that the runs have not seen yet",
-            self.lag.clone(),
-        );
+        to.register("runs_lag_records", "Durable records that the runs have not seen yet", self.lag.clone());
     }
 }
 
@@ -366,11 +301,7 @@ impl QueryMetrics {
         let help = "Time of one query, waiting included";
         to.register_with_unit("query_duration", help, Unit::Seconds, self.duration.clone());
         to.register("queries_running", "Queries running now", self.running.clone());
-        to.register(
-            "queries_waiting",
-            "Queries waiting for their turn",
-            self.waiting.clone(),
-        );
+        to.register("queries_waiting", "Queries waiting for their turn", self.waiting.clone());
     }
 
     /// Counts a query that ended as `outcome`: `ok`, or an error code.
@@ -387,11 +318,7 @@ mod tests {
     #[test]
     fn what_is_counted_is_shown_under_its_name() {
         let metrics = Metrics::new();
-        let labels = RequestLabels {
-            route: "/api/v1/logs".to_owned(),
-            method: "POST",
-            status: 200,
-        };
+        let labels = RequestLabels { route: "/api/v1/logs".to_owned(), method: "POST", status: 200 };
         metrics.http.requests.get_or_create(&labels).inc();
         metrics.ingest.reject(ErrorCode::InvalidTime, 3);
         metrics.ingest.bytes.inc_by(350_000);
@@ -415,10 +342,8 @@ mod tests {
     #[test]
     fn every_family_has_the_prefix_and_a_help_text_and_stands_there_once() {
         let text = Metrics::new().encode().unwrap();
-        let mut names: Vec<&str> = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next())
-            .collect();
+        let mut names: Vec<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
         assert!(names.iter().all(|name| name.starts_with("runstone_")), "{names:?}");
         let families = names.len();
         names.sort_unstable();

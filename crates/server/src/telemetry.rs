@@ -36,16 +36,9 @@ pub fn init(settings: &LogSettings, clock: Arc<dyn Clock>) -> Result<(), Telemet
         LogFormat::Human => false,
         LogFormat::Auto => !io::stderr().is_terminal(),
     };
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_timer(Stamp(clock))
-        .with_writer(Stderr);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_timer(Stamp(clock)).with_writer(Stderr);
     // No colours: what the writer lets through has no escape sequences.
-    let set = if json {
-        log.json().flatten_event(true).try_init()
-    } else {
-        log.with_ansi(false).try_init()
-    };
+    let set = if json { log.json().flatten_event(true).try_init() } else { log.with_ansi(false).try_init() };
     set.map_err(TelemetryError::Twice)?;
     std::panic::set_hook(Box::new(log_panic));
     Ok(())

@@ -46,10 +46,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Entry>, Unreadable> {
         None | Some(Node::Nothing) => {}
         Some(Node::Map(map)) => flatten("", map, &mut entries),
         Some(Node::Scalar(_) | Node::List) => {
-            return Err(Unreadable {
-                line: Some(1),
-                message: "must be settings, as `key: value`".to_owned(),
-            });
+            return Err(Unreadable { line: Some(1), message: "must be settings, as `key: value`".to_owned() });
         }
     }
     Ok(entries)
@@ -57,20 +54,12 @@ pub(super) fn parse(text: &str) -> Result<Vec<Entry>, Unreadable> {
 
 fn flatten(prefix: &str, map: Vec<(Spanned<String>, Spanned<Node>)>, entries: &mut Vec<Entry>) {
     for (name, node) in map {
-        let key = if prefix.is_empty() {
-            name.value
-        } else {
-            format!("{prefix}.{}", name.value)
-        };
+        let key = if prefix.is_empty() { name.value } else { format!("{prefix}.{}", name.value) };
         let line = name.referenced.line();
         match node.value {
             // A section whose settings are all commented out.
             Node::Map(inner) => flatten(&key, inner, entries),
-            Node::Scalar(text) => entries.push(Entry {
-                key,
-                line,
-                value: Some(text),
-            }),
+            Node::Scalar(text) => entries.push(Entry { key, line, value: Some(text) }),
             Node::List | Node::Nothing => entries.push(Entry { key, line, value: None }),
         }
     }
@@ -146,11 +135,7 @@ mod tests {
     use super::*;
 
     fn entry(key: &str, line: u64, value: Option<&str>) -> Entry {
-        Entry {
-            key: key.to_owned(),
-            line,
-            value: value.map(str::to_owned),
-        }
+        Entry { key: key.to_owned(), line, value: value.map(str::to_owned) }
     }
 
     #[test]
@@ -188,11 +173,7 @@ mod tests {
 
     #[test]
     fn what_is_not_yaml_names_its_line() {
-        for (text, line) in [
-            ("a: 1\nb: [1\n", None),
-            ("a: 1\na: 2\n", Some(2)),
-            ("just words\n", Some(1)),
-        ] {
+        for (text, line) in [("a: 1\nb: [1\n", None), ("a: 1\na: 2\n", Some(2)), ("just words\n", Some(1))] {
             let error = parse(text).unwrap_err();
             assert!(error.line.is_some(), "{text}: {error:?}");
             assert!(line.is_none() || error.line == line, "{text}: {error:?}");

@@ -103,11 +103,7 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigErrors> {
         loading.set(flag.key, &flag.value, Origin::Flag(flag.flag));
     }
     loading.check_together();
-    if loading.mistakes.is_empty() {
-        Ok(loading.config)
-    } else {
-        Err(ConfigErrors(loading.mistakes))
-    }
+    if loading.mistakes.is_empty() { Ok(loading.config) } else { Err(ConfigErrors(loading.mistakes)) }
 }
 
 #[derive(Default)]
@@ -153,10 +149,7 @@ impl Loading {
                 continue;
             }
             let origin = Origin::Env(name.to_owned());
-            let alias = ENV_ALIASES
-                .iter()
-                .find(|(alias, _)| *alias == name)
-                .and_then(|(_, key)| find(key));
+            let alias = ENV_ALIASES.iter().find(|(alias, _)| *alias == name).and_then(|(_, key)| find(key));
             let setting = alias.or_else(|| SETTINGS.iter().find(|setting| setting.env() == name));
             match (setting, value.to_str()) {
                 (Some(setting), Some(value)) => self.set(setting.key, value, origin),
@@ -195,26 +188,12 @@ impl Loading {
     fn check_together(&mut self) {
         let http = &self.config.http;
         let pairs = [
-            (
-                "http.decoded_bytes_max",
-                http.decoded_bytes_max,
-                "http.body_bytes_max",
-                http.body_bytes_max,
-            ),
-            (
-                "http.in_flight_bytes_max",
-                http.in_flight_bytes_max,
-                "http.decoded_bytes_max",
-                http.decoded_bytes_max,
-            ),
+            ("http.decoded_bytes_max", http.decoded_bytes_max, "http.body_bytes_max", http.body_bytes_max),
+            ("http.in_flight_bytes_max", http.in_flight_bytes_max, "http.decoded_bytes_max", http.decoded_bytes_max),
         ];
         for (larger, larger_bytes, smaller, smaller_bytes) in pairs {
             if larger_bytes < smaller_bytes {
-                let set = if *self.config.origin(larger) == Origin::Default {
-                    smaller
-                } else {
-                    larger
-                };
+                let set = if *self.config.origin(larger) == Origin::Default { smaller } else { larger };
                 let message = format!("{larger} must be at least {smaller}, got {larger_bytes} and {smaller_bytes}");
                 self.mistake(self.config.origin(set).clone(), None, message);
             }
@@ -227,9 +206,7 @@ fn find(key: &str) -> Option<&'static Setting> {
 }
 
 fn is_section(key: &str) -> bool {
-    SETTINGS
-        .iter()
-        .any(|setting| setting.key.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')))
+    SETTINGS.iter().any(|setting| setting.key.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')))
 }
 
 fn no_such<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> String {

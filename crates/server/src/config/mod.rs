@@ -143,12 +143,8 @@ impl Default for Config {
                 sync: SyncPolicy::EveryGroup,
                 queue_bytes_max: limits::JOURNAL_QUEUE_BYTES_MAX as u64,
             },
-            recent: RecentSettings {
-                bytes_max: limits::RECENT_BYTES_MAX as u64,
-            },
-            ids: IdsSettings {
-                bytes_max: limits::IDS_BYTES_MAX as u64,
-            },
+            recent: RecentSettings { bytes_max: limits::RECENT_BYTES_MAX as u64 },
+            ids: IdsSettings { bytes_max: limits::IDS_BYTES_MAX as u64 },
             http: HttpSettings {
                 body_bytes_max: limits::BODY_WIRE_BYTES_MAX as u64,
                 decoded_bytes_max: limits::BODY_DECODED_BYTES_MAX as u64,
@@ -166,10 +162,7 @@ impl Default for Config {
                 rows_max: limits::QUERY_ROWS_MAX as u64,
                 concurrency_max: limits::QUERIES_RUNNING_MAX as u64,
             },
-            log: LogSettings {
-                level: "info".to_owned(),
-                format: LogFormat::Auto,
-            },
+            log: LogSettings { level: "info".to_owned(), format: LogFormat::Auto },
             origins: BTreeMap::new(),
         }
     }

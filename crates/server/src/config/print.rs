@@ -37,10 +37,7 @@ impl Config {
 fn quoted(value: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '/' | '.' | '-');
     let starts_plain = value.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.'));
-    let is_word = !matches!(
-        value,
-        "true" | "false" | "null" | "yes" | "no" | "on" | "off" | "y" | "n"
-    );
+    let is_word = !matches!(value, "true" | "false" | "null" | "yes" | "no" | "on" | "off" | "y" | "n");
     if starts_plain && is_word && value.chars().all(plain) {
         value.to_owned()
     } else {
@@ -57,12 +54,7 @@ pub fn reference() -> String {
         let default = setting.show(&defaults);
         // Writing to a String cannot fail.
         let _ = writeln!(text, "### `{}`\n\n{}\n", setting.key, setting.doc);
-        let _ = writeln!(
-            text,
-            "- takes {}; default `{default}`\n- environment `{}`\n",
-            setting.takes(),
-            setting.env()
-        );
+        let _ = writeln!(text, "- takes {}; default `{default}`\n- environment `{}`\n", setting.takes(), setting.env());
     }
     text
 }

@@ -34,11 +34,7 @@ pub enum Kind {
     /// A filter of the log.
     Filter(fn(&mut Config) -> &mut String),
     /// One of a few words: its current one, and how to choose another.
-    Word(
-        &'static [&'static str],
-        fn(&Config) -> &'static str,
-        fn(&mut Config, &str),
-    ),
+    Word(&'static [&'static str], fn(&Config) -> &'static str, fn(&mut Config, &str)),
 }
 
 const KIB: u64 = 1 << 10;
@@ -70,11 +66,7 @@ pub const SETTINGS: &[Setting] = &[
             &["every_group", "never"],
             |c| c.journal.sync.word(),
             |c, word| {
-                c.journal.sync = if word == "never" {
-                    SyncPolicy::Never
-                } else {
-                    SyncPolicy::EveryGroup
-                };
+                c.journal.sync = if word == "never" { SyncPolicy::Never } else { SyncPolicy::EveryGroup };
             },
         ),
         doc: "When writes are made durable: before every acknowledgement, or when the operating system likes. With \
@@ -238,11 +230,7 @@ impl Setting {
                 format!("a duration between {min} and {max}")
             }
             Kind::Filter(_) => "a level or directives".to_owned(),
-            Kind::Word(words, ..) => words
-                .iter()
-                .map(|word| format!("`{word}`"))
-                .collect::<Vec<_>>()
-                .join(" or "),
+            Kind::Word(words, ..) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" or "),
         }
     }
 
@@ -295,11 +283,7 @@ fn address(text: &str) -> Result<String, String> {
 }
 
 fn path(text: &str) -> Result<PathBuf, String> {
-    if text.is_empty() || text.contains('\0') {
-        Err("must be a path, got none".to_owned())
-    } else {
-        Ok(text.into())
-    }
+    if text.is_empty() || text.contains('\0') { Err("must be a path, got none".to_owned()) } else { Ok(text.into()) }
 }
 
 #[cfg(test)]
@@ -337,12 +321,7 @@ mod tests {
             };
             setting.set(&mut config, &other).unwrap();
             let changed = |other: &Setting| other.show(&config) != other.show(&Config::default());
-            let changed: Vec<_> = SETTINGS
-                .iter()
-                .enumerate()
-                .filter(|(_, s)| changed(s))
-                .map(|(i, _)| i)
-                .collect();
+            let changed: Vec<_> = SETTINGS.iter().enumerate().filter(|(_, s)| changed(s)).map(|(i, _)| i).collect();
             assert_eq!(changed, [index], "{}", setting.key);
         }
     }
@@ -352,15 +331,7 @@ mod tests {
         for right in ["127.0.0.1:0", "localhost:7867", "[::1]:80", "0.0.0.0:65535"] {
             assert!(address(right).is_ok(), "{right}");
         }
-        for wrong in [
-            "",
-            "7867",
-            ":7867",
-            "localhost",
-            "localhost:70000",
-            "::1:80",
-            "localhost:http",
-        ] {
+        for wrong in ["", "7867", ":7867", "localhost", "localhost:70000", "::1:80", "localhost:http"] {
             assert!(address(wrong).is_err(), "{wrong}");
         }
     }

@@ -14,76 +14,34 @@ fn case(yaml: &str, env: &[(&str, &str)], flags: &[(&'static str, &'static str, 
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("runstone.yml");
     std::fs::write(&path, yaml).unwrap();
-    let env = env
-        .iter()
-        .map(|(name, value)| (OsString::from(name), OsString::from(value)))
-        .collect();
-    let flags = flags
-        .iter()
-        .map(|(flag, key, value)| Flag {
-            flag,
-            key,
-            value: (*value).to_owned(),
-        })
-        .collect();
-    Case {
-        _dir: dir,
-        sources: Sources {
-            file: Some(path.clone()),
-            env,
-            flags,
-        },
-        path,
-    }
+    let env = env.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect();
+    let flags = flags.iter().map(|(flag, key, value)| Flag { flag, key, value: (*value).to_owned() }).collect();
+    Case { _dir: dir, sources: Sources { file: Some(path.clone()), env, flags }, path }
 }
 
 impl Case {
     /// The mistakes, with the file's path as people would type it.
     fn mistakes(&self) -> Vec<String> {
         let errors = load(&self.sources).unwrap_err().to_string();
-        errors
-            .replace(&self.path.display().to_string(), "runstone.yml")
-            .lines()
-            .map(str::to_owned)
-            .collect()
+        errors.replace(&self.path.display().to_string(), "runstone.yml").lines().map(str::to_owned).collect()
     }
 }
 
 #[test]
 fn nothing_set_is_the_defaults() {
     assert_eq!(load(&Sources::default()).unwrap(), Config::default());
-    let env = vec![
-        ("PATH".into(), "/bin".into()),
-        ("RUNSTONE_URL".into(), "http://localhost".into()),
-    ];
-    assert_eq!(
-        load(&Sources {
-            env,
-            ..Sources::default()
-        })
-        .unwrap(),
-        Config::default()
-    );
+    let env = vec![("PATH".into(), "/bin".into()), ("RUNSTONE_URL".into(), "http://localhost".into())];
+    assert_eq!(load(&Sources { env, ..Sources::default() }).unwrap(), Config::default());
 }
 
 #[test]
 fn each_layer_is_over_the_one_before() {
     let yaml = "listen: 0.0.0.0:1\ndata: /file\njournal:\n  sync: never\nhttp:\n  idle_timeout_ms: 5s\n";
-    let env = [
-        ("RUNSTONE_DATA", "/env"),
-        ("RUNSTONE_LISTEN", "0.0.0.0:2"),
-        ("RUNSTONE_LOG", "debug"),
-    ];
+    let env = [("RUNSTONE_DATA", "/env"), ("RUNSTONE_LISTEN", "0.0.0.0:2"), ("RUNSTONE_LOG", "debug")];
     let case = case(yaml, &env, &[("--listen", "listen", "0.0.0.0:3")]);
     let config = load(&case.sources).unwrap();
-    assert_eq!(
-        (config.listen.as_str(), config.data.to_str()),
-        ("0.0.0.0:3", Some("/env"))
-    );
-    assert_eq!(
-        (config.journal.sync, config.log.level.as_str()),
-        (SyncPolicy::Never, "debug")
-    );
+    assert_eq!((config.listen.as_str(), config.data.to_str()), ("0.0.0.0:3", Some("/env")));
+    assert_eq!((config.journal.sync, config.log.level.as_str()), (SyncPolicy::Never, "debug"));
     assert_eq!(config.http.idle_timeout, Duration::from_secs(5));
     assert_eq!(*config.origin("listen"), Origin::Flag("--listen"));
     assert_eq!(*config.origin("data"), Origin::Env("RUNSTONE_DATA".to_owned()));
@@ -107,11 +65,7 @@ query: none
 log:
   level: http=loud
 ";
-    let env = [
-        ("RUNSTONE_JURNAL_SYNC", "never"),
-        ("RUNSTONE_QUERY_ROWS_MAX", "-1"),
-        ("RUNSTONE_XYZZY", "1"),
-    ];
+    let env = [("RUNSTONE_JURNAL_SYNC", "never"), ("RUNSTONE_QUERY_ROWS_MAX", "-1"), ("RUNSTONE_XYZZY", "1")];
     let case = case(yaml, &env, &[("--listen", "listen", "localhost")]);
     let mistakes = case.mistakes();
     let expected = [
@@ -135,11 +89,7 @@ log:
 
 #[test]
 fn settings_that_are_wrong_together_are_named_where_they_were_set() {
-    let case = case(
-        "http:\n  decoded_bytes_max: 4MiB\n",
-        &[("RUNSTONE_HTTP_IN_FLIGHT_BYTES_MAX", "1MiB")],
-        &[],
-    );
+    let case = case("http:\n  decoded_bytes_max: 4MiB\n", &[("RUNSTONE_HTTP_IN_FLIGHT_BYTES_MAX", "1MiB")], &[]);
     let expected = [
         "runstone.yml:2: http.decoded_bytes_max must be at least http.body_bytes_max, got 4194304 and 8388608",
         "RUNSTONE_HTTP_IN_FLIGHT_BYTES_MAX: http.in_flight_bytes_max must be at least http.decoded_bytes_max, got \
@@ -154,33 +104,19 @@ fn a_file_that_is_missing_or_not_yaml_is_one_mistake() {
     missing.sources.file = Some(PathBuf::from("/nowhere/runstone.yml"));
     let mistakes = missing.mistakes();
     assert_eq!(mistakes.len(), 1);
-    assert!(
-        mistakes[0].starts_with("/nowhere/runstone.yml: cannot be read: "),
-        "{mistakes:?}"
-    );
+    assert!(mistakes[0].starts_with("/nowhere/runstone.yml: cannot be read: "), "{mistakes:?}");
     let broken = case("listen: localhost:1\nhttp: {\n", &[], &[]);
-    assert!(
-        broken.mistakes()[0].starts_with("runstone.yml:"),
-        "{:?}",
-        broken.mistakes()
-    );
+    assert!(broken.mistakes()[0].starts_with("runstone.yml:"), "{:?}", broken.mistakes());
 }
 
 #[test]
 fn what_is_printed_can_be_read_again_and_says_where_it_came_from() {
-    let case = case(
-        "data: '/da ta: #1'\nhttp:\n  body_bytes_max: 1048576\n",
-        &[("RUNSTONE_LOG_LEVEL", "off")],
-        &[],
-    );
+    let case = case("data: '/da ta: #1'\nhttp:\n  body_bytes_max: 1048576\n", &[("RUNSTONE_LOG_LEVEL", "off")], &[]);
     let config = load(&case.sources).unwrap();
     let printed = config.print();
     let lines: Vec<&str> = printed.lines().collect();
-    let has = |setting: &str, comment: &str| {
-        lines
-            .iter()
-            .any(|line| line.starts_with(setting) && line.ends_with(comment))
-    };
+    let has =
+        |setting: &str, comment: &str| lines.iter().any(|line| line.starts_with(setting) && line.ends_with(comment));
     assert!(has("data: \"/da ta: #1\"", "runstone.yml:1"), "{printed}");
     assert!(has("  body_bytes_max: 1MiB", "runstone.yml:3"), "{printed}");
     assert!(has("  level: \"off\"", "# environment RUNSTONE_LOG_LEVEL"), "{printed}");
@@ -203,11 +139,7 @@ fn the_documentation_has_the_reference_of_this_list() {
     if option_env!("RUNSTONE_BLESS").is_some() {
         std::fs::write(path, format!("{}{expected}{}", &text[..start], &text[stop..])).unwrap();
     } else {
-        assert_eq!(
-            &text[start..stop],
-            expected,
-            "docs/configuration.md lags behind config::settings"
-        );
+        assert_eq!(&text[start..stop], expected, "docs/configuration.md lags behind config::settings");
     }
 }
 

@@ -2,13 +2,7 @@
 
 use std::time::Duration;
 
-const BYTE_UNITS: [(&str, u64); 5] = [
-    ("TiB", 1 << 40),
-    ("GiB", 1 << 30),
-    ("MiB", 1 << 20),
-    ("KiB", 1 << 10),
-    ("B", 1),
-];
+const BYTE_UNITS: [(&str, u64); 5] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 const TIME_UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// `134217728` or `128MiB`.
@@ -46,13 +40,8 @@ pub(super) fn show_millis(duration: Duration) -> String {
 }
 
 fn show(value: u64, units: &[(&str, u64)]) -> String {
-    let whole = units
-        .iter()
-        .find(|(_, factor)| value != 0 && value.is_multiple_of(*factor));
-    whole.map_or_else(
-        || value.to_string(),
-        |(name, factor)| format!("{}{name}", value / factor),
-    )
+    let whole = units.iter().find(|(_, factor)| value != 0 && value.is_multiple_of(*factor));
+    whole.map_or_else(|| value.to_string(), |(name, factor)| format!("{}{name}", value / factor))
 }
 
 #[cfg(test)]
@@ -64,22 +53,10 @@ mod tests {
         assert_eq!(parse_bytes("128MiB"), Some(128 << 20));
         assert_eq!(parse_bytes(" 1 gib "), Some(1 << 30));
         assert_eq!(parse_bytes("1000"), Some(1_000));
-        for wrong in [
-            "",
-            "MiB",
-            "1.5MiB",
-            "-1",
-            "1MB",
-            "1e3",
-            "99999999999999999999",
-            "20000000TiB",
-        ] {
+        for wrong in ["", "MiB", "1.5MiB", "-1", "1MB", "1e3", "99999999999999999999", "20000000TiB"] {
             assert_eq!(parse_bytes(wrong), None, "{wrong}");
         }
-        assert_eq!(
-            (show_bytes(128 << 20), show_bytes(1_000)),
-            ("128MiB".to_owned(), "1000".to_owned())
-        );
+        assert_eq!((show_bytes(128 << 20), show_bytes(1_000)), ("128MiB".to_owned(), "1000".to_owned()));
         assert_eq!(show_bytes(0), "0");
     }
 
@@ -91,9 +68,6 @@ mod tests {
         assert_eq!(parse_millis("5 parsecs"), None);
         assert_eq!(show_millis(Duration::from_millis(75_000)), "75s");
         assert_eq!(show_millis(Duration::from_millis(1_500)), "1500ms");
-        assert_eq!(
-            parse_millis(&show_millis(Duration::from_secs(7_200))),
-            Some(Duration::from_secs(7_200))
-        );
+        assert_eq!(parse_millis(&show_millis(Duration::from_secs(7_200))), Some(Duration::from_secs(7_200)));
     }
 }

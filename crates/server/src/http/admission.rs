@@ -37,22 +37,13 @@ impl Admission {
     /// A budget of `bytes_max`, whose use `gauge` shows.
     #[must_use]
     pub fn new(bytes_max: usize, gauge: Gauge) -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                bytes_max,
-                bytes: AtomicUsize::new(0),
-                gauge,
-            }),
-        }
+        Self { shared: Arc::new(Shared { bytes_max, bytes: AtomicUsize::new(0), gauge }) }
     }
 
     /// A reservation of nothing yet, to be grown.
     #[must_use]
     pub fn reservation(&self) -> Reservation {
-        Reservation {
-            shared: Arc::clone(&self.shared),
-            bytes: 0,
-        }
+        Reservation { shared: Arc::clone(&self.shared), bytes: 0 }
     }
 
     /// Bytes that are reserved now.
@@ -81,12 +72,9 @@ impl Reservation {
     /// # Errors
     /// The budget has not that much left.
     pub fn grow(&mut self, more: usize) -> Result<(), Overloaded> {
-        let taken = self
-            .shared
-            .bytes
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| {
-                held.checked_add(more).filter(|total| *total <= self.shared.bytes_max)
-            });
+        let taken = self.shared.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| {
+            held.checked_add(more).filter(|total| *total <= self.shared.bytes_max)
+        });
         taken.map_err(|_| Overloaded)?;
         self.bytes += more;
         self.shared.gauge.inc_by(as_gauge(more));

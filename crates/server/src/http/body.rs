@@ -91,11 +91,7 @@ where
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(empty());
     }
-    Ok(Payload {
-        bytes: Bytes::from(bytes),
-        wire_bytes,
-        reservation,
-    })
+    Ok(Payload { bytes: Bytes::from(bytes), wire_bytes, reservation })
 }
 
 /// Moves the body through the decoder and returns how many bytes came.
@@ -170,10 +166,7 @@ impl Pace {
 }
 
 fn too_slow(wire_bytes: usize) -> ApiError {
-    ApiError::new(
-        ErrorCode::RequestTimeout,
-        format!("send the body faster: gave up after {wire_bytes} bytes"),
-    )
+    ApiError::new(ErrorCode::RequestTimeout, format!("send the body faster: gave up after {wire_bytes} bytes"))
 }
 
 fn too_large(limits: &BodyLimits) -> ApiError {

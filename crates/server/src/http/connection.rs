@@ -40,10 +40,7 @@ const HEADER_BYTES_PARSED_MAX: usize = HEADER_BYTES_MAX * 4;
 pub(super) async fn run(stream: TcpStream, router: Router, ticket: Ticket, stop: CancellationToken) {
     let watch = Arc::clone(ticket.watch());
     let service = service_fn(|request| answer(router.clone(), request, Arc::clone(&watch)));
-    let io = TokioIo::new(Watched {
-        stream,
-        watch: Arc::clone(&watch),
-    });
+    let io = TokioIo::new(Watched { stream, watch: Arc::clone(&watch) });
     let mut connection = http1::Builder::new()
         // The sweep of `connections` does both header and idle time-outs.
         .header_read_timeout(None)
@@ -88,9 +85,7 @@ fn answer(mut router: Router, request: Request<Incoming>, watch: Arc<Watch>) -> 
         let Ok(mut response) = router.call(Request::from_parts(parts, body)).await;
         if !read_to_end.load(Ordering::Acquire) {
             watch.leave_unread();
-            response
-                .headers_mut()
-                .insert(CONNECTION, HeaderValue::from_static("close"));
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         watch.enter(Phase::Busy);
         Ok(response.map(|inner| AnswerBody { inner, watch }))
@@ -110,16 +105,7 @@ impl RequestBody {
     fn new(inner: Incoming, watch: Arc<Watch>) -> (Self, Arc<AtomicBool>) {
         let read_to_end = Arc::new(AtomicBool::new(inner.is_end_stream()));
         let told = Arc::clone(&read_to_end);
-        (
-            Self {
-                inner,
-                watch,
-                read_to_end,
-                progress: Instant::now(),
-                since_progress: 0,
-            },
-            told,
-        )
+        (Self { inner, watch, read_to_end, progress: Instant::now(), since_progress: 0 }, told)
     }
 }
 

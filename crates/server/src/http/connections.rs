@@ -60,8 +60,7 @@ impl Watch {
 
     /// Starts `phase` as if at `since`.
     pub(super) fn enter_at(&self, phase: Phase, since: Instant) {
-        self.state
-            .store(self.micros(since) << PHASE_BITS | phase as u64, Ordering::Release);
+        self.state.store(self.micros(since) << PHASE_BITS | phase as u64, Ordering::Release);
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -83,9 +82,7 @@ impl Watch {
             }
         } else {
             let now = self.micros(Instant::now()) + 1;
-            let _ = self
-                .write_stalled
-                .compare_exchange(0, now, Ordering::AcqRel, Ordering::Relaxed);
+            let _ = self.write_stalled.compare_exchange(0, now, Ordering::AcqRel, Ordering::Relaxed);
         }
     }
 
@@ -146,11 +143,7 @@ struct Open {
 
 impl Connections {
     pub(super) fn new(metrics: HttpMetrics) -> Arc<Self> {
-        Arc::new(Self {
-            epoch: Instant::now(),
-            open: Mutex::default(),
-            metrics,
-        })
+        Arc::new(Self { epoch: Instant::now(), open: Mutex::default(), metrics })
     }
 
     /// Adds a connection, until the ticket is dropped.
@@ -161,11 +154,7 @@ impl Connections {
         open.next += 1;
         open.watches.insert(id, Arc::clone(&watch));
         self.metrics.connections.inc();
-        Ticket {
-            connections: Arc::clone(self),
-            id,
-            watch,
-        }
+        Ticket { connections: Arc::clone(self), id, watch }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -187,11 +176,8 @@ impl Connections {
     pub(super) fn sweep(&self, timeouts: &Timeouts) {
         let now = u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX);
         let mut open = self.lock();
-        let overdue: Vec<_> = open
-            .watches
-            .iter()
-            .filter_map(|(id, watch)| Some((*id, watch.overdue(timeouts, now)?)))
-            .collect();
+        let overdue: Vec<_> =
+            open.watches.iter().filter_map(|(id, watch)| Some((*id, watch.overdue(timeouts, now)?))).collect();
         for (id, reason) in overdue {
             self.close(&mut open, id, reason);
         }
@@ -247,11 +233,7 @@ mod tests {
     }
 
     fn connections() -> Arc<Connections> {
-        Arc::new(Connections {
-            epoch: ago(1_000),
-            open: Mutex::default(),
-            metrics: HttpMetrics::default(),
-        })
+        Arc::new(Connections { epoch: ago(1_000), open: Mutex::default(), metrics: HttpMetrics::default() })
     }
 
     #[test]

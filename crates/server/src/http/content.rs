@@ -46,10 +46,9 @@ impl MediaType {
             other => return Err(unsupported_type(format!("send {TYPES_TAKEN}, got {}", echo(other)))),
         };
         match charset(parts) {
-            Some(other) if !is_utf8(&other) => Err(unsupported_type(format!(
-                "send the body as UTF-8, got charset {}",
-                echo(&other)
-            ))),
+            Some(other) if !is_utf8(&other) => {
+                Err(unsupported_type(format!("send the body as UTF-8, got charset {}", echo(&other))))
+            }
             _ => Ok(media_type),
         }
     }
@@ -58,16 +57,12 @@ impl MediaType {
 fn charset<'a>(mut parameters: impl Iterator<Item = &'a str>) -> Option<String> {
     parameters.find_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;
-        name.trim()
-            .eq_ignore_ascii_case("charset")
-            .then(|| value.trim().trim_matches('"').to_owned())
+        name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"').to_owned())
     })
 }
 
 fn is_utf8(charset: &str) -> bool {
-    ["utf-8", "utf8", "us-ascii"]
-        .iter()
-        .any(|name| charset.eq_ignore_ascii_case(name))
+    ["utf-8", "utf8", "us-ascii"].iter().any(|name| charset.eq_ignore_ascii_case(name))
 }
 
 fn unsupported_type(message: String) -> ApiError {
@@ -100,10 +95,7 @@ impl Encoding {
 }
 
 fn unsupported_encoding(got: &str) -> ApiError {
-    ApiError::new(
-        ErrorCode::UnsupportedEncoding,
-        format!("compress with one of {ENCODINGS_TAKEN}, got {got}"),
-    )
+    ApiError::new(ErrorCode::UnsupportedEncoding, format!("compress with one of {ENCODINGS_TAKEN}, got {got}"))
 }
 
 #[cfg(test)]
@@ -127,26 +119,14 @@ mod tests {
         ] {
             assert_eq!(media_type(json), Ok(MediaType::Json), "{json}");
         }
-        for ndjson in [
-            "application/x-ndjson",
-            "application/ndjson",
-            "application/jsonl",
-            "application/x-jsonlines",
-        ] {
+        for ndjson in ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"] {
             assert_eq!(media_type(ndjson), Ok(MediaType::Ndjson), "{ndjson}");
         }
     }
 
     #[test]
     fn other_types_and_charsets_are_refused() {
-        for other in [
-            "text/xml",
-            "",
-            "json",
-            "application/json; charset=utf-16",
-            "multipart/form-data",
-            "text/+json",
-        ] {
+        for other in ["text/xml", "", "json", "application/json; charset=utf-16", "multipart/form-data", "text/+json"] {
             assert_eq!(media_type(other), Err(ErrorCode::UnsupportedMediaType), "{other}");
         }
         assert!(MediaType::of(&HeaderMap::new()).is_err());
@@ -155,15 +135,9 @@ mod tests {
     #[test]
     fn the_type_that_curl_sends_unasked_gets_a_hint() {
         let mut headers = HeaderMap::new();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/x-www-form-urlencoded"),
-        );
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         let error = MediaType::of(&headers).unwrap_err();
-        assert!(
-            error.message().contains("-H 'Content-Type: application/json'"),
-            "{error}"
-        );
+        assert!(error.message().contains("-H 'Content-Type: application/json'"), "{error}");
     }
 
     #[test]

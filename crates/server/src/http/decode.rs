@@ -35,13 +35,7 @@ pub(super) struct Sink {
 
 impl Sink {
     pub(super) fn new(bytes_max: usize, expected: Option<usize>, reservation: Reservation) -> Self {
-        Self {
-            bytes: Vec::new(),
-            bytes_max,
-            expected,
-            reservation,
-            refused: None,
-        }
+        Self { bytes: Vec::new(), bytes_max, expected, reservation, refused: None }
     }
 
     pub(super) fn into_parts(self) -> (Vec<u8>, Reservation) {
@@ -57,8 +51,7 @@ impl Sink {
         if needed > self.bytes.capacity() {
             let ceiling = self.expected.unwrap_or(self.bytes_max).clamp(needed, self.bytes_max);
             let capacity = needed.saturating_mul(BUFFER_GROWTH).max(BUFFER_BYTES_MIN).min(ceiling);
-            self.reservation
-                .grow(capacity.saturating_sub(self.reservation.bytes()))?;
+            self.reservation.grow(capacity.saturating_sub(self.reservation.bytes()))?;
             self.bytes.reserve_exact(capacity - self.bytes.len());
         }
         Ok(())
@@ -98,15 +91,10 @@ impl Decoder {
     pub(super) fn new(encoding: Encoding, sink: Sink) -> Result<Self, ApiError> {
         match encoding {
             Encoding::Identity => Ok(Self::Identity(sink)),
-            Encoding::Gzip => Ok(Self::Gzip(Box::new(Gzip {
-                member: Some(GzDecoder::new(sink)),
-                members: 1,
-            }))),
+            Encoding::Gzip => Ok(Self::Gzip(Box::new(Gzip { member: Some(GzDecoder::new(sink)), members: 1 }))),
             Encoding::Zstd => {
                 let mut decoder = zstd::stream::write::Decoder::new(sink).map_err(|error| internal(&error))?;
-                decoder
-                    .window_log_max(ZSTD_WINDOW_LOG_MAX)
-                    .map_err(|error| internal(&error))?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|error| internal(&error))?;
                 Ok(Self::Zstd(decoder))
             }
         }
@@ -140,26 +128,17 @@ impl Decoder {
     fn failure(&mut self, error: &io::Error) -> ApiError {
         let (refused, name) = match self {
             Self::Identity(sink) => (sink.refused.take(), "identity"),
-            Self::Gzip(gzip) => (
-                gzip.member.as_mut().and_then(|member| member.get_mut().refused.take()),
-                "gzip",
-            ),
+            Self::Gzip(gzip) => (gzip.member.as_mut().and_then(|member| member.get_mut().refused.take()), "gzip"),
             Self::Zstd(decoder) => (decoder.get_mut().refused.take(), "zstd"),
         };
         if let Some(refused) = refused {
             return refused;
         }
         if matches!(self, Self::Zstd(_)) && error.to_string().contains(ZSTD_WINDOW_ERROR) {
-            let message = format!(
-                "compress with a window of at most {} bytes",
-                1_u64 << ZSTD_WINDOW_LOG_MAX
-            );
+            let message = format!("compress with a window of at most {} bytes", 1_u64 << ZSTD_WINDOW_LOG_MAX);
             return ApiError::new(ErrorCode::BodyTooLarge, message);
         }
-        ApiError::new(
-            ErrorCode::InvalidEncoding,
-            format!("send whole and undamaged {name}: {error}"),
-        )
+        ApiError::new(ErrorCode::InvalidEncoding, format!("send whole and undamaged {name}: {error}"))
     }
 }
 
@@ -236,9 +215,7 @@ mod tests {
     }
 
     fn text() -> Vec<u8> {
-        (0..20_000)
-            .flat_map(|line: u32| format!("{{\"line\":{line}}}\n").into_bytes())
-            .collect()
+        (0..20_000).flat_map(|line: u32| format!("{{\"line\":{line}}}\n").into_bytes()).collect()
     }
 
     #[test]
@@ -266,20 +243,13 @@ mod tests {
     fn cut_damaged_and_foreign_input_is_refused() {
         for (encoding, whole) in [(Encoding::Gzip, gzip(&text())), (Encoding::Zstd, zstd(&text()))] {
             for cut in [1, 4, whole.len() / 2, whole.len() - 4, whole.len() - 1] {
-                assert_eq!(
-                    decode(encoding, &whole[..cut], 4_096),
-                    Err(ErrorCode::InvalidEncoding),
-                    "{cut}"
-                );
+                assert_eq!(decode(encoding, &whole[..cut], 4_096), Err(ErrorCode::InvalidEncoding), "{cut}");
             }
             let mut damaged = whole.clone();
             let crc = damaged.len() - if encoding == Encoding::Gzip { 8 } else { 4 };
             damaged[crc] ^= 1;
             assert_eq!(decode(encoding, &damaged, 4_096), Err(ErrorCode::InvalidEncoding));
-            assert_eq!(
-                decode(encoding, b"{\"message\":\"plain\"}", 4_096),
-                Err(ErrorCode::InvalidEncoding)
-            );
+            assert_eq!(decode(encoding, b"{\"message\":\"plain\"}", 4_096), Err(ErrorCode::InvalidEncoding));
             let trailing = [&whole[..], b"trailing"].concat();
             assert_eq!(decode(encoding, &trailing, 4_096), Err(ErrorCode::InvalidEncoding));
         }
@@ -288,14 +258,8 @@ mod tests {
     #[test]
     fn a_bomb_stops_at_the_limit() {
         let zeros = vec![0; 64 << 20];
-        assert_eq!(
-            decode(Encoding::Gzip, &gzip(&zeros), 4_096),
-            Err(ErrorCode::BodyTooLarge)
-        );
-        assert_eq!(
-            decode(Encoding::Zstd, &zstd(&zeros), 4_096),
-            Err(ErrorCode::BodyTooLarge)
-        );
+        assert_eq!(decode(Encoding::Gzip, &gzip(&zeros), 4_096), Err(ErrorCode::BodyTooLarge));
+        assert_eq!(decode(Encoding::Zstd, &zstd(&zeros), 4_096), Err(ErrorCode::BodyTooLarge));
         assert_eq!(decode(Encoding::Identity, &zeros, 4_096), Err(ErrorCode::BodyTooLarge));
         let whole = vec![0; DECODED_BYTES_MAX];
         assert_eq!(decode(Encoding::Identity, &whole, 4_096), Ok(whole));

@@ -29,11 +29,7 @@ impl ApiError {
             ErrorCode::Overloaded | ErrorCode::Unavailable | ErrorCode::DiskFull => Some(RETRY_AFTER_SECONDS_DEFAULT),
             _ => None,
         };
-        Self {
-            code,
-            message,
-            retry_after_seconds,
-        }
+        Self { code, message, retry_after_seconds }
     }
 
     /// The same failure, worth another try after `seconds`.
@@ -94,19 +90,12 @@ impl IntoResponse for ApiError {
 
 /// The answer to a path that no route has.
 pub async fn not_found(uri: Uri) -> ApiError {
-    ApiError::new(
-        ErrorCode::NotFound,
-        format!("no route has this path: {}", echo(uri.path())),
-    )
+    ApiError::new(ErrorCode::NotFound, format!("no route has this path: {}", echo(uri.path())))
 }
 
 /// The answer to a method that the path's route does not take. The router adds `Allow`.
 pub async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
-    let message = format!(
-        "{} does not take {}; see the Allow header",
-        echo(uri.path()),
-        echo(method.as_str())
-    );
+    let message = format!("{} does not take {}; see the Allow header", echo(uri.path()), echo(method.as_str()));
     ApiError::new(ErrorCode::MethodNotAllowed, message)
 }
 
@@ -121,11 +110,7 @@ pub fn echo(text: &str) -> String {
 }
 
 fn escape(c: char) -> impl Iterator<Item = char> {
-    let (raw, escaped) = if c.is_control() {
-        (None, Some(c.escape_unicode()))
-    } else {
-        (Some(c), None)
-    };
+    let (raw, escaped) = if c.is_control() { (None, Some(c.escape_unicode())) } else { (Some(c), None) };
     raw.into_iter().chain(escaped.into_iter().flatten())
 }
 
@@ -153,9 +138,7 @@ mod tests {
 
     #[test]
     fn a_given_wait_is_kept() {
-        let response = ApiError::new(ErrorCode::Overloaded, "slow down")
-            .retry_after(7)
-            .into_response();
+        let response = ApiError::new(ErrorCode::Overloaded, "slow down").retry_after(7).into_response();
         assert_eq!(response.headers()[RETRY_AFTER], "7");
     }
 

@@ -38,33 +38,15 @@ async fn observe(State(metrics): State<HttpMetrics>, request: Request, next: Nex
     let response = next.run(request).await;
     let elapsed = started.elapsed().as_secs_f64();
     let status = response.status().as_u16();
-    metrics
-        .request_duration
-        .get_or_create(&RouteLabels { route: route.clone() })
-        .observe(elapsed);
-    metrics
-        .requests
-        .get_or_create(&RequestLabels { route, method, status })
-        .inc();
+    metrics.request_duration.get_or_create(&RouteLabels { route: route.clone() }).observe(elapsed);
+    metrics.requests.get_or_create(&RequestLabels { route, method, status }).inc();
     if let Some(code) = response.extensions().get::<ErrorCode>() {
         metrics.errors.get_or_create(&CodeLabels { code: code.as_str() }).inc();
     }
     if response.status().is_server_error() {
-        tracing::warn!(
-            method,
-            path = echo(&path),
-            status,
-            elapsed_seconds = elapsed,
-            "answer a request"
-        );
+        tracing::warn!(method, path = echo(&path), status, elapsed_seconds = elapsed, "answer a request");
     } else {
-        tracing::debug!(
-            method,
-            path = echo(&path),
-            status,
-            elapsed_seconds = elapsed,
-            "answer a request"
-        );
+        tracing::debug!(method, path = echo(&path), status, elapsed_seconds = elapsed, "answer a request");
     }
     response
 }
@@ -87,9 +69,7 @@ async fn guard(request: Request, next: Next) -> Response {
 fn head_bytes(method: &Method, uri: &Uri, headers: &HeaderMap) -> usize {
     let target = uri.path_and_query().map_or(0, |target| target.as_str().len());
     let line = method.as_str().len() + target + "  HTTP/1.1\r\n".len();
-    headers.iter().fold(line + "\r\n".len(), |bytes, (name, value)| {
-        bytes + name.as_str().len() + value.len() + 4
-    })
+    headers.iter().fold(line + "\r\n".len(), |bytes, (name, value)| bytes + name.as_str().len() + value.len() + 4)
 }
 
 fn label(method: &Method) -> &'static str {
@@ -126,11 +106,7 @@ mod tests {
                 }
             }),
         );
-        let request = http::Request::builder()
-            .method(method)
-            .uri(path)
-            .body(Body::empty())
-            .unwrap();
+        let request = http::Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
         let response = wrap(router, metrics.clone()).oneshot(request).await.unwrap();
         (response, metrics)
     }
@@ -143,10 +119,7 @@ mod tests {
     #[tokio::test]
     async fn an_unknown_path_and_method_are_answered_in_the_one_shape() {
         let (response, _) = ask("GET", "/there").await;
-        assert_eq!(
-            (response.status().as_u16(), error_of(response).await.as_str()),
-            (404, "not_found")
-        );
+        assert_eq!((response.status().as_u16(), error_of(response).await.as_str()), (404, "not_found"));
         for method in ["TRACE", "PUT", "MADEUP"] {
             let (response, _) = ask(method, "/here").await;
             assert_eq!(response.status(), 405);
@@ -160,28 +133,17 @@ mod tests {
     #[tokio::test]
     async fn a_panic_becomes_an_answer() {
         let (response, metrics) = ask("GET", "/panic").await;
-        assert_eq!(
-            (response.status().as_u16(), error_of(response).await.as_str()),
-            (500, "internal")
-        );
+        assert_eq!((response.status().as_u16(), error_of(response).await.as_str()), (500, "internal"));
         assert_eq!(metrics.errors.get_or_create(&CodeLabels { code: "internal" }).get(), 1);
     }
 
     #[tokio::test]
     async fn requests_are_counted_by_pattern_and_not_by_what_a_client_made_up() {
         let (_, metrics) = ask("MADEUP", "/there/42").await;
-        let labels = RequestLabels {
-            route: OTHER.to_owned(),
-            method: OTHER,
-            status: 404,
-        };
+        let labels = RequestLabels { route: OTHER.to_owned(), method: OTHER, status: 404 };
         assert_eq!(metrics.requests.get_or_create(&labels).get(), 1);
         let (_, metrics) = ask("GET", "/here?a=b").await;
-        let labels = RequestLabels {
-            route: "/here".to_owned(),
-            method: "GET",
-            status: 200,
-        };
+        let labels = RequestLabels { route: "/here".to_owned(), method: "GET", status: 200 };
         assert_eq!(metrics.requests.get_or_create(&labels).get(), 1);
     }
 
@@ -190,14 +152,8 @@ mod tests {
         let bytes = HEADER_BYTES_MAX - "GET / HTTP/1.1\r\n\r\n".len() - "x: \r\n".len();
         for (more, status) in [(0, 200), (1, 431)] {
             let router = Router::new().route("/", get(async || "yes"));
-            let request = http::Request::builder()
-                .uri("/")
-                .header("x", "a".repeat(bytes + more))
-                .body(Body::empty());
-            let response = wrap(router, HttpMetrics::default())
-                .oneshot(request.unwrap())
-                .await
-                .unwrap();
+            let request = http::Request::builder().uri("/").header("x", "a".repeat(bytes + more)).body(Body::empty());
+            let response = wrap(router, HttpMetrics::default()).oneshot(request.unwrap()).await.unwrap();
             assert_eq!(response.status(), status);
         }
     }

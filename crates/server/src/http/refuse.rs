@@ -41,10 +41,7 @@ async fn discard(mut stream: TcpStream, deadline: Instant) {
 
 /// Answers a connection for which there is no place, whatever it is about to ask.
 pub(super) async fn refuse(mut stream: TcpStream) {
-    let error = ApiError::new(
-        ErrorCode::Unavailable,
-        "serve as many connections as allowed: come back in a moment",
-    );
+    let error = ApiError::new(ErrorCode::Unavailable, "serve as many connections as allowed: come back in a moment");
     let body = error.to_json();
     let head = format!(
         "HTTP/1.1 {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nretry-after: 1\r\nconnection: close\r\n\r\n",

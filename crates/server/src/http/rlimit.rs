@@ -13,25 +13,13 @@ pub(super) fn make_room_for(wanted: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_some_and(|soft| soft < needed) {
         let raised = limit.maximum.map_or(needed, |hard| hard.min(needed));
-        if let Err(error) = setrlimit(
-            Resource::Nofile,
-            Rlimit {
-                current: Some(raised),
-                maximum: limit.maximum,
-            },
-        ) {
+        if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum: limit.maximum }) {
             tracing::warn!(%error, "raise the limit of open files");
         }
     }
-    let allowed = getrlimit(Resource::Nofile)
-        .current
-        .map_or(wanted, |files| connections_within(files, wanted));
+    let allowed = getrlimit(Resource::Nofile).current.map_or(wanted, |files| connections_within(files, wanted));
     if allowed < wanted {
-        tracing::warn!(
-            wanted,
-            allowed,
-            "lower http.connections_max: too few open files are allowed (ulimit -n)"
-        );
+        tracing::warn!(wanted, allowed, "lower http.connections_max: too few open files are allowed (ulimit -n)");
     }
     allowed
 }

@@ -140,22 +140,13 @@ impl Server {
             }
             return;
         }
-        tasks.spawn(connection::run(
-            stream,
-            self.router.clone(),
-            self.connections.add(),
-            self.stop.clone(),
-        ));
+        tasks.spawn(connection::run(stream, self.router.clone(), self.connections.add(), self.stop.clone()));
     }
 
     async fn drain(self, mut tasks: JoinSet<()>) -> Served {
         let deadline = Instant::now() + self.options.stop_timeout;
         let header = STOPPING_HEADER_TIMEOUT.min(self.options.header_timeout);
-        let timeouts = Timeouts {
-            header,
-            idle: header,
-            write: self.options.stop_timeout,
-        };
+        let timeouts = Timeouts { header, idle: header, write: self.options.stop_timeout };
         let mut sweep = sweeps(header);
         let drained = timeout_at(deadline, async {
             loop {
@@ -187,10 +178,7 @@ fn sweeps(shortest: Duration) -> tokio::time::Interval {
 /// Errors of the one connection that was about to be accepted: the next one is none the worse for it.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, PermissionDenied};
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted | PermissionDenied
-    )
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted | PermissionDenied)
 }
 
 fn log_panic(ended: Result<(), tokio::task::JoinError>) {

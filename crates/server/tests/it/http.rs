@@ -50,12 +50,7 @@ fn limits() -> BodyLimits {
 }
 
 fn options() -> ServeOptions {
-    ServeOptions {
-        header_timeout: PATIENCE,
-        idle_timeout: PATIENCE,
-        connections_max: 100,
-        stop_timeout: PATIENCE,
-    }
+    ServeOptions { header_timeout: PATIENCE, idle_timeout: PATIENCE, connections_max: 100, stop_timeout: PATIENCE }
 }
 
 /// `/body` answers with the decoded body's length, `/wait` when the gate lets it.
@@ -73,16 +68,8 @@ async fn start(limits: BodyLimits, options: ServeOptions) -> Fixture {
         opening.acquire().await.unwrap().forget();
         "done"
     };
-    let router = Router::new()
-        .route("/body", post(read))
-        .route("/wait", get(wait))
-        .route("/", get(async || "yes"));
-    Fixture {
-        server: Server::start(router, options).await,
-        admission,
-        gate,
-        waiting,
-    }
+    let router = Router::new().route("/body", post(read)).route("/wait", get(wait)).route("/", get(async || "yes"));
+    Fixture { server: Server::start(router, options).await, admission, gate, waiting }
 }
 
 async fn start_default() -> Fixture {
@@ -108,15 +95,10 @@ async fn bodies_arrive_whole_however_they_are_sent() {
     let mut client = fixture.server.connect().await;
     let body = vec![b'7'; WIRE_BYTES_MAX];
     assert_eq!(client.post("/body", "", &body).await.body, WIRE_BYTES_MAX.to_string());
-    assert_eq!(
-        client.post("/body", GZIP, &gzip(&body)).await.body,
-        WIRE_BYTES_MAX.to_string()
-    );
+    assert_eq!(client.post("/body", GZIP, &gzip(&body)).await.body, WIRE_BYTES_MAX.to_string());
     let zstd = zstd::encode_all(&body[..], 3).unwrap();
     assert_eq!(client.post("/body", ZSTD, &zstd).await.body, WIRE_BYTES_MAX.to_string());
-    client
-        .send("POST /body HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n")
-        .await;
+    client.send("POST /body HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n").await;
     client.send("3\r\n{\"a\r\n4\r\n\":1}\r\n0\r\n\r\n").await;
     assert_eq!(client.answer().await.body, "7");
     until("the memory is given back", || fixture.admission.bytes() == 0).await;
@@ -126,17 +108,9 @@ async fn bodies_arrive_whole_however_they_are_sent() {
 async fn a_body_that_says_it_is_too_large_is_refused_unread_and_the_client_hears_it() {
     let fixture = start_default().await;
     let mut client = fixture.server.connect().await;
-    client
-        .send(format!(
-            "POST /body HTTP/1.1\r\nhost: t\r\ncontent-length: {}\r\n\r\n",
-            20 << 20
-        ))
-        .await;
+    client.send(format!("POST /body HTTP/1.1\r\nhost: t\r\ncontent-length: {}\r\n\r\n", 20 << 20)).await;
     let answer = client.answer().await;
-    assert_eq!(
-        (answer.status, answer.error().as_str(), answer.closes()),
-        (413, "body_too_large", true)
-    );
+    assert_eq!((answer.status, answer.error().as_str(), answer.closes()), (413, "body_too_large", true));
     // One that sends everything before it looks at the answer gets it too.
     let mut client = fixture.server.connect().await;
     let answer = client.post("/body", "", &vec![b'x'; 20 << 20]).await;
@@ -148,18 +122,13 @@ async fn a_body_that_says_it_is_too_large_is_refused_unread_and_the_client_hears
 async fn an_endless_chunked_body_is_refused_soon_after_the_limit() {
     let fixture = start_default().await;
     let mut client = fixture.server.connect().await;
-    client
-        .send("POST /body HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n")
-        .await;
+    client.send("POST /body HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n").await;
     let chunk = [b"8000\r\n", &[b'x'; 0x8000][..], b"\r\n"].concat();
     for _ in 0..2 * WIRE_BYTES_MAX / 0x8000 {
         client.send_as_taken(&chunk).await;
     }
     let answer = client.answer().await;
-    assert_eq!(
-        (answer.status, answer.error().as_str(), answer.closes()),
-        (413, "body_too_large", true)
-    );
+    assert_eq!((answer.status, answer.error().as_str(), answer.closes()), (413, "body_too_large", true));
     assert!(fixture.admission.bytes() <= WIRE_BYTES_MAX);
 }
 
@@ -172,11 +141,7 @@ async fn bombs_are_refused_within_the_decoded_limit() {
     for (headers, bomb) in [(GZIP, &gzip(&zeros)[..]), (ZSTD, &zstd), (ZSTD, &window)] {
         let mut client = fixture.server.connect().await;
         let answer = client.post("/body", headers, bomb).await;
-        assert_eq!(
-            (answer.status, answer.error().as_str()),
-            (413, "body_too_large"),
-            "{headers}"
-        );
+        assert_eq!((answer.status, answer.error().as_str()), (413, "body_too_large"), "{headers}");
     }
     until("the memory is given back", || fixture.admission.bytes() == 0).await;
 }
@@ -201,11 +166,7 @@ async fn damaged_foreign_and_empty_bodies_are_told_apart() {
     ] {
         let mut client = fixture.server.connect().await;
         let answer = client.post("/body", headers, body).await;
-        assert_eq!(
-            (answer.status, answer.error().as_str()),
-            (status, error),
-            "{headers} {body:?}"
-        );
+        assert_eq!((answer.status, answer.error().as_str()), (status, error), "{headers} {body:?}");
     }
 }
 
@@ -213,9 +174,7 @@ async fn damaged_foreign_and_empty_bodies_are_told_apart() {
 async fn a_body_that_is_shorter_than_it_said_is_refused() {
     let fixture = start_default().await;
     let mut client = fixture.server.connect().await;
-    client
-        .send("POST /body HTTP/1.1\r\nhost: t\r\ncontent-length: 100\r\n\r\n{\"message\":")
-        .await;
+    client.send("POST /body HTTP/1.1\r\nhost: t\r\ncontent-length: 100\r\n\r\n{\"message\":").await;
     tokio::io::AsyncWriteExt::shutdown(&mut client.stream).await.unwrap();
     let answer = client.answer().await;
     assert_eq!((answer.status, answer.error().as_str()), (400, "invalid_encoding"));
@@ -224,19 +183,12 @@ async fn a_body_that_is_shorter_than_it_said_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_drips_or_stops_is_given_up() {
-    let limits = BodyLimits {
-        progress_timeout: millis(200),
-        ..limits()
-    };
+    let limits = BodyLimits { progress_timeout: millis(200), ..limits() };
     let fixture = start(limits, options()).await;
     let mut stopped = fixture.server.connect().await;
-    stopped
-        .send("POST /body HTTP/1.1\r\nhost: t\r\ncontent-length: 1000\r\n\r\n{")
-        .await;
+    stopped.send("POST /body HTTP/1.1\r\nhost: t\r\ncontent-length: 1000\r\n\r\n{").await;
     let mut dripping = fixture.server.connect().await;
-    dripping
-        .send("POST /body HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n")
-        .await;
+    dripping.send("POST /body HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n").await;
     let mut ticks = tokio::time::interval(millis(10));
     while fixture.errors("request_timeout") < 2 {
         ticks.tick().await;
@@ -244,10 +196,7 @@ async fn a_body_that_drips_or_stops_is_given_up() {
     }
     for mut client in [stopped, dripping] {
         let answer = client.answer().await;
-        assert_eq!(
-            (answer.status, answer.error().as_str(), answer.closes()),
-            (408, "request_timeout", true)
-        );
+        assert_eq!((answer.status, answer.error().as_str(), answer.closes()), (408, "request_timeout", true));
     }
 }
 
@@ -255,29 +204,18 @@ async fn a_body_that_drips_or_stops_is_given_up() {
 async fn large_headers_are_refused_in_our_shape_and_huge_ones_at_all() {
     let fixture = start_default().await;
     let mut client = fixture.server.connect().await;
-    client
-        .send(format!(
-            "GET / HTTP/1.1\r\nhost: t\r\nx: {}\r\n\r\n",
-            "a".repeat(20 << 10)
-        ))
-        .await;
+    client.send(format!("GET / HTTP/1.1\r\nhost: t\r\nx: {}\r\n\r\n", "a".repeat(20 << 10))).await;
     let answer = client.answer().await;
     assert_eq!((answer.status, answer.error().as_str()), (431, "headers_too_large"));
     let mut client = fixture.server.connect().await;
-    client
-        .send_as_taken(format!("GET / HTTP/1.1\r\nhost: t\r\nx: {}", "a".repeat(1 << 20)).as_bytes())
-        .await;
+    client.send_as_taken(format!("GET / HTTP/1.1\r\nhost: t\r\nx: {}", "a".repeat(1 << 20)).as_bytes()).await;
     assert_eq!(client.answer().await.status, 431);
     client.closed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn half_sent_headers_and_idle_connections_are_closed_and_others_are_not() {
-    let options = ServeOptions {
-        header_timeout: millis(100),
-        idle_timeout: millis(400),
-        ..options()
-    };
+    let options = ServeOptions { header_timeout: millis(100), idle_timeout: millis(400), ..options() };
     let fixture = start(limits(), options).await;
     let mut silent = fixture.server.connect().await;
     let mut half = fixture.server.connect().await;
@@ -297,15 +235,9 @@ async fn half_sent_headers_and_idle_connections_are_closed_and_others_are_not() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_take_its_answer_is_closed() {
-    let endless = get(async || {
-        Body::from_stream(futures::stream::repeat_with(|| {
-            Ok::<_, std::io::Error>(vec![0; 65_536])
-        }))
-    });
-    let options = ServeOptions {
-        idle_timeout: millis(200),
-        ..options()
-    };
+    let endless =
+        get(async || Body::from_stream(futures::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![0; 65_536]))));
+    let options = ServeOptions { idle_timeout: millis(200), ..options() };
     let server = Server::start(Router::new().route("/", endless), options).await;
     let mut client = server.connect().await;
     client.send("GET / HTTP/1.1\r\nhost: t\r\n\r\n").await;
@@ -314,53 +246,29 @@ async fn a_client_that_does_not_take_its_answer_is_closed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn honest_clients_have_a_place_beside_slow_ones() {
-    let fixture = start(
-        limits(),
-        ServeOptions {
-            connections_max: 40,
-            ..options()
-        },
-    )
-    .await;
+    let fixture = start(limits(), ServeOptions { connections_max: 40, ..options() }).await;
     let mut regular = fixture.server.connect().await;
     assert_eq!(regular.get("/").await.status, 200);
     let mut slow: Vec<Client> = Vec::new();
     for round in 0..200 {
         let mut client = fixture.server.connect().await;
-        let start = if round % 2 == 0 {
-            "GET / HT"
-        } else {
-            "POST /body HTTP/1.1\r\nhost: t\r\ncontent-length: 9\r\n\r\n"
-        };
+        let start =
+            if round % 2 == 0 { "GET / HT" } else { "POST /body HTTP/1.1\r\nhost: t\r\ncontent-length: 9\r\n\r\n" };
         client.send_as_taken(start.as_bytes()).await;
         slow.push(client);
         if round % 10 == 0 {
             assert_eq!(regular.get("/").await.status, 200, "round {round}");
-            assert_eq!(
-                fixture.server.connect().await.get("/").await.status,
-                200,
-                "round {round}"
-            );
+            assert_eq!(fixture.server.connect().await.get("/").await.status, 200, "round {round}");
         }
     }
-    until("there are no more than allowed", || {
-        fixture.server.metrics.connections.get() <= 40
-    })
-    .await;
+    until("there are no more than allowed", || fixture.server.metrics.connections.get() <= 40).await;
     until("the others have gone", || fixture.server.dropped("evicted") >= 150).await;
     assert_eq!(fixture.server.dropped("refused"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_all_places_are_at_work_a_new_client_is_told_to_come_back() {
-    let fixture = start(
-        limits(),
-        ServeOptions {
-            connections_max: 2,
-            ..options()
-        },
-    )
-    .await;
+    let fixture = start(limits(), ServeOptions { connections_max: 2, ..options() }).await;
     let mut at_work = [fixture.server.connect().await, fixture.server.connect().await];
     for client in &mut at_work {
         client.send("GET /wait HTTP/1.1\r\nhost: t\r\n\r\n").await;
@@ -401,10 +309,7 @@ async fn stopping_answers_what_is_in_hand_and_takes_nothing_new() {
     until("it is at work", || fixture.waiting() == 1).await;
     fixture.server.stop.cancel();
     idle.closed().await;
-    until("nobody listens", || {
-        std::net::TcpStream::connect(fixture.server.address).is_err()
-    })
-    .await;
+    until("nobody listens", || std::net::TcpStream::connect(fixture.server.address).is_err()).await;
     fixture.gate.add_permits(1);
     let answer = working.answer().await;
     assert_eq!((answer.body.as_str(), answer.closes()), ("done", true));
@@ -413,14 +318,7 @@ async fn stopping_answers_what_is_in_hand_and_takes_nothing_new() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stopping_does_not_wait_for_ever() {
-    let fixture = start(
-        limits(),
-        ServeOptions {
-            stop_timeout: millis(100),
-            ..options()
-        },
-    )
-    .await;
+    let fixture = start(limits(), ServeOptions { stop_timeout: millis(100), ..options() }).await;
     let mut working = fixture.server.connect().await;
     working.send("GET /wait HTTP/1.1\r\nhost: t\r\n\r\n").await;
     until("it is at work", || fixture.waiting() == 1).await;

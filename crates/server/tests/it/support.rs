@@ -31,19 +31,11 @@ impl Server {
         let stop = CancellationToken::new();
         let router = layers::wrap(router, metrics.clone());
         let served = tokio::spawn(serve::serve(listener, router, options, metrics.clone(), stop.clone()));
-        Self {
-            address,
-            metrics,
-            stop,
-            served,
-        }
+        Self { address, metrics, stop, served }
     }
 
     pub(crate) async fn connect(&self) -> Client {
-        Client {
-            stream: TcpStream::connect(self.address).await.unwrap(),
-            unread: Vec::new(),
-        }
+        Client { stream: TcpStream::connect(self.address).await.unwrap(), unread: Vec::new() }
     }
 
     pub(crate) async fn served(self) -> Served {
@@ -51,10 +43,7 @@ impl Server {
     }
 
     pub(crate) fn dropped(&self, reason: &'static str) -> u64 {
-        self.metrics
-            .connections_dropped
-            .get_or_create(&ReasonLabels { reason })
-            .get()
+        self.metrics.connections_dropped.get_or_create(&ReasonLabels { reason }).get()
     }
 }
 
@@ -94,10 +83,7 @@ impl Answer {
 
 impl Client {
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        timeout(PATIENCE, self.stream.write_all(bytes.as_ref()))
-            .await
-            .unwrap()
-            .unwrap();
+        timeout(PATIENCE, self.stream.write_all(bytes.as_ref())).await.unwrap().unwrap();
     }
 
     /// Sends for as long as the server takes it.
@@ -106,10 +92,7 @@ impl Client {
     }
 
     pub(crate) async fn post(&mut self, path: &str, headers: &str, body: &[u8]) -> Answer {
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: t\r\ncontent-length: {}\r\n{headers}\r\n",
-            body.len()
-        );
+        let head = format!("POST {path} HTTP/1.1\r\nhost: t\r\ncontent-length: {}\r\n{headers}\r\n", body.len());
         self.send([head.as_bytes(), body].concat()).await;
         self.answer().await
     }
@@ -125,19 +108,10 @@ impl Client {
             if let Some(end) = self.unread.windows(4).position(|four| four == b"\r\n\r\n") {
                 break end + 4;
             }
-            assert!(
-                self.more().await,
-                "closed before an answer: {:?}",
-                String::from_utf8_lossy(&self.unread)
-            );
+            assert!(self.more().await, "closed before an answer: {:?}", String::from_utf8_lossy(&self.unread));
         };
-        let head = String::from_utf8(self.unread.drain(..end).collect())
-            .unwrap()
-            .to_lowercase();
-        let length = head
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length: "))
-            .map_or("0", str::trim);
+        let head = String::from_utf8(self.unread.drain(..end).collect()).unwrap().to_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or("0", str::trim);
         let length: usize = length.parse().unwrap();
         while self.unread.len() < length {
             assert!(self.more().await, "closed within an answer");
@@ -148,10 +122,7 @@ impl Client {
     }
 
     async fn more(&mut self) -> bool {
-        timeout(PATIENCE, self.stream.read_buf(&mut self.unread))
-            .await
-            .unwrap()
-            .is_ok_and(|count| count > 0)
+        timeout(PATIENCE, self.stream.read_buf(&mut self.unread)).await.unwrap().is_ok_and(|count| count > 0)
     }
 
     /// Waits until the server has closed the connection.
