@@ -26,8 +26,9 @@ pub const TRACE_DIGITS_MAX: usize = 64;
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// Item errors that one answer lists; all are counted.
 pub const ANSWER_ERRORS_MAX: usize = 100;
-/// Rows of one frame that the decoder accepts: a damaged count must not become a huge allocation.
-pub const FRAME_ROWS_MAX: usize = 1 << 20;
+/// Rows of one frame that the decoder accepts: a column of equal values costs no byte a row, so that a damaged count must not
+/// become an allocation beyond what a request's body may have.
+pub const FRAME_ROWS_MAX: usize = 1 << 17;
 
 /// Bytes of a request's line and headers.
 pub const HEADER_BYTES_MAX: usize = 16 << 10;

@@ -151,11 +151,11 @@ impl RunFold {
 
     /// Adds what another fold of the same run has counted.
     pub fn merge(&mut self, other: &RunFold) {
-        self.records += other.records;
-        self.starts += other.starts;
-        self.ends += other.ends;
-        self.warnings += other.warnings;
-        self.errors += other.errors;
+        self.records = self.records.saturating_add(other.records);
+        self.starts = self.starts.saturating_add(other.starts);
+        self.ends = self.ends.saturating_add(other.ends);
+        self.warnings = self.warnings.saturating_add(other.warnings);
+        self.errors = self.errors.saturating_add(other.errors);
         self.row_count = sum(self.row_count, other.row_count);
         self.first_at = least(self.first_at, other.first_at);
         self.last_at = self.last_at.max(other.last_at);

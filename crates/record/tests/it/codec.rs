@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 use runstone_record::bits::Bits;
-use runstone_record::limits::FRAME_ROWS_MAX;
+use runstone_record::limits::{BODY_DECODED_BYTES_MAX, FRAME_ROWS_MAX};
+use runstone_record::values::Data;
 use runstone_record::{Batch, Column, ColumnSet, DecodeError, Ids, Kind};
 
 use crate::random::{batch, lines, stored};
@@ -177,6 +178,37 @@ fn no_length_is_believed() {
     ] {
         assert!(Batch::decode(&payload(2, Column::Status, 2, &values)).is_err(), "{why}");
     }
+}
+
+/// Columns of equal numbers have no bytes for their rows: what they cost in memory is bounded by the count alone.
+#[test]
+fn few_bytes_become_no_more_memory_than_a_body() {
+    let columns = stored();
+    let mut payload = payload(u32::try_from(FRAME_ROWS_MAX).expect("small"), Column::Timestamp, 3, &[0; 9]);
+    payload[30] = u8::try_from(columns.len()).expect("few");
+    for column in &columns[1..] {
+        let (encoding, values): (u8, &[u8]) = match column.kind() {
+            Kind::Text | Kind::Hex | Kind::Json => (1, &[0]),
+            Kind::Identifier | Kind::Word | Kind::Label | Kind::List => (2, &[1, 0, 0, 0, 0, 0]),
+            Kind::Float => continue,
+            _ => (3, &[0; 9]),
+        };
+        payload.extend([column.code(), encoding, u8::try_from(values.len()).expect("short"), 0, 0, 0]);
+        payload.extend(values);
+    }
+    payload[30] -= 1;
+    let batch = Batch::decode(&payload).expect("a batch");
+    let bytes: usize = columns
+        .iter()
+        .filter_map(|column| batch.column(*column))
+        .map(|values| match values.data() {
+            Data::Texts(texts) => 4 * texts.len(),
+            Data::Words { indices, .. } => 4 * indices.len(),
+            Data::Ints(ints) => 8 * ints.len(),
+            Data::Floats(floats) => 8 * floats.len(),
+        })
+        .sum();
+    assert!(payload.len() < 500 && bytes < BODY_DECODED_BYTES_MAX, "{} bytes become {bytes}", payload.len());
 }
 
 #[test]

@@ -101,8 +101,8 @@ proptest! {
             run.fold(&rows)
         };
         let mut merged = RunFold::default();
-        for number in 0..4 {
-            if parts[number].1 {
+        for (number, (_, onto)) in parts.iter().enumerate().take(4) {
+            if *onto {
                 merged.merge(&part(number));
             } else {
                 let mut other = part(number);

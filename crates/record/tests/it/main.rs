@@ -7,6 +7,7 @@ mod fold;
 mod golden;
 mod identity;
 mod parse;
+mod parse_fields;
 mod parse_metadata;
 mod random;
 
