@@ -29,10 +29,17 @@ Exit codes: 0 done, 1 something was refused or damaged, 2 wrong usage, 3 the ser
 #[derive(Debug, Args)]
 pub(crate) struct Global {
     /// The server's address
-    #[arg(long, global = true, env = "RUNSTONE_URL", default_value = "http://127.0.0.1:7867", value_name = "URL")]
+    #[arg(
+        long,
+        global = true,
+        env = "RUNSTONE_URL",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:7867",
+        value_name = "URL"
+    )]
     pub(crate) url: String,
     /// No colours on a terminal
-    #[arg(long, global = true, env = "NO_COLOR", value_parser = FalseyValueParser::new())]
+    #[arg(long, global = true, env = "NO_COLOR", hide_env_values = true, value_parser = FalseyValueParser::new())]
     pub(crate) no_color: bool,
 }
 

@@ -75,12 +75,7 @@ pub struct Batcher<C> {
 impl<C: Fn() -> u64> Batcher<C> {
     /// An empty one. `now_ms` is the wall clock in milliseconds since 1970.
     pub fn new(now_ms: C) -> Batcher<C> {
-        Batcher {
-            now_ms,
-            mint: None,
-            lines: Vec::new(),
-            records: 0,
-        }
+        Batcher { now_ms, mint: None, lines: Vec::new(), records: 0 }
     }
 
     /// How many records wait in it.
@@ -125,11 +120,7 @@ impl<C: Fn() -> u64> Batcher<C> {
         }
         let key = uuid::Builder::from_random_bytes(random()?).into_uuid().to_string();
         let body = zstd::bulk::compress(&self.lines, ZSTD_LEVEL).map_err(BatchError::Compress)?;
-        let batch = Batch {
-            key,
-            records: self.records,
-            body: body.into(),
-        };
+        let batch = Batch { key, records: self.records, body: body.into() };
         self.lines.clear();
         self.records = 0;
         self.mint = None;
@@ -162,22 +153,13 @@ mod tests {
 
     fn lines(batch: &Batch) -> Vec<Value> {
         let text = zstd::decode_all(batch.body.as_ref()).unwrap();
-        String::from_utf8(text)
-            .unwrap()
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        String::from_utf8(text).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     #[test]
     fn each_record_gets_an_id_of_its_own_unless_it_has_one() {
         let mut batcher = Batcher::new(|| 1_763_600_000_123);
-        for json in [
-            r#"{"message":"a"}"#,
-            r#"{"id":"mine","message":"b"}"#,
-            r#"{}"#,
-            r#"{"id":null,"message":"c"}"#,
-        ] {
+        for json in [r#"{"message":"a"}"#, r#"{"id":"mine","message":"b"}"#, r#"{}"#, r#"{"id":null,"message":"c"}"#] {
             assert!(batcher.push(&Record::from_json(json).unwrap()).unwrap().is_none());
         }
         let batch = batcher.take().unwrap().unwrap();
@@ -208,9 +190,7 @@ mod tests {
     fn a_batch_is_full_by_count_or_by_bytes() {
         let mut batcher = Batcher::new(|| 0);
         let small = Record::from_json("{}").unwrap();
-        let mut batches: Vec<_> = (0..=BATCH_RECORDS_MAX)
-            .filter_map(|_| batcher.push(&small).unwrap())
-            .collect();
+        let mut batches: Vec<_> = (0..=BATCH_RECORDS_MAX).filter_map(|_| batcher.push(&small).unwrap()).collect();
         assert_eq!(batches.len(), 1);
         assert_eq!(batches.remove(0).len(), BATCH_RECORDS_MAX);
         assert_eq!(batcher.len(), 1);

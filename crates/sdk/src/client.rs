@@ -92,23 +92,14 @@ impl ClientBuilder {
             .user_agent(concat!("runstone/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(ClientError::Setup)?;
-        Ok(Client {
-            http,
-            base,
-            deadline: self.deadline,
-            on_retry: self.on_retry,
-        })
+        Ok(Client { http, base, deadline: self.deadline, on_retry: self.on_retry })
     }
 }
 
 impl Client {
     /// A client for the server at `url`, such as `http://127.0.0.1:7867`.
     pub fn builder(url: &str) -> ClientBuilder {
-        ClientBuilder {
-            url: url.to_owned(),
-            deadline: DEADLINE,
-            on_retry: Arc::new(|_, _| ()),
-        }
+        ClientBuilder { url: url.to_owned(), deadline: DEADLINE, on_retry: Arc::new(|_, _| ()) }
     }
 
     /// The server's address.
@@ -158,10 +149,7 @@ impl Client {
             .header("idempotency-key", batch.key())
             .body(batch.body())
             .timeout(left.min(TRY_TIMEOUT));
-        self.answer(request, |status| {
-            [STATUS_ALL, STATUS_SOME, STATUS_NONE].contains(&status)
-        })
-        .await
+        self.answer(request, |status| [STATUS_ALL, STATUS_SOME, STATUS_NONE].contains(&status)).await
     }
 
     /// Is anybody there?
@@ -177,10 +165,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::Refused`] if the statement is wrong or too expensive; else what kept it from the server.
     pub async fn query(&self, sql: &str) -> Result<QueryAnswer, ClientError> {
-        let request = self
-            .http
-            .post(self.at(&["api", "v1", "query"])?)
-            .json(&QueryRequest { sql: sql.to_owned() });
+        let request = self.http.post(self.at(&["api", "v1", "query"])?).json(&QueryRequest { sql: sql.to_owned() });
         self.answer(request, |status| status == STATUS_ALL).await
     }
 
@@ -217,9 +202,7 @@ impl Client {
     fn at(&self, segments: &[&str]) -> Result<Url, ClientError> {
         let mut url = self.base.clone();
         url.path_segments_mut()
-            .map_err(|()| ClientError::Url {
-                url: self.base.to_string(),
-            })?
+            .map_err(|()| ClientError::Url { url: self.base.to_string() })?
             .pop_if_empty()
             .extend(segments);
         Ok(url)
@@ -233,10 +216,7 @@ impl Client {
     ) -> Result<T, ClientError> {
         let response = request.send().await.map_err(|source| self.transport(source))?;
         let status = response.status();
-        let retry_after = response
-            .headers()
-            .get(RETRY_AFTER)
-            .and_then(|value| value.to_str().ok()?.parse().ok());
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let retry_after = retry_after.map(Duration::from_secs);
         let body = response.bytes().await.map_err(|source| self.transport(source))?;
         if expected(status.as_u16())
@@ -245,36 +225,19 @@ impl Client {
             return Ok(answer);
         }
         Err(match serde_json::from_slice::<ErrorBody>(&body) {
-            Ok(ErrorBody {
-                error,
-                message,
-                retryable,
-            }) => ClientError::Refused {
-                status: status.as_u16(),
-                code: error,
-                message,
-                retryable,
-                retry_after,
-            },
+            Ok(ErrorBody { error, message, retryable }) => {
+                ClientError::Refused { status: status.as_u16(), code: error, message, retryable, retry_after }
+            }
             Err(_) => {
                 let retryable = passes(status);
-                ClientError::NotRunstone {
-                    url: self.url().to_owned(),
-                    status: status.as_u16(),
-                    retryable,
-                    retry_after,
-                }
+                ClientError::NotRunstone { url: self.url().to_owned(), status: status.as_u16(), retryable, retry_after }
             }
         })
     }
 
     fn transport(&self, source: reqwest::Error) -> ClientError {
         let url = self.url().to_owned();
-        if source.is_connect() {
-            ClientError::Unreachable { url, source }
-        } else {
-            ClientError::Lost { url, source }
-        }
+        if source.is_connect() { ClientError::Unreachable { url, source } } else { ClientError::Lost { url, source } }
     }
 }
 
@@ -292,9 +255,6 @@ fn passes(status: StatusCode) -> bool {
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client")
-            .field("url", &self.url())
-            .field("deadline", &self.deadline)
-            .finish_non_exhaustive()
+        f.debug_struct("Client").field("url", &self.url()).field("deadline", &self.deadline).finish_non_exhaustive()
     }
 }

@@ -55,10 +55,7 @@ impl Defaults {
     /// Did a record that was made with these take the one of `field`?
     #[must_use]
     pub fn filled(&self, field: &str, record: &Record) -> bool {
-        self.0
-            .iter()
-            .position(|(name, _)| *name == field)
-            .is_some_and(|at| record.filled & (1 << at) != 0)
+        self.0.iter().position(|(name, _)| *name == field).is_some_and(|at| record.filled & (1 << at) != 0)
     }
 }
 
@@ -76,9 +73,7 @@ impl Record {
     /// # Errors
     /// [`RecordError`] if the text is no JSON object, or too large a one.
     pub fn from_json_or(text: &str, defaults: &Defaults) -> Result<Record, RecordError> {
-        let fields = serde_json::from_str::<Fields<'_>>(text)
-            .map_err(RecordError::NotAnObject)?
-            .0;
+        let fields = serde_json::from_str::<Fields<'_>>(text).map_err(RecordError::NotAnObject)?.0;
         let mut tail = String::with_capacity(text.len() + 128);
         let mut has_id = false;
         let mut filled = 0;
@@ -94,10 +89,7 @@ impl Record {
             tail.push(',');
         }
         for (at, (name, value)) in defaults.0.iter().enumerate() {
-            if !fields
-                .iter()
-                .any(|(field, given)| field == name && given.get() != "null")
-            {
+            if !fields.iter().any(|(field, given)| field == name && given.get() != "null") {
                 tail.push('"');
                 tail.push_str(name);
                 tail.push_str("\":");
@@ -156,10 +148,7 @@ impl Record {
 /// White space between tokens may hold newlines; inside strings JSON forbids them.
 fn push_on_one_line(out: &mut String, json: &str) {
     if json.contains(['\n', '\r']) {
-        out.extend(
-            json.chars()
-                .map(|char| if matches!(char, '\n' | '\r') { ' ' } else { char }),
-        );
+        out.extend(json.chars().map(|char| if matches!(char, '\n' | '\r') { ' ' } else { char }));
     } else {
         out.push_str(json);
     }
@@ -222,15 +211,9 @@ mod tests {
         let defaults = Defaults::default().with("run_id", "r1").with("type", "log");
         let fill = |json| Record::from_json_or(json, &defaults).unwrap().to_json();
         assert_eq!(fill(r#"{"type":"info"}"#), r#"{"type":"info","run_id":"r1"}"#);
-        assert_eq!(
-            fill(r#"{"run_id":null,"stage":null}"#),
-            r#"{"stage":null,"run_id":"r1","type":"log"}"#
-        );
+        assert_eq!(fill(r#"{"run_id":null,"stage":null}"#), r#"{"stage":null,"run_id":"r1","type":"log"}"#);
         assert_eq!(fill(r#"{}"#), r#"{"run_id":"r1","type":"log"}"#);
-        assert_eq!(
-            fill(r#"{"run\u005fid":"own","type":"log"}"#),
-            r#"{"run_id":"own","type":"log"}"#
-        );
+        assert_eq!(fill(r#"{"run\u005fid":"own","type":"log"}"#), r#"{"run_id":"own","type":"log"}"#);
     }
 
     #[test]
@@ -249,21 +232,8 @@ mod tests {
 
     #[test]
     fn what_is_no_object_is_refused() {
-        for bad in [
-            "",
-            "[]",
-            "1",
-            "null",
-            "{} x",
-            "{}{}",
-            "{\"a\"",
-            "{a:1}",
-            "{\"a\":\"\n\"}",
-        ] {
-            assert!(
-                matches!(Record::from_json(bad), Err(RecordError::NotAnObject(_))),
-                "{bad}"
-            );
+        for bad in ["", "[]", "1", "null", "{} x", "{}{}", "{\"a\"", "{a:1}", "{\"a\":\"\n\"}"] {
+            assert!(matches!(Record::from_json(bad), Err(RecordError::NotAnObject(_))), "{bad}");
         }
     }
 

@@ -31,9 +31,7 @@ struct Seen {
 impl Seen {
     fn header(&self, name: &str) -> &str {
         let mut lines = self.headers.lines();
-        lines
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-            .unwrap_or("")
+        lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap_or("")
     }
 }
 
@@ -84,11 +82,7 @@ fn read(connection: &TcpStream) -> Seen {
     reader.read_line(&mut line).unwrap();
     let mut headers = String::new();
     while !headers.ends_with("\r\n\r\n") && reader.read_line(&mut headers).unwrap() > 2 {}
-    let mut seen = Seen {
-        line: line.trim_end().to_owned(),
-        headers,
-        body: Vec::new(),
-    };
+    let mut seen = Seen { line: line.trim_end().to_owned(), headers, body: Vec::new() };
     seen.body = vec![0; seen.header("content-length").parse().unwrap_or(0)];
     reader.read_exact(&mut seen.body).unwrap();
     seen
@@ -102,19 +96,13 @@ fn accepted(records: u64) -> Step {
 }
 
 fn refused(status: u16, headers: &'static str, code: &str, retryable: bool) -> Step {
-    Step::Answer(
-        status,
-        headers,
-        format!(r#"{{"error":"{code}","message":"do this","retryable":{retryable}}}"#),
-    )
+    Step::Answer(status, headers, format!(r#"{{"error":"{code}","message":"do this","retryable":{retryable}}}"#))
 }
 
 fn batch(messages: &[&str]) -> Batch {
     let mut batcher = Batcher::new(|| 1_763_600_000_000);
     for message in messages {
-        let full = batcher
-            .push(&Record::from_json(&format!(r#"{{"message":"{message}"}}"#)).unwrap())
-            .unwrap();
+        let full = batcher.push(&Record::from_json(&format!(r#"{{"message":"{message}"}}"#)).unwrap()).unwrap();
         assert!(full.is_none());
     }
     batcher.take().unwrap().unwrap()
@@ -188,11 +176,7 @@ async fn refused_records_are_reported_and_not_sent_again() {
 
 #[tokio::test]
 async fn what_cannot_succeed_is_not_tried_again() {
-    for (status, code) in [
-        (413, "body_too_large"),
-        (422, "idempotency_key_reused"),
-        (500, "internal"),
-    ] {
+    for (status, code) in [(413, "body_too_large"), (422, "idempotency_key_reused"), (500, "internal")] {
         let server = Server::start(vec![refused(status, "", code, false)]);
         let error = server.client().send(&batch(&["a"])).await.unwrap_err();
         assert!(!error.is_retryable() && !error.is_unreachable());
@@ -214,10 +198,7 @@ async fn a_proxy_without_its_server_is_retried_and_a_stranger_is_not() {
 #[tokio::test]
 async fn a_missing_server_is_named_with_what_to_do() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let client = Client::builder(&format!("http://{free}"))
-        .deadline(Duration::from_millis(300))
-        .build()
-        .unwrap();
+    let client = Client::builder(&format!("http://{free}")).deadline(Duration::from_millis(300)).build().unwrap();
     let error = client.send(&batch(&["a"])).await.unwrap_err();
     assert!(error.is_unreachable() && error.is_retryable());
     assert_eq!(
@@ -231,9 +212,7 @@ async fn reads_escape_what_they_are_given_and_keep_a_prefix_of_the_path() {
     let page = Step::Answer(200, "", r#"{"records":[{"message":"x"}],"next":"c1"}"#.to_owned());
     let gone = refused(404, "", "not_found", false);
     let server = Server::start(vec![page, gone]);
-    let client = Client::builder(&format!("{}/logs-of-record/", server.url))
-        .build()
-        .unwrap();
+    let client = Client::builder(&format!("{}/logs-of-record/", server.url)).build().unwrap();
     let filter = LogFilter {
         kind: Some("error".to_owned()),
         q: Some("100% & more".to_owned()),
@@ -244,19 +223,13 @@ async fn reads_escape_what_they_are_given_and_keep_a_prefix_of_the_path() {
     assert_eq!((page.records.len(), page.next.as_deref()), (1, Some("c1")));
     assert_eq!(client.run("a/../b").await.unwrap_err().code(), Some("not_found"));
     let seen = server.seen();
-    assert_eq!(
-        seen[0].line,
-        "GET /logs-of-record/api/v1/logs?type=error&q=100%25+%26+more&limit=5 HTTP/1.1"
-    );
+    assert_eq!(seen[0].line, "GET /logs-of-record/api/v1/logs?type=error&q=100%25+%26+more&limit=5 HTTP/1.1");
     assert_eq!(seen[1].line, "GET /logs-of-record/api/v1/runs/a%2F..%2Fb HTTP/1.1");
 }
 
 #[test]
 fn an_address_that_is_none_is_refused_at_once() {
     for bad in ["", "localhost:7867", "ftp://x", "http://", "unix:/x"] {
-        assert!(
-            matches!(Client::builder(bad).build(), Err(ClientError::Url { .. })),
-            "{bad}"
-        );
+        assert!(matches!(Client::builder(bad).build(), Err(ClientError::Url { .. })), "{bad}");
     }
 }

@@ -14,6 +14,9 @@ use crate::output::Output;
 const COLUMNS: &[&str] =
     &["timestamp", "level", "source_system", "stage", "run_id", "type", "status", "logger_name", "message"];
 
+/// What a narrow terminal does without.
+const DISPENSABLE: &[&str] = &["status", "type", "logger_name", "run_id", "stage", "source_system"];
+
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -99,6 +102,6 @@ pub(crate) async fn logs(args: Logs, global: &Global) -> anyhow::Result<ExitCode
             break;
         }
     }
-    Output::new(args.json, global).rows(COLUMNS, &records)?;
+    Output::new(args.json, global).rows(COLUMNS, DISPENSABLE, &records)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -36,7 +36,7 @@ pub(crate) async fn query(args: Query, global: &Global) -> anyhow::Result<ExitCo
     }
     let answer = reader(global)?.query(&sql).await?;
     let columns: Vec<&str> = answer.columns.iter().map(|column| column.name.as_str()).collect();
-    Output::new(args.json, global).rows(&columns, &answer.rows)?;
+    Output::new(args.json, global).rows(&columns, &[], &answer.rows)?;
     if answer.stats.truncated {
         Talk::plain().say(format_args!("only the first {} rows are shown: the answer has more", answer.stats.rows));
     }

@@ -73,7 +73,8 @@ pub(crate) struct Run {
 /// What the threads around the command share.
 #[derive(Clone)]
 struct Log {
-    out: mpsc::Sender<Chunk>,
+    /// Weak: something that the command left running may keep its output open, but not the run.
+    out: mpsc::WeakSender<Chunk>,
     formats: Arc<Formats>,
     defaults: Defaults,
     title: String,
@@ -87,11 +88,11 @@ pub(crate) async fn run(args: Run, global: &Global) -> anyhow::Result<ExitCode> 
     let run_id = args.run_id.clone().map_or_else(new_run_id, Ok)?;
     talk.say(format_args!("run id {run_id}"));
     let (out, chunks) = mpsc::channel(QUEUE_CHUNKS);
-    let log = Log::new(&args, &run_id, out)?;
+    let log = Log::new(&args, &run_id, out.downgrade())?;
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     let (ended, mut end) = oneshot::channel();
-    let child = start(&args, &log, ended);
+    let child = start(&args, log, out, ended);
 
     let mut sender = Sender::new(client, true, talk.clone());
     let mut sending = Box::pin(pump(&mut sender, chunks));
@@ -119,7 +120,7 @@ pub(crate) async fn run(args: Run, global: &Global) -> anyhow::Result<ExitCode> 
 }
 
 impl Log {
-    fn new(args: &Run, run_id: &str, out: mpsc::Sender<Chunk>) -> anyhow::Result<Log> {
+    fn new(args: &Run, run_id: &str, out: mpsc::WeakSender<Chunk>) -> anyhow::Result<Log> {
         let host = rustix::system::uname();
         let mut defaults = Defaults::default().with("run_id", run_id).with("source_system", &args.source_system);
         if let Some(stage) = &args.stage {
@@ -137,10 +138,19 @@ impl Log {
         })
     }
 
-    /// Hands over records of the run itself, waiting for room.
-    fn events(&self, events: &[Value]) {
-        let items = events.iter().map(|event| Item { line: 0, converted: self.event(event) }).collect();
-        let _ = self.out.blocking_send(chunk("run", items));
+    /// Records of the run itself.
+    fn events(&self, events: &[Value]) -> Chunk {
+        chunk("run", events.iter().map(|event| Item { line: 0, converted: self.event(event) }).collect())
+    }
+
+    /// Lines of the command's output. Without room in the queue, or after the end, they are only counted.
+    fn lines(&self, source: &str, items: Vec<Item>) {
+        let count = items.len() as u64;
+        self.lines.fetch_add(count, Ordering::Relaxed);
+        let kept = count == 0 || self.out.upgrade().is_some_and(|out| out.try_send(chunk(source, items)).is_ok());
+        if !kept {
+            self.lost.fetch_add(count, Ordering::Relaxed);
+        }
     }
 
     fn event(&self, event: &Value) -> Result<Converted, String> {
@@ -158,8 +168,9 @@ fn now() -> String {
     format_micros(clock::now().as_microsecond())
 }
 
-/// Starts the command and the threads that watch it; `ended` gets its exit code. Gives back its process, for signals.
-fn start(args: &Run, log: &Log, ended: oneshot::Sender<u8>) -> Option<rustix::process::Pid> {
+/// Starts the command and the threads that watch it; `ended` gets its exit code, and `out` is dropped after the last
+/// record. Gives back the command's process, for signals.
+fn start(args: &Run, log: Log, out: mpsc::Sender<Chunk>, ended: oneshot::Sender<u8>) -> Option<rustix::process::Pid> {
     let begin = Instant::now();
     let spawned = std::process::Command::new(&args.command[0])
         .args(&args.command[1..])
@@ -170,15 +181,14 @@ fn start(args: &Run, log: &Log, ended: oneshot::Sender<u8>) -> Option<rustix::pr
     let started = json!({
         "timestamp": now(), "type": "start", "title": log.title, "message": format!("run {}", log.title), "process_id": pid,
     });
-    let log = log.clone();
     std::thread::spawn(move || {
-        log.events(&[started]);
+        let _ = out.blocking_send(log.events(&[started]));
         let outcome = spawned.and_then(|child| watch(child, &log));
         let code = exit_code(&outcome);
         let events = ending(&log, &outcome, code, begin.elapsed());
         // The exit code does not wait for room in the queue.
         let _ = ended.send(code);
-        log.events(&events);
+        let _ = out.blocking_send(log.events(&events));
     });
     pid.and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()))
 }
@@ -265,11 +275,7 @@ impl Stream {
                 items.push(Item { line: self.line, converted });
             }
         }
-        let count = items.len() as u64;
-        self.log.lines.fetch_add(count, Ordering::Relaxed);
-        if count > 0 && self.log.out.try_send(chunk(self.name, items)).is_err() {
-            self.log.lost.fetch_add(count, Ordering::Relaxed);
-        }
+        self.log.lines(self.name, items);
     }
 }
 

@@ -15,6 +15,9 @@ use crate::output::Output;
 const COLUMNS: &[&str] =
     &["run_id", "state", "source_system", "stage", "started_at", "duration", "records", "warnings", "errors", "title"];
 
+/// What a narrow terminal does without.
+const DISPENSABLE: &[&str] = &["warnings", "records", "errors", "duration", "stage", "source_system"];
+
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -79,6 +82,6 @@ pub(crate) async fn runs(args: Runs, global: &Global) -> anyhow::Result<ExitCode
             break;
         }
     }
-    output.rows(COLUMNS, &runs)?;
+    output.rows(COLUMNS, DISPENSABLE, &runs)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -39,8 +39,9 @@ impl Output {
         Output(style)
     }
 
-    /// Objects as rows. JSON shows all of their fields, the others show `columns`.
-    pub(crate) fn rows(self, columns: &[&str], rows: &[Value]) -> io::Result<()> {
+    /// Objects as rows. JSON shows all of their fields, the others show `columns`; a table that is too wide for the terminal
+    /// does without those of `dispensable`, the first of them first.
+    pub(crate) fn rows(self, columns: &[&str], dispensable: &[&str], rows: &[Value]) -> io::Result<()> {
         let mut out = io::BufWriter::new(io::stdout().lock());
         match self.0 {
             Style::Json => {
@@ -54,7 +55,7 @@ impl Output {
                     writeln!(out, "{}", cells.collect::<Vec<_>>().join("\t"))?;
                 }
             }
-            Style::Table { colour } if !rows.is_empty() => writeln!(out, "{}", table::rows(columns, rows, colour))?,
+            Style::Table { colour } if !rows.is_empty() => table::write(&mut out, columns, dispensable, rows, colour)?,
             Style::Table { .. } => writeln!(out, "nothing found")?,
         }
         out.flush()
@@ -63,11 +64,11 @@ impl Output {
     /// One object, a field a line.
     pub(crate) fn fields(self, object: &Value) -> io::Result<()> {
         if self.0 == Style::Json {
-            return self.rows(&[], std::slice::from_ref(object));
+            return self.rows(&[], &[], std::slice::from_ref(object));
         }
         let fields = object.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
         let rows: Vec<_> = fields.map(|(field, value)| serde_json::json!({"field": field, "value": value})).collect();
-        self.rows(&["field", "value"], &rows)
+        self.rows(&["field", "value"], &[], &rows)
     }
 }
 

@@ -41,6 +41,7 @@ fn some_good_records_are_207_with_an_error_for_each_other() {
     let server = Server::start();
     let answer = server.post(r#"[{"message":"a"},{"run_id":"a/b","message":"b"}]"#);
     assert_eq!(answer.status, 207, "{answer:?}");
+    assert!(answer.headers.to_ascii_lowercase().contains("content-type: application/json"), "{answer:?}");
     let body = answer.json();
     assert_eq!((&body["accepted"], &body["rejected"]), (&json!(1), &json!(1)));
     assert_eq!((&body["errors"][0]["index"], &body["errors"][0]["field"]), (&json!(1), &json!("run_id")));
