@@ -1,1 +1,35 @@
-//! What queries read: Arrow chunks of recent records and the read-only SQL session over them.
+//! What queries read: the recent records in memory, and the read-only SQL session over them.
+//!
+//! - [`Recent`] takes frames in the order of their positions, merges them into chunks in Arrow's layout, and keeps the
+//!   newest within a number of bytes. What is evicted is read back through [`Older`] when a query needs it.
+//! - [`Sql`] answers SQL ([`Sql::query`]) and pages of records ([`Sql::logs`]) over one snapshot each, on threads of
+//!   its own, within limits of time, memory, rows and bytes.
+//!
+//! The only crate that names Arrow and DataFusion. Refuses to write anything, and to know about HTTP or journals.
+
+mod answer;
+mod chunk;
+mod columns;
+mod cursor;
+mod error;
+mod filter;
+mod functions;
+mod guard;
+mod list;
+mod logs;
+mod merge;
+mod plan;
+mod read;
+mod recent;
+mod runner;
+mod scan;
+mod session;
+mod table;
+
+pub use columns::{logs_schema, sql_type_name};
+pub use cursor::{Cursor, InvalidCursor};
+pub use error::QueryError;
+pub use logs::{LogsPage, LogsQuery, Order};
+pub use recent::{Frames, NothingOlder, Older, OlderError, PushError, Recent, RecentOptions, RecentStats};
+pub use session::{QueryAnswer, Sql, SqlLimits};
+pub use table::{NoRuns, RunsSource};

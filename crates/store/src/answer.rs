@@ -1,0 +1,180 @@
+//! Rows as JSON, written as they come. Owns how each SQL type looks in an answer: numbers as numbers, times as RFC
+//! 3339 with microseconds, days as `YYYY-MM-DD`, lists and records as arrays and objects, JSON as it is, what has no
+//! JSON form as text; not-a-number and infinity as null.
+
+use std::io::Write;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, ListArray, StringArray, StructArray,
+    TimestampMicrosecondArray, UInt64Array,
+};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType, UInt64Type};
+use arrow::error::ArrowError;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion_functions_json::{JsonUnionEncoder, JsonUnionValue};
+use runstone_record::time::format_micros;
+
+use crate::columns::timestamp;
+
+/// A column, ready to be printed.
+pub(crate) enum Cells {
+    Null,
+    Bool(BooleanArray),
+    Int(Int64Array),
+    Unsigned(UInt64Array),
+    Float(Float64Array),
+    Text(StringArray),
+    /// Text that is a JSON number: decimals keep all their digits.
+    Number(StringArray),
+    Time(TimestampMicrosecondArray),
+    List(ListArray, Box<Cells>),
+    Record(StructArray, Vec<(String, Cells)>),
+    Json(JsonUnionEncoder),
+}
+
+impl Cells {
+    pub(crate) fn new(array: &ArrayRef) -> Result<Self, ArrowError> {
+        let to = |kind: &DataType| cast(array, kind);
+        Ok(match array.data_type() {
+            DataType::Null => Cells::Null,
+            DataType::Boolean => Cells::Bool(array.as_boolean().clone()),
+            kind if kind.is_signed_integer() => Cells::Int(to(&DataType::Int64)?.as_primitive::<Int64Type>().clone()),
+            kind if kind.is_unsigned_integer() => {
+                Cells::Unsigned(to(&DataType::UInt64)?.as_primitive::<UInt64Type>().clone())
+            }
+            kind if kind.is_floating() => Cells::Float(to(&DataType::Float64)?.as_primitive::<Float64Type>().clone()),
+            kind if kind.is_decimal() => Cells::Number(printed(array)?),
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
+                Cells::Text(to(&DataType::Utf8)?.as_string::<i32>().clone())
+            }
+            DataType::Dictionary(_, values) => Self::new(&to(values)?)?,
+            DataType::Timestamp(..) => {
+                // A time without a zone is one of UTC: the session's zone.
+                let utc = to(&DataType::Timestamp(TimeUnit::Microsecond, None))?;
+                let utc = cast(&utc, &timestamp()).unwrap_or(utc);
+                Cells::Time(utc.as_primitive::<TimestampMicrosecondType>().clone())
+            }
+            DataType::List(item) => {
+                let list = array.as_list::<i32>().clone();
+                let _: &Field = item;
+                let items = Self::new(list.values())?;
+                Cells::List(list, Box::new(items))
+            }
+            DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+                Self::new(&to(&DataType::List(item.clone()))?)?
+            }
+            DataType::Struct(fields) => {
+                let record = array.as_struct().clone();
+                let columns = fields
+                    .iter()
+                    .zip(record.columns())
+                    .map(|(field, column)| Ok((field.name().clone(), Self::new(column)?)))
+                    .collect::<Result<Vec<_>, ArrowError>>()?;
+                Cells::Record(record, columns)
+            }
+            DataType::Union(..) => match JsonUnionEncoder::from_union(array.as_union().clone()) {
+                Some(json) => Cells::Json(json),
+                None => Cells::Text(printed(array)?),
+            },
+            _ => Cells::Text(printed(array)?),
+        })
+    }
+
+    /// Appends a row's value.
+    pub(crate) fn write(&self, row: usize, out: &mut Vec<u8>) {
+        // Writing to memory cannot fail.
+        let _ = self.print(row, out);
+    }
+
+    fn print(&self, row: usize, out: &mut Vec<u8>) -> Result<(), std::io::Error> {
+        let null = b"null";
+        match self {
+            Cells::Bool(values) if values.is_valid(row) => write!(out, "{}", values.value(row)),
+            Cells::Int(values) if values.is_valid(row) => write!(out, "{}", values.value(row)),
+            Cells::Unsigned(values) if values.is_valid(row) => write!(out, "{}", values.value(row)),
+            Cells::Float(values) if values.is_valid(row) => float(values.value(row), out),
+            Cells::Text(values) if values.is_valid(row) => text(values.value(row), out),
+            Cells::Number(values) if values.is_valid(row) => out.write_all(values.value(row).as_bytes()),
+            Cells::Time(values) if values.is_valid(row) => text(&format_micros(values.value(row)), out),
+            Cells::List(list, items) if list.is_valid(row) => {
+                let ends = list.value_offsets();
+                let place = |end: i32| usize::try_from(end).unwrap_or(0);
+                out.push(b'[');
+                for (count, item) in (place(ends[row])..place(ends[row + 1])).enumerate() {
+                    if count > 0 {
+                        out.push(b',');
+                    }
+                    items.print(item, out)?;
+                }
+                out.push(b']');
+                Ok(())
+            }
+            Cells::Record(record, columns) if record.is_valid(row) => {
+                write_object(columns, row, out);
+                Ok(())
+            }
+            Cells::Json(json) => match json.get_value(row) {
+                JsonUnionValue::JsonNull => out.write_all(null),
+                JsonUnionValue::Bool(value) => write!(out, "{value}"),
+                JsonUnionValue::Int(value) => write!(out, "{value}"),
+                JsonUnionValue::Float(value) => float(value, out),
+                JsonUnionValue::Str(value) => text(value, out),
+                JsonUnionValue::Array(json) | JsonUnionValue::Object(json) => out.write_all(json.as_bytes()),
+            },
+            _ => out.write_all(null),
+        }
+    }
+}
+
+/// Appends a row as an object, every column in it.
+pub(crate) fn write_object(columns: &[(String, Cells)], row: usize, out: &mut Vec<u8>) {
+    out.push(b'{');
+    for (place, (name, cells)) in columns.iter().enumerate() {
+        if place > 0 {
+            out.push(b',');
+        }
+        let _ = text(name, out);
+        out.push(b':');
+        cells.write(row, out);
+    }
+    out.push(b'}');
+}
+
+/// The number, or null for what JSON has no number for.
+fn float(value: f64, out: &mut Vec<u8>) -> Result<(), std::io::Error> {
+    Ok(serde_json::to_writer(out, &value)?)
+}
+
+fn text(value: &str, out: &mut Vec<u8>) -> Result<(), std::io::Error> {
+    Ok(serde_json::to_writer(out, value)?)
+}
+
+fn printed(array: &ArrayRef) -> Result<StringArray, ArrowError> {
+    let options = FormatOptions::new();
+    let formatter = ArrayFormatter::try_new(array, &options)?;
+    (0..array.len())
+        .map(|row| {
+            if array.is_null(row) {
+                return Ok(None);
+            }
+            formatter.value(row).try_to_string().map(Some)
+        })
+        .collect()
+}
+
+/// Names that differ: a name that was there before gets a number.
+pub(crate) fn unique_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut taken = std::collections::HashSet::new();
+    names
+        .map(|name| {
+            let mut unique = name.to_owned();
+            let mut count = 1;
+            while !taken.insert(unique.clone()) {
+                count += 1;
+                unique = format!("{name}_{count}");
+            }
+            unique
+        })
+        .collect()
+}

@@ -1,0 +1,137 @@
+//! Why a query has no answer. Owns sorting DataFusion's errors into what the caller did, what the data did, what the
+//! limits did and what we did.
+
+use datafusion::common::DataFusionError;
+use runstone_record::ErrorCode;
+
+/// Why a query has no answer. The messages are meant for whoever wrote the query.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum QueryError {
+    /// The text cannot be parsed or planned, or asks for what is not allowed.
+    #[error("{0}")]
+    Invalid(String),
+    /// A parameter of a page is wrong.
+    #[error("{0}")]
+    Parameter(String),
+    /// The query met an error in the data.
+    #[error("{0}")]
+    Failed(String),
+    /// It ran longer than it may.
+    #[error(
+        "stop query: it ran longer than {0} ms; ask for less (a narrower range of timestamp helps most), \
+         or raise query.timeout_ms"
+    )]
+    Timeout(u128),
+    /// It needs more of something than it may have.
+    #[error("{0}")]
+    Limit(String),
+    /// Too many queries are running and waiting.
+    #[error("refuse query: {0} others are waiting; try again later")]
+    Busy(usize),
+    /// We failed.
+    #[error("run query: {0}")]
+    Internal(String),
+}
+
+impl QueryError {
+    /// The code of the answer.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            QueryError::Invalid(_) => ErrorCode::InvalidQuery,
+            QueryError::Parameter(_) => ErrorCode::InvalidParameter,
+            QueryError::Failed(_) => ErrorCode::QueryFailed,
+            QueryError::Timeout(_) => ErrorCode::QueryTimeout,
+            QueryError::Limit(_) => ErrorCode::QueryLimit,
+            QueryError::Busy(_) => ErrorCode::Overloaded,
+            QueryError::Internal(_) => ErrorCode::Internal,
+        }
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        QueryError::Invalid(message.into())
+    }
+}
+
+/// Marks an error of ours that travels through DataFusion.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Carried(pub(crate) QueryError);
+
+/// When a query failed: a mistake in planning is the text's, one in running is the data's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Planning,
+    Running,
+}
+
+pub(crate) fn sort_out(error: &DataFusionError, phase: Phase) -> QueryError {
+    if let Some(carried) = carried(error) {
+        return carried;
+    }
+    let root = error.find_root();
+    let text = first_line(&root.strip_backtrace());
+    match root {
+        DataFusionError::ResourcesExhausted(_) => QueryError::Limit(
+            "stop query: it needs more memory than it may have; ask for less (fewer columns, groups or rows to sort), \
+             or raise query.memory_bytes_max"
+                .to_owned(),
+        ),
+        DataFusionError::SQL(..) => QueryError::Invalid(format!("parse SQL: {}", without_prefix(&text))),
+        DataFusionError::Plan(_) | DataFusionError::SchemaError(..) | DataFusionError::Diagnostic(..) => {
+            QueryError::Invalid(format!("plan query: {}", without_prefix(&text)))
+        }
+        DataFusionError::NotImplemented(_) => {
+            QueryError::Invalid(format!("plan query: not supported: {}", without_prefix(&text)))
+        }
+        DataFusionError::External(_) | DataFusionError::IoError(_) | DataFusionError::ExecutionJoin(_) => {
+            QueryError::Internal(text)
+        }
+        DataFusionError::Internal(_) if phase == Phase::Running => QueryError::Internal(without_prefix(&text)),
+        // DataFusion calls some mistakes of the text internal: an operator between types that do not go together.
+        DataFusionError::Internal(_) => QueryError::Invalid(format!("plan query: {}", without_prefix(&text))),
+        _ if phase == Phase::Planning => QueryError::Invalid(format!("plan query: {}", without_prefix(&text))),
+        _ => QueryError::Failed(format!("run query: {}", without_prefix(&text))),
+    }
+}
+
+fn carried(error: &DataFusionError) -> Option<QueryError> {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if let Some(Carried(query)) = error.downcast_ref::<Carried>() {
+            return Some(query.clone());
+        }
+        if let Some(DataFusionError::Shared(shared)) = error.downcast_ref::<DataFusionError>() {
+            return carried(shared);
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// Bytes of a foreign message that an answer repeats.
+const MESSAGE_BYTES_MAX: usize = 1_000;
+
+fn first_line(text: &str) -> String {
+    let line = text.split("\n\n").next().unwrap_or(text).trim();
+    line.chars().take(MESSAGE_BYTES_MAX).collect()
+}
+
+/// DataFusion's own word for the kind of error says nothing that our code does not.
+fn without_prefix(text: &str) -> String {
+    let kinds = [
+        "Error during planning: ",
+        "SQL error: ",
+        "Schema error: ",
+        "Arrow error: ",
+        "Execution error: ",
+        "Internal error: ",
+        "This feature is not implemented: ",
+        "Optimizer rule ",
+    ];
+    let mut text = text;
+    while let Some(rest) = kinds.iter().find_map(|kind| text.strip_prefix(kind)) {
+        text = rest;
+    }
+    text.to_owned()
+}

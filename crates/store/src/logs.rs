@@ -1,0 +1,331 @@
+//! Pages of `logs`: filters, exact order, and walking on from a cursor. Owns `GET /api/v1/logs` behind HTTP. Values
+//! are compared as they are: nothing here is ever read as SQL.
+//!
+//! A page is found in two steps: the keys of its records first, over the columns of the filters alone, then these
+//! records whole. The scan reads the newest (or oldest) chunks first and skips the rest once the page is full.
+
+use std::collections::HashMap;
+
+use arrow::array::AsArray;
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use datafusion::common::{Result as PlanResult, ScalarValue};
+use datafusion::functions::expr_fn::lower;
+use datafusion::logical_expr::{Expr, ident, lit};
+use futures::TryStreamExt;
+use runstone_record::limits::PAGE_ROWS_MAX;
+use runstone_record::{Batch, Column, Kind, Level};
+use xxhash_rust::xxh3::Xxh3Default;
+
+use crate::cursor::Cursor;
+use crate::error::{Phase, QueryError, sort_out};
+use crate::recent::{Evicted, Snapshot};
+use crate::session::{Shared, Sql, start};
+
+/// Which end a walk begins at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// The latest timestamp first.
+    #[default]
+    Newest,
+    /// The earliest timestamp first.
+    Oldest,
+}
+
+/// A page of logs.
+#[derive(Debug, Clone, Default)]
+pub struct LogsQuery {
+    /// Columns of text and what they must be.
+    pub equals: Vec<(Column, String)>,
+    /// The least level.
+    pub min_level: Option<Level>,
+    /// The earliest timestamp, in microseconds, itself included.
+    pub since: Option<i64>,
+    /// The timestamp, in microseconds, before which records must lie.
+    pub until: Option<i64>,
+    /// What title, message or exception must have in it, in whatever case.
+    pub contains: Option<String>,
+    /// Which end first.
+    pub order: Order,
+    /// Records of the page.
+    pub limit: usize,
+    /// Where the page before ended.
+    pub cursor: Option<Cursor>,
+}
+
+/// A page.
+#[derive(Debug, Clone)]
+pub struct LogsPage {
+    /// The records: a JSON array of objects, as text.
+    pub records_json: Vec<u8>,
+    /// How many.
+    pub count: usize,
+    /// Where the next page begins; none on the last.
+    pub next: Option<Cursor>,
+}
+
+impl LogsPage {
+    /// The body of the API's answer.
+    #[must_use]
+    pub fn into_body(self) -> Vec<u8> {
+        let mut body = Vec::with_capacity(self.records_json.len() + 128);
+        body.extend_from_slice(b"{\"records\":");
+        body.extend_from_slice(&self.records_json);
+        body.extend_from_slice(b",\"next\":");
+        match self.next {
+            // The alphabet of a cursor needs no escape.
+            Some(next) => body.extend_from_slice(format!("\"{}\"", next.encode()).as_bytes()),
+            None => body.extend_from_slice(b"null"),
+        }
+        body.push(b'}');
+        body
+    }
+}
+
+/// What orders records, and finds them again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Key {
+    timestamp: i64,
+    journal: String,
+    position: u64,
+}
+
+impl Sql {
+    /// Reads a page of logs. Must be awaited in a Tokio runtime with a timer.
+    ///
+    /// # Errors
+    /// [`QueryError::Parameter`] for a cursor of another query, a limit of 0 or above `PAGE_ROWS_MAX`, or a column
+    /// that is no text; the others as for SQL.
+    pub async fn logs(&self, query: LogsQuery) -> Result<LogsPage, QueryError> {
+        query.check()?;
+        self.page(|shared| async move { shared.logs(query).await }).await
+    }
+}
+
+impl LogsQuery {
+    fn check(&self) -> Result<(), QueryError> {
+        let wrong = |message: String| Err(QueryError::Parameter(message));
+        if !(1..=PAGE_ROWS_MAX).contains(&self.limit) {
+            return wrong(format!("limit: must be 1 to {PAGE_ROWS_MAX}, is {}", self.limit));
+        }
+        for (column, _) in &self.equals {
+            if !is_text(*column) {
+                return wrong(format!("{}: cannot be filtered by its text", column.name()));
+            }
+        }
+        if self.cursor.as_ref().is_some_and(|cursor| cursor.query != self.hash()) {
+            return wrong("cursor: it comes from a page of another query; repeat that query's parameters".to_owned());
+        }
+        Ok(())
+    }
+
+    /// A hash of everything that a walk must keep from page to page; the limit may change.
+    fn hash(&self) -> u64 {
+        let mut hasher = Xxh3Default::new();
+        let mut part = |bytes: &[u8]| {
+            hasher.update(&(bytes.len() as u64).to_le_bytes());
+            hasher.update(bytes);
+        };
+        let mut equals: Vec<_> = self.equals.iter().map(|(column, text)| (column.code(), text)).collect();
+        equals.sort_unstable();
+        for (code, text) in equals {
+            part(&[code]);
+            part(text.as_bytes());
+        }
+        part(self.min_level.map_or("", Level::as_str).as_bytes());
+        for bound in [self.since, self.until] {
+            part(&bound.map(i64::to_le_bytes).unwrap_or_default()[..if bound.is_some() { 8 } else { 0 }]);
+        }
+        part(self.contains.as_deref().unwrap_or_default().as_bytes());
+        part(&[u8::from(self.order == Order::Oldest)]);
+        hasher.digest()
+    }
+
+    fn filters(&self) -> Vec<Expr> {
+        let mut filters: Vec<Expr> =
+            self.equals.iter().map(|(column, text)| name(*column).eq(lit(text.as_str()))).collect();
+        if let Some(least) = self.min_level {
+            let levels = Level::ALL.iter().filter(|level| **level >= least).map(|level| lit(level.as_str()));
+            filters.push(name(Column::Level).in_list(levels.collect(), false));
+        }
+        let timestamp = || name(Column::Timestamp);
+        filters.extend(self.since.map(|since| timestamp().gt_eq(time(since))));
+        filters.extend(self.until.map(|until| timestamp().lt(time(until))));
+        if let Some(text) = &self.contains {
+            let pattern = format!("%{}%", escaped(&text.to_lowercase()));
+            let has = |column| lower(name(column)).like(lit(pattern.as_str()));
+            filters.push(has(Column::Message).or(has(Column::Title)).or(has(Column::Exception)));
+        }
+        if let Some(cursor) = &self.cursor {
+            filters.push(name(Column::Position).lt_eq(position(cursor.through)));
+            filters.extend(self.after(cursor));
+        }
+        filters
+    }
+
+    /// What lies beyond a cursor.
+    fn after(&self, cursor: &Cursor) -> [Expr; 2] {
+        let beyond = |column, value: Expr| match self.order {
+            Order::Newest => name(column).lt(value),
+            Order::Oldest => name(column).gt(value),
+        };
+        let at = || time(cursor.timestamp);
+        let journal = || lit(cursor.journal.as_str());
+        let same_journal = name(Column::Journal).eq(journal()).and(beyond(Column::Position, position(cursor.position)));
+        let same_time = name(Column::Timestamp).eq(at()).and(beyond(Column::Journal, journal()).or(same_journal));
+        // The first is implied by the second; alone it rules chunks out.
+        let bound = match self.order {
+            Order::Newest => name(Column::Timestamp).lt_eq(at()),
+            Order::Oldest => name(Column::Timestamp).gt_eq(at()),
+        };
+        [bound, beyond(Column::Timestamp, at()).or(same_time)]
+    }
+}
+
+fn is_text(column: Column) -> bool {
+    matches!(column.kind(), Kind::Id | Kind::Identifier | Kind::Word | Kind::Label | Kind::Hex)
+}
+
+/// The column itself: its name is never parsed.
+fn name(column: Column) -> Expr {
+    ident(column.name())
+}
+
+fn time(micros: i64) -> Expr {
+    lit(ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into())))
+}
+
+fn position(position: u64) -> Expr {
+    lit(i64::try_from(position).unwrap_or(i64::MAX))
+}
+
+/// The text with the pattern characters of LIKE taken literally.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
+}
+
+impl Shared {
+    async fn logs(&self, query: LogsQuery) -> Result<LogsPage, QueryError> {
+        let snapshot = self.snapshot();
+        let through = query.cursor.as_ref().map_or(snapshot.through, |cursor| cursor.through);
+        let mut keys = self.keys(&query, snapshot.clone()).await.map_err(|error| sort_out(&error, Phase::Running))?;
+        let more = keys.len() > query.limit;
+        keys.truncate(query.limit);
+        let next = keys.last().filter(|_| more).map(|last| Cursor {
+            query: query.hash(),
+            timestamp: last.timestamp,
+            journal: last.journal.clone(),
+            position: last.position,
+            through,
+        });
+        let records_json = self.records(&snapshot, &keys)?;
+        Ok(LogsPage { records_json, count: keys.len(), next })
+    }
+
+    /// The keys of the page's records, and of one more.
+    async fn keys(&self, query: &LogsQuery, snapshot: Snapshot) -> PlanResult<Vec<Key>> {
+        let session = self.session(snapshot)?;
+        let key = [Column::Timestamp, Column::Journal, Column::Position];
+        let mut logs = session.table("logs").await?;
+        for filter in query.filters() {
+            logs = logs.filter(filter)?;
+        }
+        let ascending = query.order == Order::Oldest;
+        let plan = logs
+            .select(key.map(name))?
+            .sort(key.map(|column| name(column).sort(ascending, false)).to_vec())?
+            .limit(0, Some(query.limit + 1))?
+            .into_unoptimized_plan();
+        let mut stream = start(&session, &plan).await?;
+        let mut keys = Vec::new();
+        while let Some(batch) = stream.try_next().await? {
+            let times = batch.column(0).as_primitive::<TimestampMicrosecondType>();
+            let journals = batch.column(1).as_string::<i32>();
+            let positions = batch.column(2).as_primitive::<Int64Type>();
+            keys.extend((0..batch.num_rows()).map(|row| Key {
+                timestamp: times.value(row),
+                journal: journals.value(row).to_owned(),
+                position: u64::try_from(positions.value(row)).unwrap_or(0),
+            }));
+        }
+        Ok(keys)
+    }
+
+    /// The records of these keys, in their order, as a JSON array.
+    fn records(&self, snapshot: &Snapshot, keys: &[Key]) -> Result<Vec<u8>, QueryError> {
+        let older = self.read_older(snapshot, keys)?;
+        let mut out = vec![b'['];
+        for (place, key) in keys.iter().enumerate() {
+            if place > 0 {
+                out.push(b',');
+            }
+            let chunk = snapshot.chunks.partition_point(|chunk| chunk.last() < key.position);
+            let chunk = snapshot.chunks.get(chunk).filter(|chunk| chunk.first <= key.position);
+            match (chunk, older.get(&key.position)) {
+                (Some(chunk), _) => {
+                    let row = usize::try_from(key.position - chunk.first).unwrap_or(usize::MAX);
+                    chunk.write_json(row, &mut out);
+                }
+                (None, Some(record)) => out.extend_from_slice(record),
+                (None, None) => {
+                    let Key { journal, position, .. } = key;
+                    return Err(QueryError::Internal(format!(
+                        "read records: position {position} of journal {journal} is missing"
+                    )));
+                }
+            }
+        }
+        out.push(b']');
+        Ok(out)
+    }
+
+    /// The evicted ones among them, as JSON, by their position.
+    fn read_older(&self, snapshot: &Snapshot, keys: &[Key]) -> Result<HashMap<u64, Vec<u8>>, QueryError> {
+        let mut wanted: Vec<u64> = keys.iter().map(|key| key.position).collect();
+        wanted.sort_unstable();
+        let mut records = HashMap::new();
+        for range in snapshot.evicted.iter() {
+            let from = wanted.partition_point(|position| *position < range.first);
+            let to = wanted.partition_point(|position| *position <= range.last);
+            if let Some(wanted) = wanted.get(from..to).filter(|wanted| !wanted.is_empty()) {
+                self.read_range(range, wanted, &mut records)
+                    .map_err(|error| QueryError::Internal(error.to_string()))?;
+            }
+        }
+        Ok(records)
+    }
+
+    fn read_range(
+        &self,
+        range: &Evicted,
+        wanted: &[u64],
+        records: &mut HashMap<u64, Vec<u8>>,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let (Some(first), Some(last)) = (wanted.first(), wanted.last()) else {
+            return Ok(());
+        };
+        for frame in self.older.frames(*first, *last)? {
+            let (start, payload) = frame?;
+            if start > *last {
+                break;
+            }
+            // Most frames of the range hold nothing wanted: their number of rows is told by the next one's start,
+            // so they are decoded only where a wanted position may lie in them.
+            let from = wanted.partition_point(|position| *position < start);
+            let Some(next) = wanted.get(from) else {
+                break;
+            };
+            let batch = Batch::decode(&payload)?;
+            let end = start + batch.len() as u64;
+            if *next >= end {
+                continue;
+            }
+            for position in wanted[from..].iter().take_while(|position| **position < end) {
+                let mut json = Vec::new();
+                let row = usize::try_from(position - start)?;
+                batch.write_json(row, &range.journal, *position, &mut json);
+                records.insert(*position, json);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,95 @@
+//! What a plan may hold. Owns the checks that need names and constants resolved: functions, regular expressions and
+//! the volume of constants.
+
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{DataFusionError, Result, ScalarValue};
+use datafusion::logical_expr::expr::{Like, ScalarFunction};
+use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
+
+use crate::error::{Carried, QueryError};
+use crate::functions::{is_allowed, takes_regex};
+
+/// Bytes of a regular expression.
+const REGEX_BYTES_MAX: usize = 1_024;
+/// Bytes of the long text constants of a plan: a constant is written out for every row of a batch.
+const CONSTANT_BYTES_MAX: usize = 16 << 10;
+/// Texts up to this length are not counted there.
+const SHORT_TEXT_BYTES: usize = 64;
+/// Columns of one step of a plan.
+const COLUMNS_MAX: usize = 4_096;
+
+fn invalid(message: String) -> DataFusionError {
+    DataFusionError::External(Box::new(Carried(QueryError::Invalid(message))))
+}
+
+/// Checks the functions of a plan, those that operators stand for included.
+pub(crate) fn check_functions(plan: &LogicalPlan) -> Result<()> {
+    each_expr(plan, &mut |expr| match expr {
+        Expr::ScalarFunction(call) if !is_allowed(call.func.name()) => {
+            Err(invalid(format!("refuse SQL: function {} is not available here", call.func.name())))
+        }
+        Expr::HigherOrderFunction(_) | Expr::Lambda(_) => {
+            Err(invalid("refuse SQL: lambdas are not available here".to_owned()))
+        }
+        _ => Ok(()),
+    })
+}
+
+/// Checks what an optimised plan holds once its constants are computed.
+pub(crate) fn check_constants(plan: &LogicalPlan) -> Result<()> {
+    let mut bytes = 0;
+    each_expr(plan, &mut |expr| {
+        match expr {
+            Expr::Literal(value, _) => {
+                bytes += text(value).map_or(0, str::len).saturating_sub(SHORT_TEXT_BYTES);
+                if bytes > CONSTANT_BYTES_MAX {
+                    return Err(invalid(format!(
+                        "refuse SQL: its text constants may have {CONSTANT_BYTES_MAX} bytes together; use shorter ones"
+                    )));
+                }
+            }
+            Expr::ScalarFunction(ScalarFunction { func, args }) if takes_regex(func.name()) => {
+                check_regex(args.get(1))?;
+            }
+            Expr::BinaryExpr(BinaryExpr {
+                op: Operator::RegexMatch | Operator::RegexIMatch | Operator::RegexNotMatch | Operator::RegexNotIMatch,
+                right,
+                ..
+            }) => check_regex(Some(right))?,
+            Expr::SimilarTo(Like { pattern, .. }) => check_regex(Some(pattern))?,
+            _ => {}
+        }
+        Ok(())
+    })
+}
+
+fn check_regex(pattern: Option<&Expr>) -> Result<()> {
+    let constant = match pattern {
+        Some(Expr::Literal(value, _)) => Some(value),
+        _ => None,
+    };
+    match constant {
+        Some(value) if text(value).is_none_or(|text| text.len() <= REGEX_BYTES_MAX) => Ok(()),
+        Some(_) => Err(invalid(format!("refuse SQL: a regular expression may have {REGEX_BYTES_MAX} bytes"))),
+        None => Err(invalid("refuse SQL: a regular expression must be a constant, not a column".to_owned())),
+    }
+}
+
+fn text(value: &ScalarValue) -> Option<&str> {
+    value.try_as_str().flatten()
+}
+
+fn each_expr(plan: &LogicalPlan, each: &mut dyn FnMut(&Expr) -> Result<()>) -> Result<()> {
+    plan.apply_with_subqueries(|node| {
+        if node.schema().fields().len() > COLUMNS_MAX {
+            return Err(invalid(format!("refuse SQL: a step of it has more than {COLUMNS_MAX} columns")));
+        }
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                each(expr)?;
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(())
+}

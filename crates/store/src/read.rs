@@ -1,0 +1,253 @@
+//! One partition of a scan: units one after the other, a few thousand rows at a time, filtered first, then only the
+//! columns that were asked for. Owns reading evicted records back frame by frame.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::SchemaRef;
+use datafusion::common::{DataFusionError, Result};
+use datafusion::physical_plan::RecordBatchStream;
+use datafusion::physical_plan::metrics::{BaselineMetrics, Count};
+use futures::Stream;
+use runstone_record::{Batch, Column, ColumnSet};
+
+use crate::chunk::{Chunk, Rows};
+use crate::filter::{Filter, Unit, Verdict, mask_words, may_pass, narrow};
+use crate::recent::{Evicted, Frames, Older, OlderError};
+
+/// Rows of small frames that are read back before they are passed on together.
+const READ_ROWS: usize = 8 << 10;
+
+/// What every partition of a scan does.
+#[derive(Debug, Clone)]
+pub(crate) struct Task {
+    pub(crate) older: Arc<dyn Older>,
+    pub(crate) schema: SchemaRef,
+    pub(crate) projection: Vec<Column>,
+    pub(crate) filters: Vec<Filter>,
+    pub(crate) rows_per_batch: usize,
+}
+
+impl Task {
+    fn columns(&self) -> ColumnSet {
+        let read = self.filters.iter().flat_map(|filter| filter.columns.iter());
+        ColumnSet::of(&self.projection.iter().chain(read).copied().collect::<Vec<_>>())
+    }
+}
+
+/// The records of one partition.
+pub(crate) struct Reading {
+    pub(crate) task: Task,
+    pub(crate) units: VecDeque<Unit>,
+    pub(crate) left: usize,
+    pub(crate) metrics: BaselineMetrics,
+    pub(crate) skipped: Count,
+    open: Option<Open>,
+    frames: Option<FrameReader>,
+}
+
+/// A chunk that is being read.
+struct Open {
+    chunk: Arc<Chunk>,
+    verdicts: Vec<Verdict>,
+    next: usize,
+    end: usize,
+}
+
+enum Step {
+    Rows(RecordBatch),
+    /// Worked, but no row passed.
+    Nothing,
+    End,
+}
+
+impl Reading {
+    pub(crate) fn new(
+        task: Task,
+        units: &[Unit],
+        limit: Option<usize>,
+        metrics: BaselineMetrics,
+        skipped: Count,
+    ) -> Self {
+        Self {
+            task,
+            units: units.iter().cloned().collect(),
+            left: limit.unwrap_or(usize::MAX),
+            metrics,
+            skipped,
+            open: None,
+            frames: None,
+        }
+    }
+
+    fn step(&mut self) -> Result<Step> {
+        if self.left == 0 {
+            return Ok(Step::End);
+        }
+        if let Some(open) = &mut self.open {
+            if open.next < open.end {
+                let len = self.task.rows_per_batch.min(open.end - open.next);
+                let rows = Rows::Range(open.next, len);
+                open.next += len;
+                return self.rows(rows);
+            }
+            self.open = None;
+        }
+        if let Some(frames) = &mut self.frames {
+            if let Some((chunk, start, end)) = frames.next_chunk(self.task.columns())? {
+                return self.begin(Arc::new(chunk), start, end);
+            }
+            self.frames = None;
+        }
+        let Some(unit) = self.units.pop_front() else {
+            return Ok(Step::End);
+        };
+        let narrowed: Vec<&Filter> = self.task.filters.iter().filter(|filter| filter.is_dynamic()).collect();
+        if may_pass(&narrowed, std::slice::from_ref(&unit))? == [false] {
+            self.skipped.add(1);
+            return Ok(Step::Nothing);
+        }
+        match unit {
+            Unit::Chunk(chunk) => {
+                let rows = chunk.rows;
+                self.begin(chunk, 0, rows)
+            }
+            Unit::Evicted(evicted) => {
+                self.frames = Some(FrameReader::new(self.task.older.as_ref(), evicted)?);
+                Ok(Step::Nothing)
+            }
+        }
+    }
+
+    fn begin(&mut self, chunk: Arc<Chunk>, start: usize, end: usize) -> Result<Step> {
+        let mut verdicts = Vec::with_capacity(self.task.filters.len());
+        for filter in &self.task.filters {
+            let verdict = filter.judge(&chunk)?;
+            if matches!(verdict, Verdict::None) {
+                self.skipped.add(1);
+                return Ok(Step::Nothing);
+            }
+            verdicts.push(verdict);
+        }
+        self.open = Some(Open { chunk, verdicts, next: start, end });
+        Ok(Step::Nothing)
+    }
+
+    fn rows(&mut self, mut rows: Rows) -> Result<Step> {
+        let Some(open) = &self.open else {
+            return Ok(Step::Nothing);
+        };
+        for verdict in &open.verdicts {
+            if let Verdict::Words(column, words, nulls) = verdict {
+                rows = narrow(&rows, &mask_words(&open.chunk, *column, words, *nulls, &rows)?)?;
+            }
+        }
+        for (filter, verdict) in self.task.filters.iter().zip(&open.verdicts) {
+            if matches!(verdict, Verdict::Rows) && rows.len() > 0 {
+                rows = narrow(&rows, &filter.mask(&open.chunk, &rows)?)?;
+            }
+        }
+        if rows.len() == 0 {
+            return Ok(Step::Nothing);
+        }
+        if rows.len() > self.left {
+            rows = rows.first(self.left);
+        }
+        self.left -= rows.len();
+        let columns = self
+            .task
+            .projection
+            .iter()
+            .map(|column| open.chunk.column(*column, &rows))
+            .collect::<std::result::Result<Vec<_>, _>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        let batch = RecordBatch::try_new_with_options(Arc::clone(&self.task.schema), columns, &options)?;
+        Ok(Step::Rows(batch))
+    }
+}
+
+impl Stream for Reading {
+    type Item = Result<RecordBatch>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let timer = self.metrics.elapsed_compute().clone();
+        let _timing = timer.timer();
+        let answer = match self.step() {
+            Ok(Step::Nothing) => {
+                // Others get their turn, and a cancelled query ends here.
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Ok(Step::Rows(batch)) => Poll::Ready(Some(Ok(batch))),
+            Ok(Step::End) => Poll::Ready(None),
+            Err(error) => {
+                self.left = 0;
+                Poll::Ready(Some(Err(error)))
+            }
+        };
+        self.metrics.record_poll(answer)
+    }
+}
+
+impl RecordBatchStream for Reading {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.task.schema)
+    }
+}
+
+/// Reads a range of positions back, some frames at a time.
+pub(crate) struct FrameReader {
+    range: Evicted,
+    frames: Frames,
+    next: u64,
+}
+
+impl FrameReader {
+    pub(crate) fn new(older: &dyn Older, range: Evicted) -> Result<Self> {
+        let frames = older.frames(range.first, range.last).map_err(external)?;
+        Ok(Self { next: range.first, range, frames })
+    }
+
+    /// The next records, with the first and the last row but one that belong to the range.
+    pub(crate) fn next_chunk(&mut self, columns: ColumnSet) -> Result<Option<(Chunk, usize, usize)>> {
+        let mut parts: Vec<Arc<Chunk>> = Vec::new();
+        let mut rows = 0;
+        let from = self.next;
+        while rows < READ_ROWS && self.next <= self.range.last {
+            let (first, payload) = self.frames.next().ok_or_else(|| self.gap())?.map_err(external)?;
+            let batch = Batch::decode_columns(&payload, columns).map_err(external)?;
+            let chunk = Chunk::from_batch(Arc::clone(&self.range.journal), first, batch)?;
+            // Only the first frame may begin before the range: between two frames nothing may be missing.
+            let follows = first == self.next || (self.next == self.range.first && first < self.next);
+            if !follows || chunk.last() < self.next {
+                return Err(self.gap());
+            }
+            self.next = chunk.last() + 1;
+            rows += chunk.rows;
+            parts.push(Arc::new(chunk));
+        }
+        let Some(first) = parts.first() else {
+            return Ok(None);
+        };
+        let row = |position: u64| usize::try_from(position - first.first).unwrap_or(usize::MAX);
+        let (start, end) = (row(from), row(self.next.min(self.range.last + 1)));
+        let chunk = match parts.len() {
+            1 => parts.pop().and_then(Arc::into_inner),
+            _ => None,
+        };
+        let chunk = chunk.map_or_else(|| Chunk::merge(&parts), Ok)?;
+        Ok(Some((chunk, start, end)))
+    }
+
+    fn gap(&self) -> DataFusionError {
+        let (journal, next) = (&self.range.journal, self.next);
+        external(OlderError(format!("position {next} of journal {journal} is missing").into()))
+    }
+}
+
+fn external(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> DataFusionError {
+    DataFusionError::External(error.into())
+}

@@ -1,0 +1,118 @@
+//! Where queries run: threads of their own, a bounded number at a time, each until its deadline. Owns threads, slots,
+//! time-outs and cancellation, so that no query takes a thread or an unbounded wait from whoever takes records in.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
+
+use crate::error::QueryError;
+
+/// Deeply nested SQL is planned by recursion; pages of a stack are taken only when they are touched.
+const STACK_BYTES: usize = 64 << 20;
+/// How much later than others these threads get the processor (nice).
+const NICENESS: i32 = 5;
+
+/// Queries of one kind that may run and wait.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    running: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    waiting_max: usize,
+}
+
+impl Slots {
+    pub(crate) fn new(running: usize, waiting_max: usize) -> Self {
+        Self { running: Arc::new(Semaphore::new(running.max(1))), waiting: AtomicUsize::new(0), waiting_max }
+    }
+}
+
+/// The threads.
+#[derive(Debug)]
+pub(crate) struct Runner {
+    runtime: Option<Runtime>,
+    handle: Handle,
+    timeout: Duration,
+}
+
+/// Stops a task when whoever waits for it goes away.
+struct StopOnDrop(AbortHandle);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// One waiting query, counted.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Runner {
+    pub(crate) fn new(threads: usize, timeout: Duration) -> std::io::Result<Self> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(threads.max(1))
+            .thread_name("query")
+            .thread_stack_size(STACK_BYTES)
+            .on_thread_start(|| {
+                // On Linux a thread has its own niceness. Where it cannot be set queries are only less polite.
+                #[cfg(target_os = "linux")]
+                let _ = rustix::process::nice(NICENESS);
+            })
+            .enable_time()
+            .build()?;
+        let handle = runtime.handle().clone();
+        Ok(Self { runtime: Some(runtime), handle, timeout })
+    }
+
+    /// Runs a query in one of `slots`. It ends at the deadline, or when the caller stops waiting; a step that cannot
+    /// be interrupted keeps its slot until it ends, but not its caller.
+    pub(crate) async fn run<T, F>(&self, slots: &Slots, query: F) -> Result<T, QueryError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, QueryError>> + Send + 'static,
+    {
+        let permit = {
+            let before = slots.waiting.fetch_add(1, Ordering::Relaxed);
+            let _waiting = Waiting(&slots.waiting);
+            let semaphore = Arc::clone(&slots.running);
+            match Arc::clone(&semaphore).try_acquire_owned() {
+                Ok(permit) => permit,
+                Err(_) if before >= slots.waiting_max => return Err(QueryError::Busy(before)),
+                Err(_) => tokio::time::timeout(self.timeout, semaphore.acquire_owned())
+                    .await
+                    .map_err(|_| QueryError::Busy(before))?
+                    .map_err(|_| QueryError::Internal("the store is closed".to_owned()))?,
+            }
+        };
+        let task = self.handle.spawn(async move {
+            let _permit = permit;
+            query.await
+        });
+        let _stop = StopOnDrop(task.abort_handle());
+        match tokio::time::timeout(self.timeout, task).await {
+            Err(_) => Err(QueryError::Timeout(self.timeout.as_millis())),
+            Ok(Ok(answer)) => answer,
+            Ok(Err(stopped)) if stopped.is_panic() => Err(QueryError::Internal("a step of it panicked".to_owned())),
+            Ok(Err(_)) => Err(QueryError::Internal("the store is closed".to_owned())),
+        }
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        // Waiting for threads is not allowed where an async caller drops us.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

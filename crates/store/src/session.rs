@@ -1,0 +1,282 @@
+//! Read-only SQL over `logs` and `runs`. Owns the session's settings, limits and the way from a text to an answer.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList};
+use datafusion::catalog::{MemorySchemaProvider, SchemaProvider};
+use datafusion::common::{DataFusionError, Result as PlanResult};
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::GreedyMemoryPool;
+use datafusion::execution::object_store::DefaultObjectStoreRegistry;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::{FunctionRegistry, SendableRecordBatchStream, SessionState, SessionStateBuilder};
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use datafusion::physical_plan::execute_stream;
+use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
+use futures::TryStreamExt;
+use runstone_record::limits;
+use runstone_record::wire::QueryColumn;
+
+use crate::answer::{Cells, unique_names, write_object};
+use crate::columns::sql_type_name;
+use crate::error::{Phase, QueryError, sort_out};
+use crate::functions::{LimitGrowth, scalars};
+use crate::guard;
+use crate::plan::{check_constants, check_functions};
+use crate::recent::{Older, Recent, Snapshot};
+use crate::runner::{Runner, Slots};
+use crate::table::{LogsTable, RunsSource, RunsTable};
+
+/// Where tables live, for those who look at `information_schema`.
+const CATALOG: &str = "runstone";
+const SCHEMA: &str = "public";
+
+/// What queries may take.
+#[derive(Debug, Clone, Copy)]
+pub struct SqlLimits {
+    /// Bytes of memory that all running queries share.
+    pub memory_bytes: usize,
+    /// How long a query may run, and how long it may wait for its turn.
+    pub timeout: Duration,
+    /// Rows of an answer.
+    pub rows_max: usize,
+    /// Bytes of an answer's rows.
+    pub answer_bytes_max: usize,
+    /// Queries that run at once.
+    pub running_max: usize,
+    /// Queries that wait for their turn.
+    pub waiting_max: usize,
+    /// Threads that run them.
+    pub threads: usize,
+}
+
+impl Default for SqlLimits {
+    fn default() -> Self {
+        Self {
+            memory_bytes: limits::QUERY_MEMORY_BYTES_MAX,
+            timeout: Duration::from_millis(limits::QUERY_TIMEOUT_MS),
+            rows_max: limits::QUERY_ROWS_MAX,
+            answer_bytes_max: limits::QUERY_ANSWER_BYTES_MAX,
+            running_max: limits::QUERIES_RUNNING_MAX,
+            waiting_max: limits::QUERIES_WAITING_MAX,
+            threads: std::thread::available_parallelism().map_or(2, usize::from),
+        }
+    }
+}
+
+/// The rows of a query.
+#[derive(Debug, Clone)]
+pub struct QueryAnswer {
+    /// The columns, in order, with names that differ.
+    pub columns: Vec<QueryColumn>,
+    /// The rows: a JSON array of objects, as text.
+    pub rows_json: Vec<u8>,
+    /// How many.
+    pub rows: u64,
+    /// Were rows cut off, at the limit of rows or of bytes?
+    pub truncated: bool,
+    /// From the text to the last row.
+    pub elapsed: Duration,
+}
+
+impl QueryAnswer {
+    /// The body of the API's answer, as `runstone_record::wire::QueryAnswer` reads it.
+    #[must_use]
+    pub fn into_body(self) -> Vec<u8> {
+        let mut body = Vec::with_capacity(self.rows_json.len() + 256);
+        let elapsed_ms = self.elapsed.as_secs_f64() * 1e3;
+        body.extend_from_slice(b"{\"columns\":");
+        // Writing to memory cannot fail.
+        let _ = serde_json::to_writer(&mut body, &self.columns);
+        body.extend_from_slice(b",\"rows\":");
+        body.extend_from_slice(&self.rows_json);
+        let stats = format!(
+            ",\"stats\":{{\"rows\":{},\"elapsed_ms\":{elapsed_ms:.3},\"truncated\":{}}}}}",
+            self.rows, self.truncated
+        );
+        body.extend_from_slice(stats.as_bytes());
+        body
+    }
+}
+
+/// What every query needs.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    recent: Arc<Recent>,
+    pub(crate) older: Arc<dyn Older>,
+    runs: Arc<dyn RunsSource>,
+    limits: SqlLimits,
+    /// A session without tables; each query's is a copy of it.
+    template: SessionState,
+}
+
+/// The read-only SQL session.
+#[derive(Debug)]
+pub struct Sql {
+    shared: Arc<Shared>,
+    runner: Runner,
+    queries: Slots,
+    pages: Slots,
+}
+
+impl Sql {
+    /// A session over these sources, with threads of its own.
+    ///
+    /// # Errors
+    /// [`QueryError::Internal`] where threads cannot be started.
+    pub fn new(
+        recent: Arc<Recent>,
+        older: Arc<dyn Older>,
+        runs: Arc<dyn RunsSource>,
+        limits: SqlLimits,
+    ) -> Result<Self, QueryError> {
+        let template = template(&limits).map_err(|error| QueryError::Internal(error.strip_backtrace()))?;
+        let runner = Runner::new(limits.threads, limits.timeout);
+        let runner = runner.map_err(|error| QueryError::Internal(format!("start query threads: {error}")))?;
+        let shared = Shared { recent, older, runs, limits, template };
+        Ok(Self {
+            shared: Arc::new(shared),
+            runner,
+            queries: Slots::new(limits.running_max, limits.waiting_max),
+            pages: Slots::new(limits.running_max, limits.waiting_max),
+        })
+    }
+
+    /// Answers one read-only statement. Dropping the future stops the query. Must be awaited in a Tokio runtime with
+    /// a timer.
+    ///
+    /// # Errors
+    /// [`QueryError`] says whose fault it is.
+    pub async fn query(&self, sql: &str) -> Result<QueryAnswer, QueryError> {
+        let shared = Arc::clone(&self.shared);
+        let sql = sql.to_owned();
+        self.runner.run(&self.queries, async move { shared.query(&sql).await }).await
+    }
+
+    /// Runs a page of logs: they have slots of their own, so that pages turn while heavy queries run.
+    pub(crate) async fn page<T, F>(&self, page: impl FnOnce(Arc<Shared>) -> F) -> Result<T, QueryError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, QueryError>> + Send + 'static,
+    {
+        self.runner.run(&self.pages, page(Arc::clone(&self.shared))).await
+    }
+}
+
+fn template(limits: &SqlLimits) -> PlanResult<SessionState> {
+    let mut config = SessionConfig::new()
+        .with_target_partitions(limits.threads.max(1))
+        .with_default_catalog_and_schema(CATALOG, SCHEMA)
+        .with_create_default_catalog_and_schema(false)
+        .with_information_schema(true);
+    let options = config.options_mut();
+    options.sql_parser.dialect = datafusion::config::Dialect::PostgreSQL;
+    options.sql_parser.map_string_types_to_utf8view = false;
+    let no_disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(GreedyMemoryPool::new(limits.memory_bytes)))
+        .with_disk_manager_builder(no_disk)
+        .with_object_store_registry(Arc::new(DefaultObjectStoreRegistry::default()))
+        .build_arc()?;
+    let mut state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(runtime)
+        .with_default_features()
+        .with_scalar_functions(scalars())
+        .with_higher_order_functions(Vec::new())
+        .with_table_functions(HashMap::new())
+        .with_table_factories(HashMap::new())
+        .with_file_formats(Vec::new())
+        .build();
+    datafusion_functions_json::register_all(&mut state)?;
+    state.register_function_rewrite(Arc::new(LimitGrowth))?;
+    Ok(state)
+}
+
+impl Shared {
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.recent.snapshot()
+    }
+
+    /// A session whose tables stand still.
+    pub(crate) fn session(&self, snapshot: Snapshot) -> PlanResult<SessionContext> {
+        let logs = LogsTable { snapshot, older: Arc::clone(&self.older) };
+        let schema = MemorySchemaProvider::new();
+        schema.register_table("logs".to_owned(), Arc::new(logs))?;
+        schema.register_table("runs".to_owned(), Arc::new(RunsTable::new(Arc::clone(&self.runs))))?;
+        let catalog = MemoryCatalogProvider::new();
+        catalog.register_schema(SCHEMA, Arc::new(schema))?;
+        let catalogs = MemoryCatalogProviderList::new();
+        catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
+        let mut state = self.template.clone();
+        state.register_catalog_list(Arc::new(catalogs));
+        Ok(SessionContext::new_with_state(state))
+    }
+
+    async fn query(&self, sql: &str) -> Result<QueryAnswer, QueryError> {
+        let begun = Instant::now();
+        let checked = guard::check(sql)?;
+        let stream = self.plan(checked).await.map_err(|error| sort_out(&error, Phase::Planning))?;
+        let mut answer = self.collect(stream).await.map_err(|error| sort_out(&error, Phase::Running))?;
+        answer.elapsed = begun.elapsed();
+        Ok(answer)
+    }
+
+    async fn plan(&self, checked: guard::Checked) -> PlanResult<SendableRecordBatchStream> {
+        let session = self.session(self.snapshot())?;
+        let plan = session.state().statement_to_plan(checked.statement).await?;
+        SQLOptions::new()
+            .with_allow_ddl(false)
+            .with_allow_dml(false)
+            .with_allow_statements(false)
+            .verify_plan(&plan)?;
+        let plan = match checked.is_query {
+            // One row more than the limit tells a full answer from one that was cut.
+            true => LogicalPlanBuilder::from(plan).limit(0, Some(self.limits.rows_max.saturating_add(1)))?.build()?,
+            false => plan,
+        };
+        start(&session, &plan).await
+    }
+
+    async fn collect(&self, mut stream: SendableRecordBatchStream) -> PlanResult<QueryAnswer> {
+        let schema = stream.schema();
+        let names = unique_names(schema.fields().iter().map(|field| field.name().as_str()));
+        let kinds = schema.fields().iter().map(|field| sql_type_name(field.data_type()));
+        let columns = names.iter().zip(kinds).map(|(name, kind)| QueryColumn { name: name.clone(), kind }).collect();
+        let (mut json, mut rows, mut truncated) = (vec![b'['], 0, false);
+        'batches: while let Some(batch) = stream.try_next().await? {
+            let cells = names
+                .iter()
+                .zip(batch.columns())
+                .map(|(name, array)| Ok((name.clone(), Cells::new(array)?)))
+                .collect::<PlanResult<Vec<_>>>()?;
+            for row in 0..batch.num_rows() {
+                let before = json.len();
+                if rows > 0 {
+                    json.push(b',');
+                }
+                write_object(&cells, row, &mut json);
+                if rows == self.limits.rows_max || json.len() >= self.limits.answer_bytes_max {
+                    json.truncate(before);
+                    truncated = true;
+                    break 'batches;
+                }
+                rows += 1;
+            }
+        }
+        json.push(b']');
+        Ok(QueryAnswer { columns, rows_json: json, rows: rows as u64, truncated, elapsed: Duration::ZERO })
+    }
+}
+
+/// Optimises, checks and starts a plan.
+pub(crate) async fn start(session: &SessionContext, plan: &LogicalPlan) -> PlanResult<SendableRecordBatchStream> {
+    check_functions(plan)?;
+    let state = session.state();
+    let plan = state.optimize(plan)?;
+    check_constants(&plan)?;
+    let plan = state.query_planner().create_physical_plan(&plan, &state).await?;
+    execute_stream(plan, session.task_ctx()).map_err(DataFusionError::from)
+}
