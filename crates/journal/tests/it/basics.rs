@@ -273,3 +273,16 @@ fn a_clock_that_jumps_changes_nothing() {
     let (journal, _) = open(&real(), options(dir.path()));
     assert_eq!(read_all(&journal).len(), 80);
 }
+
+#[test]
+fn a_reader_may_be_handed_to_another_thread() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(&real(), options(dir.path()));
+    let mut reader = journal.reader(0);
+    let waiting = std::thread::spawn(move || {
+        assert!(reader.wait(Duration::from_secs(30)));
+        reader.next().unwrap().unwrap().first
+    });
+    append(&journal, payload(0, 10), 1).unwrap();
+    assert_eq!(waiting.join().unwrap(), 1);
+}

@@ -72,6 +72,28 @@ fn a_failed_sync_of_the_very_first_group_replaces_the_empty_segment() {
     assert_holds(&journal, &[0]);
 }
 
+/// After a failed sync the kernel shows pages that will never reach the disk, to the next process as well.
+#[test]
+fn what_recovery_shows_after_a_failed_sync_and_a_kill_is_durable() {
+    let mut shown = 0;
+    for seed in 0..20 {
+        let fs = SimFs::new(seed);
+        let (journal, _) = start(&fs);
+        append(&journal, payload(0, 700), 1).unwrap();
+        fs.fail(Op::Sync, 0, 1, Fault::Io);
+        fs.fail(Op::Create, 0, 1, Fault::NoSpace);
+        let error = append(&journal, payload(1, 700), 1).unwrap_err();
+        assert!(matches!(error, AppendError::DiskFull { uncertain: true, .. }), "{error:?}");
+        let (journal, recovery) = reopened(&fs, journal, Crash::Kill);
+        shown += recovery.durable;
+        let before = read_all(&journal);
+        let (journal, recovery) = reopened(&fs, journal, Crash::Power(seed));
+        assert!(recovery.events.is_empty(), "{:?}", recovery.events);
+        assert_eq!(read_all(&journal), before);
+    }
+    assert!(shown > 20, "no unacknowledged group was ever recovered");
+}
+
 #[test]
 fn a_failed_write_is_taken_like_a_failed_sync() {
     let fs = SimFs::new(2);
