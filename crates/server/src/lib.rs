@@ -1,7 +1,19 @@
 //! The service: intake, relay, recent records, runs, the HTTP API and its configuration.
+//!
+//! A record's way through this crate: [`http`] reads a body, `api` has it parsed, [`intake`] writes it to the journal
+//! and answers; behind the journal, `relay` carries frames to `recent` and `runs`, which queries read. Nothing
+//! downstream calls upstream.
 
+mod api;
 pub mod clock;
 pub mod config;
 pub mod http;
+pub mod intake;
 pub mod metrics;
+mod recent;
+mod relay;
+mod runs;
+mod start;
 pub mod telemetry;
+
+pub use start::{RunError, World, run};

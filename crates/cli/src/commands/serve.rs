@@ -1,9 +1,22 @@
 //! `runstone serve` and `runstone config`: the server and its configuration.
 
+use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use axum::Router;
 use clap::Args;
+use runstone_journal::OpenError;
+use runstone_journal::fs::RealFs;
+use runstone_server::clock::{Clock, SystemClock};
+use runstone_server::config::{Flag, Sources};
+use runstone_server::{RunError, World, telemetry};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::failure::UsageError;
 
 /// What decides the configuration. Flags win over the environment (`RUNSTONE_…`), which wins over the file.
 #[derive(Debug, Args)]
@@ -45,10 +58,68 @@ pub(crate) struct Config {
     pub(crate) print: bool,
 }
 
+/// The server, until SIGTERM or Ctrl-C.
 pub(crate) fn serve(args: &Serve) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("serve {:?}: the server is not part of this build", args.settings)
+    let config = load(&args.settings)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    telemetry::init(&config.log, Arc::clone(&clock))?;
+    let world = World { clock, entropy: Arc::new(entropy), fs: Arc::new(RealFs) };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let stop = CancellationToken::new();
+    let ended = runtime.block_on(async {
+        tokio::spawn(stop_on_signal(stop.clone())?);
+        Ok(runstone_server::run(&config, world, Router::new(), stop, announce).await)
+    });
+    let ended: io::Result<Result<(), RunError>> = ended;
+    match ended? {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(RunError::Journal(error @ OpenError::Locked { .. })) => Err(UsageError(error.to_string()).into()),
+        Err(error) => Err(error.into()),
+    }
 }
 
+/// The one line on stdout: a script reads the address from it.
+fn announce(address: SocketAddr) {
+    let line = format!("http://{address}\n");
+    // Who closed our output does not want to know.
+    let _ = io::stdout().write_all(line.as_bytes());
+}
+
+/// Resolves a signal into a stop. Handlers are in place when this returns.
+fn stop_on_signal(stop: CancellationToken) -> io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("stop on SIGTERM"),
+            _ = interrupt.recv() => tracing::info!("stop on Ctrl-C"),
+        }
+        stop.cancel();
+    })
+}
+
+/// Random bits of the system. Without them ids could repeat: better no server.
+fn entropy() -> u128 {
+    let mut bytes = [0; 16];
+    #[expect(clippy::expect_used, reason = "the kernel has randomness once it has booted")]
+    getrandom::fill(&mut bytes).expect("random bits from the system");
+    u128::from_le_bytes(bytes)
+}
+
+/// Every setting, where it stands and where it comes from.
 pub(crate) fn config(args: &Config) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("configure {:?} (print: {}): the server is not part of this build", args.settings, args.print)
+    debug_assert!(args.print, "clap requires it");
+    io::stdout().write_all(load(&args.settings)?.print().as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn load(settings: &Settings) -> anyhow::Result<runstone_server::config::Config> {
+    let flag = |flag, key, value: Option<String>| value.map(|value| Flag { flag, key, value });
+    let data = settings.data.as_ref().map(|path| path.to_string_lossy().into_owned());
+    let flags = [flag("--data", "data", data), flag("--listen", "listen", settings.listen.clone())];
+    let env: Vec<_> = std::env::vars_os().collect();
+    let named = env.iter().find(|(name, value)| name == "RUNSTONE_CONFIG" && !value.is_empty());
+    let file = settings.config.clone().or_else(|| named.map(|(_, path)| PathBuf::from(path)));
+    let sources = Sources { file, env, flags: flags.into_iter().flatten().collect() };
+    runstone_server::config::load(&sources).map_err(|mistakes| UsageError(mistakes.to_string()).into())
 }

@@ -1,0 +1,79 @@
+//! `GET /api/v1/logs`: pages of records.
+
+use axum::extract::{RawQuery, State};
+use axum::response::Response;
+use http::StatusCode;
+use runstone_record::{Column, Kind, Level, RecordType};
+use runstone_store::{Cursor, LogsQuery, Order};
+
+use super::params::Params;
+use super::{App, json_bytes};
+use crate::http::ApiError;
+
+pub(super) async fn page(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
+    let wanted = read_query(query.as_deref())?;
+    app.fresh(&app.recent_progress).await?;
+    let page = app.observed(app.sql.logs(wanted)).await?;
+    Ok(json_bytes(StatusCode::OK, page.into_body()))
+}
+
+fn read_query(query: Option<&str>) -> Result<LogsQuery, ApiError> {
+    let mut params = Params::parse(query)?;
+    let mut wanted = LogsQuery {
+        min_level: params.read("level", "DEBUG, INFO, WARNING, ERROR or CRITICAL", Level::read)?,
+        since: params.time("since")?,
+        until: params.time("until")?,
+        contains: params.text("q"),
+        order: params.read("order", "newest or oldest", order)?.unwrap_or_default(),
+        limit: params.limit()?,
+        cursor: params.read("cursor", "the next of an earlier page", |text| Cursor::decode(text).ok())?,
+        ..LogsQuery::default()
+    };
+    if let Some(kind) = params.read("type", "one of a record's types", RecordType::read)? {
+        wanted.equals.push((Column::Type, kind.as_str().to_owned()));
+    }
+    for column in Column::ALL.into_iter().filter(|column| is_filter(*column)) {
+        if let Some(value) = params.text(column.name()) {
+            wanted.equals.push((column, value));
+        }
+    }
+    params.finish()?;
+    Ok(wanted)
+}
+
+fn order(text: &str) -> Option<Order> {
+    match text {
+        "newest" => Some(Order::Newest),
+        "oldest" => Some(Order::Oldest),
+        _ => None,
+    }
+}
+
+/// The columns that a record is looked up by.
+fn is_filter(column: Column) -> bool {
+    matches!(column.kind(), Kind::Id | Kind::Identifier | Kind::Label | Kind::Hex)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use runstone_record::ErrorCode;
+
+    #[test]
+    fn every_filter_finds_its_place() {
+        let text = "stage=load&run_id=a&level=warn&type=ERROR&q=disk%20full&order=oldest&limit=7&status=Failed";
+        let query = read_query(Some(text)).unwrap();
+        assert_eq!(query.min_level, Some(Level::Warning));
+        assert_eq!(query.contains.as_deref(), Some("disk full"));
+        assert_eq!((query.order, query.limit), (Order::Oldest, 7));
+        let equals: Vec<_> = query.equals.iter().map(|(column, value)| (column.name(), value.as_str())).collect();
+        assert_eq!(equals, [("type", "error"), ("stage", "load"), ("run_id", "a"), ("status", "Failed")]);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        for text in ["level=loud", "type=x", "order=up", "cursor=%%%", "message=x", "runid=a", "stage=a&stage=b"] {
+            assert_eq!(read_query(Some(text)).unwrap_err().code(), ErrorCode::InvalidParameter, "{text}");
+        }
+    }
+}

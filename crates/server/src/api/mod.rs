@@ -1,0 +1,84 @@
+//! The HTTP API: routes and what their handlers share. A handler extracts, calls and converts; the rules stand in
+//! `record`, `intake`, `runs` and `store`.
+
+mod ingest;
+mod logs;
+mod params;
+mod query;
+mod runs;
+mod status;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use runstone_journal::Journal;
+use runstone_record::ErrorCode;
+use runstone_store::{Recent, Sql};
+
+use crate::http::{Admission, ApiError, BodyLimits};
+use crate::intake::Intake;
+use crate::metrics::Metrics;
+use crate::relay::Progress;
+use crate::runs::Runs;
+
+/// How long a reader waits for what was acknowledged before it asked. Consumers are milliseconds behind, but for a
+/// start with a long journal.
+const FRESH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the handlers share.
+#[derive(Debug, Clone)]
+pub(crate) struct App {
+    pub(crate) intake: Intake,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) recent: Arc<Recent>,
+    pub(crate) sql: Arc<Sql>,
+    pub(crate) runs: Runs,
+    pub(crate) recent_progress: Progress,
+    pub(crate) runs_progress: Progress,
+    pub(crate) admission: Admission,
+    pub(crate) body_limits: BodyLimits,
+    pub(crate) metrics: Metrics,
+}
+
+/// Every route.
+pub(crate) fn router(app: App) -> Router {
+    Router::new()
+        .route("/api/v1/logs", get(logs::page).post(ingest::append))
+        .route("/api/v1/runs", get(runs::page))
+        .route("/api/v1/runs/{run_id}", get(runs::one))
+        .route("/api/v1/query", post(query::run))
+        .route("/health", get(status::health))
+        .route("/ready", get(status::ready))
+        .route("/metrics", get(status::metrics))
+        .with_state(app)
+}
+
+impl App {
+    /// Waits until readers see everything that was acknowledged before now.
+    async fn fresh(&self, progress: &Progress) -> Result<(), ApiError> {
+        let durable = self.journal.durable();
+        if progress.reach(durable, FRESH_TIMEOUT).await {
+            return Ok(());
+        }
+        let message = format!("still reading the journal: at position {} of {durable}", progress.through());
+        Err(ApiError::new(ErrorCode::Unavailable, message).retry_after(2))
+    }
+}
+
+/// A JSON answer from bytes that are JSON already.
+fn json_bytes(status: StatusCode, body: impl Into<axum::body::Body>) -> Response {
+    let mut response = (status, body.into()).into_response();
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// A JSON answer.
+fn json(status: StatusCode, body: &impl serde::Serialize) -> Result<Response, ApiError> {
+    let bytes = serde_json::to_vec(body).map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))?;
+    Ok(json_bytes(status, bytes))
+}

@@ -1,0 +1,52 @@
+//! `POST /api/v1/query`: one read-only SQL statement.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use http::{HeaderMap, StatusCode};
+use runstone_record::ErrorCode;
+use runstone_record::wire::QueryRequest;
+use runstone_store::QueryError;
+
+use super::{App, json_bytes};
+use crate::http::{ApiError, MediaType, body};
+
+impl From<QueryError> for ApiError {
+    fn from(error: QueryError) -> Self {
+        ApiError::new(error.code(), error.to_string())
+    }
+}
+
+pub(super) async fn run(State(app): State<App>, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
+    if MediaType::of(&headers)? != MediaType::Json {
+        return Err(ApiError::new(ErrorCode::UnsupportedMediaType, "send the query as application/json"));
+    }
+    let payload = body::read(&headers, body, &app.body_limits, &app.admission).await?;
+    let request: QueryRequest = read_request(&payload.bytes)?;
+    app.fresh(&app.recent_progress).await?;
+    app.fresh(&app.runs_progress).await?;
+    let answer = app.observed(app.sql.query(&request.sql)).await?;
+    Ok(json_bytes(StatusCode::OK, answer.into_body()))
+}
+
+/// An object with the one field `sql`. Serde would take an array too, and call a missing field by another name.
+fn read_request(bytes: &[u8]) -> Result<QueryRequest, ApiError> {
+    let wanted = r#"send an object with one SQL statement: {"sql": "SELECT …"}"#;
+    let value: serde_json::Value = serde_json::from_slice(bytes)
+        .map_err(|error| ApiError::new(ErrorCode::InvalidJson, format!("parse the body as JSON: {error}; {wanted}")))?;
+    if !value.is_object() {
+        return Err(ApiError::new(ErrorCode::InvalidQuery, wanted));
+    }
+    serde_json::from_value(value).map_err(|error| ApiError::new(ErrorCode::InvalidQuery, format!("{error}; {wanted}")))
+}
+
+impl App {
+    /// Counts and times a query.
+    pub(super) async fn observed<T>(&self, query: impl Future<Output = Result<T, QueryError>>) -> Result<T, ApiError> {
+        let started = std::time::Instant::now();
+        let answer = query.await;
+        self.metrics.queries.duration.observe(started.elapsed().as_secs_f64());
+        self.metrics.queries.finish(answer.as_ref().map_or_else(|error| error.code().as_str(), |_| "ok"));
+        Ok(answer?)
+    }
+}

@@ -1,0 +1,71 @@
+//! `GET /health`, `/ready` and `/metrics`: for whoever watches the server.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use runstone_journal::Health;
+use runstone_record::ErrorCode;
+use serde::Serialize;
+
+use super::{App, json};
+use crate::http::ApiError;
+use crate::metrics;
+
+/// The process is there.
+#[derive(Debug, Serialize)]
+struct HealthBody {
+    status: &'static str,
+    service: &'static str,
+    version: &'static str,
+}
+
+/// Whether the server can do its work.
+#[derive(Debug, Serialize)]
+struct ReadyBody {
+    status: &'static str,
+    journal: String,
+    durable_position: u64,
+    readable_position: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+pub(super) async fn health() -> Result<Response, ApiError> {
+    json(StatusCode::OK, &HealthBody { status: "healthy", service: "runstone", version: env!("CARGO_PKG_VERSION") })
+}
+
+pub(super) async fn ready(State(app): State<App>) -> Result<Response, ApiError> {
+    let durable = app.journal.durable();
+    let readable = app.recent_progress.through().min(app.runs_progress.through());
+    let (status, reason) = match app.journal.health() {
+        Health::Ok => ("ready", None),
+        Health::DiskFull(error) => ("disk_full", Some(error.to_string())),
+        Health::Unavailable(error) => ("unavailable", Some(error.to_string())),
+        Health::Failed(error) => ("failed", Some(error.to_string())),
+    };
+    let code = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let journal = app.journal.id().to_string();
+    json(code, &ReadyBody { status, journal, durable_position: durable, readable_position: readable, reason })
+}
+
+pub(super) async fn metrics(State(app): State<App>) -> Result<Response, ApiError> {
+    app.refresh_gauges();
+    let text = app.metrics.encode().map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))?;
+    let mut response = text.into_response();
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
+    Ok(response)
+}
+
+impl App {
+    /// Gauges that are cheaper to read when asked than to keep.
+    fn refresh_gauges(&self) {
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        let journal = self.journal.stats();
+        self.metrics.journal.durable_position.set(gauge(journal.durable));
+        self.metrics.runs.lag.set(gauge(journal.durable.saturating_sub(self.runs_progress.through())));
+        let recent = self.recent.stats();
+        self.metrics.recent.bytes.set(gauge(recent.bytes as u64));
+        self.metrics.recent.records.set(gauge(recent.records));
+    }
+}

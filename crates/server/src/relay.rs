@@ -1,0 +1,139 @@
+//! From the journal to those who live off it: each consumer has a thread, a reader and a pace of its own. Owns waiting,
+//! damage and how far each consumer has come; refuses to let one consumer's trouble reach another or the journal.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use runstone_journal::{ReadError, Reader};
+use runstone_record::DecodeError;
+use tokio::sync::watch;
+
+/// How long a consumer without frames waits before it looks whether there is housekeeping to do.
+const IDLE: Duration = Duration::from_millis(500);
+/// How long after the file system refused a read.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Something that takes every frame of the journal, once, in order.
+pub(crate) trait Consumer: Send + 'static {
+    /// Its name in logs and threads.
+    fn name(&self) -> &'static str;
+
+    /// Takes the frame that begins at `first`.
+    fn take(&mut self, first: u64, payload: &Bytes) -> Result<(), DecodeError>;
+
+    /// Nothing is waiting: time for housekeeping. `through` is the last position that was taken.
+    fn idle(&mut self, _through: u64) {}
+
+    /// No frame will come any more.
+    fn stop(&mut self, _through: u64) {}
+}
+
+/// A running consumer.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    through: watch::Receiver<u64>,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+/// A consumer's progress, for those who wait for it.
+#[derive(Debug, Clone)]
+pub(crate) struct Progress(watch::Receiver<u64>);
+
+impl Progress {
+    /// The last position that was taken.
+    pub(crate) fn through(&self) -> u64 {
+        *self.0.borrow()
+    }
+
+    /// Waits until `position` was taken. False: it was not in that time.
+    pub(crate) async fn reach(&self, position: u64, timeout: Duration) -> bool {
+        let mut through = self.0.clone();
+        let reached = through.wait_for(|through| *through >= position);
+        matches!(tokio::time::timeout(timeout, reached).await, Ok(Ok(_)))
+    }
+}
+
+impl Relay {
+    /// Starts a consumer behind a reader.
+    pub(crate) fn start(reader: Reader, consumer: impl Consumer) -> io::Result<Self> {
+        let (sender, through) = watch::channel(reader.position());
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let name = format!("relay-{}", consumer.name());
+        let work = move || Loop { reader, consumer, through: sender, stop: stopped }.run();
+        let thread = std::thread::Builder::new().name(name).spawn(work)?;
+        Ok(Self { through, stop, thread })
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        Progress(self.through.clone())
+    }
+
+    /// Lets the consumer take what the closed journal still holds, and ends it.
+    pub(crate) fn finish(self) {
+        self.stop.store(true, Ordering::Release);
+        if self.thread.join().is_err() {
+            tracing::error!("a consumer of the journal panicked; it starts over from its cursor next time");
+        }
+    }
+}
+
+struct Loop<C> {
+    reader: Reader,
+    consumer: C,
+    through: watch::Sender<u64>,
+    stop: Arc<AtomicBool>,
+}
+
+impl<C: Consumer> Loop<C> {
+    fn run(mut self) {
+        loop {
+            // Read before the reader says that there is no more: what came before the stop is still taken.
+            let stopping = self.stop.load(Ordering::Acquire);
+            match self.reader.next() {
+                Ok(Some(frame)) => {
+                    if let Err(error) = self.consumer.take(frame.first, &frame.payload) {
+                        let (first, last) = (frame.first, frame.last());
+                        tracing::error!(consumer = self.consumer.name(), first, last, %error, "skip an unreadable frame");
+                    }
+                    self.through.send_replace(self.reader.position());
+                }
+                Ok(None) if stopping => break,
+                Ok(None) => {
+                    if !self.reader.wait(IDLE) {
+                        self.consumer.idle(self.reader.position());
+                    }
+                }
+                Err(error) => {
+                    let retry = self.pass(&error);
+                    if retry && stopping {
+                        break;
+                    }
+                }
+            }
+        }
+        self.consumer.stop(self.reader.position());
+    }
+
+    /// Moves past what cannot be read. True: it may be readable later, and was waited for.
+    fn pass(&mut self, error: &ReadError) -> bool {
+        tracing::error!(consumer = self.consumer.name(), %error, "read the journal");
+        match error {
+            ReadError::Quarantined { .. } => {
+                self.reader.skip();
+            }
+            ReadError::Trimmed { first_available } => self.reader.seek(first_available - 1),
+            ReadError::Io { .. } => {
+                std::thread::park_timeout(RETRY);
+                return true;
+            }
+        }
+        self.through.send_replace(self.reader.position());
+        false
+    }
+}

@@ -1,0 +1,54 @@
+//! The table of runs on disk, so that a start does not read the whole journal. Owns a small checked file that is
+//! replaced as a whole; what it cannot vouch for is rebuilt from the journal.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+use runstone_record::run::RunFold;
+use serde::{Deserialize, Serialize};
+
+/// The file's first bytes: what it is, and the version of what follows.
+const MAGIC: &[u8; 8] = b"RSRUNS\x01\n";
+const HEAD_BYTES: usize = MAGIC.len() + 4;
+
+/// The table and how far it goes.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Saved {
+    /// The journal whose positions these are, as `uuid/epoch`.
+    pub(crate) journal: String,
+    /// The last position that is folded in.
+    pub(crate) through: u64,
+    /// The runs.
+    pub(crate) runs: Vec<(String, RunFold)>,
+}
+
+/// Reads the file. None: there is none, or it belongs to another journal or is ahead of this one.
+pub(crate) fn load(path: &Path, journal: &str, durable: u64) -> io::Result<Option<Saved>> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the file is damaged");
+    let (head, content) = bytes.split_at_checked(HEAD_BYTES).ok_or_else(damaged)?;
+    let (magic, sum) = head.split_at(MAGIC.len());
+    if magic != MAGIC || sum != crc32c::crc32c(content).to_le_bytes() {
+        return Err(damaged());
+    }
+    let saved: Saved = postcard::from_bytes(content).map_err(|_| damaged())?;
+    Ok(Some(saved).filter(|saved| saved.journal == journal && saved.through <= durable))
+}
+
+/// Replaces the file: a crash leaves the old one or the new one.
+pub(crate) fn store(path: &Path, saved: &Saved) -> io::Result<()> {
+    let content = postcard::to_allocvec(saved).map_err(io::Error::other)?;
+    let temporary = path.with_extension("new");
+    let mut file = File::create(&temporary)?;
+    file.write_all(MAGIC)?;
+    file.write_all(&crc32c::crc32c(&content).to_le_bytes())?;
+    file.write_all(&content)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+}
