@@ -6,7 +6,8 @@ use crate::time::format_micros;
 
 /// Appends JSON text of a string.
 pub(crate) fn write_string(text: &str, out: &mut Vec<u8>) {
-    let plain = text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\');
+    // Without a way out of the loop the compiler compares many bytes at once.
+    let plain = text.bytes().fold(true, |plain, byte| plain & (byte >= 0x20) & (byte != b'"') & (byte != b'\\'));
     if plain {
         out.push(b'"');
         out.extend_from_slice(text.as_bytes());

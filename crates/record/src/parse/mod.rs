@@ -126,7 +126,10 @@ pub fn json(body: &[u8]) -> Result<Parsed, BodyError> {
 /// Refuses the body whole when it has no line or too many records.
 pub fn ndjson(body: &[u8]) -> Result<Parsed, BodyError> {
     let mut bodies = Bodies::default();
-    for line in body.split(|byte| *byte == b'\n') {
+    let mut start = 0;
+    for end in memchr::memchr_iter(b'\n', body).chain([body.len()]) {
+        let line = &body[start..end];
+        start = end + 1;
         if !line.iter().all(u8::is_ascii_whitespace) {
             bodies.line(line)?;
         }
@@ -177,22 +180,26 @@ impl Bodies {
 
     /// A record that must be all of a line.
     fn line_record(&mut self, line: &[u8]) -> Result<(), Fail> {
-        std::str::from_utf8(line)
-            .map_err(|error| Fail::Syntax(format!("invalid UTF-8 at byte {}", error.valid_up_to())))?;
-        let mut jiter = Jiter::new(line);
-        let peek = jiter.peek()?;
-        let read = self.parser.read(&mut jiter, peek).and_then(|size| {
-            jiter.finish()?;
-            Ok(size)
-        });
+        let read = self.read_line(line);
         let done = self.settle(read);
-        if let Err(Fail::Item(_)) = done {
-            // What is no JSON at all, such as a plain log line, should not be told that its type is wrong.
+        // The parser looks at the encoding of every string that it reads, but not of those that it skips. And what is
+        // no JSON at all, such as a plain log line, should not be told that its type is wrong.
+        if done.is_err() {
+            std::str::from_utf8(line)
+                .map_err(|error| Fail::Syntax(format!("invalid UTF-8 at byte {}", error.valid_up_to())))?;
             let mut again = Jiter::new(line);
             again.next_skip()?;
             again.finish()?;
         }
         done
+    }
+
+    fn read_line(&mut self, line: &[u8]) -> Result<usize, Fail> {
+        let mut jiter = Jiter::new(line);
+        let peek = jiter.peek()?;
+        let size = self.parser.read(&mut jiter, peek)?;
+        jiter.finish()?;
+        Ok(size)
     }
 
     fn record(&mut self, jiter: &mut Jiter<'_>, peek: Peek) -> Result<(), Fail> {

@@ -43,7 +43,7 @@ pub(super) fn too_large(size: usize) -> Fail {
 /// The string that comes next, NUL replaced: no database takes it.
 pub(super) fn read_text<'j>(jiter: &'j mut Jiter<'_>, replaced: &mut u64) -> Result<Cow<'j, str>, Fail> {
     let text = jiter.known_str()?;
-    let nuls = if text.as_bytes().contains(&0) { text.matches('\0').count() } else { 0 };
+    let nuls = if memchr::memchr(0, text.as_bytes()).is_some() { text.matches('\0').count() } else { 0 };
     if nuls == 0 {
         return Ok(Cow::Borrowed(text));
     }
@@ -94,6 +94,7 @@ pub(super) struct RecordParser {
     /// The fields of the record before, in order: records of a batch are mostly alike.
     pattern: Vec<Column>,
     scratch: String,
+    hashed: Vec<u8>,
 }
 
 impl RecordParser {
@@ -143,7 +144,7 @@ impl RecordParser {
         if let Some(text) = self.metadata.finish() {
             self.builder.set_text(Column::Metadata, text);
         }
-        let id = self.id.map(|id| (id, hash_open_row(&self.builder)));
+        let id = self.id.map(|id| (id, hash_open_row(&self.builder, &mut self.hashed)));
         self.builder.end_row(id);
         Ok(())
     }
