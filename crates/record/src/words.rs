@@ -139,6 +139,7 @@ pub const FAILURE_STATUSES: &[&str] = &[
     "stopped",
     "terminated",
     "timed_out",
+    "timedout",
     "timeout",
     "upstream_failed",
 ];
@@ -181,7 +182,7 @@ mod tests {
     #[test]
     fn failure_statuses_are_sorted_and_found_in_any_spelling() {
         assert!(FAILURE_STATUSES.is_sorted());
-        for status in ["Failed", "FAILURE", "timed out", "Timed-Out", " error ", "Out Of Memory"] {
+        for status in ["Failed", "FAILURE", "timed out", "Timed-Out", "TimedOut", " error ", "Out Of Memory"] {
             assert!(is_failure_status(status), "{status}");
         }
         for status in ["Success", "Succeeded", "ok", "", "failed partly and then recovered"] {

@@ -1,5 +1,7 @@
 //! Frames come back as they were written, in whole or by column, and no bytes of any kind break the decoder.
 
+use std::collections::HashSet;
+
 use proptest::prelude::*;
 use runstone_record::bits::Bits;
 use runstone_record::limits::{BODY_DECODED_BYTES_MAX, FRAME_ROWS_MAX};
@@ -38,6 +40,11 @@ fn is_sound(batch: &Batch) -> Result<(), TestCaseError> {
         let valid = (0..batch.len()).filter(|row| values.is_valid(*row)).count();
         prop_assert!(valid > 0, "{:?} without a value", column);
         prop_assert_eq!(values.validity().is_some(), valid < batch.len());
+        if let Data::Words { words, .. } = values.data() {
+            let used: HashSet<_> = (0..batch.len()).filter_map(|row| values.text(row)).collect();
+            let kept: HashSet<_> = (0..words.len()).map(|word| words.get(word)).collect();
+            prop_assert_eq!((&kept, kept.len()), (&used, words.len()));
+        }
     }
     Ok(())
 }
