@@ -1,14 +1,14 @@
-//! The wall clock of the command line. Owns the one reading of it here; everything else takes a time or this function.
+//! The time, for commands. Owns only its form: the machine's clock is read by the server's `SystemClock` alone.
 
 use jiff::Timestamp;
+use runstone_server::clock::{Clock as _, SystemClock};
 
 /// Tells the time.
 pub(crate) type Clock = fn() -> Timestamp;
 
 /// The machine's clock.
-#[expect(clippy::disallowed_methods, reason = "the one place in the command line that reads the wall clock")]
 pub(crate) fn now() -> Timestamp {
-    Timestamp::now()
+    Timestamp::from_microsecond(SystemClock.now_micros()).unwrap_or_default()
 }
 
 /// Milliseconds since 1970, for the time in record ids.

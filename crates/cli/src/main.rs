@@ -12,6 +12,7 @@ mod lines;
 mod output;
 mod sender;
 mod talk;
+mod when;
 
 use std::process::ExitCode;
 

@@ -2,6 +2,8 @@
 //!
 //! A batch is sealed once and never changes: whoever sends it again sends the same bytes under the same key.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use bytes::Bytes;
 use runstone_record::IdMint;
 use runstone_record::limits::{BODY_DECODED_BYTES_MAX, REQUEST_RECORDS_MAX};
@@ -26,6 +28,22 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// These records, for a caller that has them at hand; [`Batcher`] is for those that come one by one. Ids carry the
+    /// machine's time.
+    ///
+    /// # Errors
+    /// [`BatchError::Empty`] and [`BatchError::TooLarge`] if these are not the records of one batch; the others if the
+    /// system fails.
+    pub fn of(records: &[Record]) -> Result<Batch, BatchError> {
+        let mut batcher = Batcher::new(system_ms);
+        for record in records {
+            if batcher.push(record)?.is_some() {
+                return Err(BatchError::TooLarge);
+            }
+        }
+        batcher.take()?.ok_or(BatchError::Empty)
+    }
+
     /// The `Idempotency-Key`: one for the life of the batch.
     #[must_use]
     pub fn key(&self) -> &str {
@@ -59,6 +77,12 @@ pub enum BatchError {
     /// The body could not be compressed.
     #[error("compress the batch")]
     Compress(#[source] std::io::Error),
+    /// There is nothing to send.
+    #[error("put at least one record into a batch")]
+    Empty,
+    /// They would be several batches.
+    #[error("put at most {BATCH_RECORDS_MAX} records and {BATCH_BYTES_MAX} bytes into one batch")]
+    TooLarge,
 }
 
 /// Gathers records into batches under the server's limits.
@@ -139,6 +163,12 @@ impl<C: Fn() -> u64> Batcher<C> {
     }
 }
 
+/// The machine's clock, for a caller that brings none. It only orders ids.
+#[expect(clippy::disallowed_methods, reason = "an application that sends two records has no clock to hand over")]
+fn system_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
 fn random() -> Result<[u8; 16], BatchError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(BatchError::Entropy)?;
@@ -171,6 +201,18 @@ mod tests {
         assert_eq!(number(3), number(0) + 2);
         assert_eq!(lines[3]["message"], "c");
         assert!(batcher.take().unwrap().is_none());
+    }
+
+    #[test]
+    fn records_at_hand_are_one_batch_or_none() {
+        let record = Record::from_json(r#"{"message":"a"}"#).unwrap();
+        let batch = Batch::of(&vec![record.clone(); BATCH_RECORDS_MAX]).unwrap();
+        assert_eq!((batch.len(), lines(&batch).len()), (BATCH_RECORDS_MAX, BATCH_RECORDS_MAX));
+        let id = Uuid::try_parse(lines(&batch)[0]["id"].as_str().unwrap()).unwrap();
+        let (seconds, _) = id.get_timestamp().unwrap().to_unix();
+        assert!(seconds > 1_700_000_000, "{id} has no time of ours");
+        assert!(matches!(Batch::of(&vec![record; BATCH_RECORDS_MAX + 1]), Err(BatchError::TooLarge)));
+        assert!(matches!(Batch::of(&[]), Err(BatchError::Empty)));
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub struct LogFilter {
     pub until: Option<String>,
     /// Text in the message, in any case.
     pub q: Option<String>,
-    /// `asc` or `desc`, by time.
+    /// `newest` or `oldest` first.
     pub order: Option<String>,
     /// Records of the page.
     pub limit: Option<usize>,

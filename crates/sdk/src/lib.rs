@@ -5,25 +5,19 @@
 //! the HTTP API. Refuses to know what makes the records, and to print or log anything.
 //!
 //! ```no_run
-//! use std::time::{SystemTime, UNIX_EPOCH};
-//! use runstone_sdk::{Batcher, Client, Record};
+//! use runstone_sdk::{Batch, Client, Record};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let now_ms = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
 //! let client = Client::builder("http://127.0.0.1:7867").build()?;
-//! let mut batcher = Batcher::new(now_ms);
 //! let record = Record::from_json(r#"{"run_id": "nightly-1", "message": "hello"}"#)?;
-//! if let Some(full) = batcher.push(&record)? {
-//!     client.send(&full).await?;
-//! }
-//! if let Some(rest) = batcher.take()? {
-//!     let report = client.send(&rest).await?;
-//!     println!("{} accepted", report.accepted);
-//! }
+//! let batch = Batch::of(&[record])?;
+//! println!("{} accepted", client.send(&batch).await?.accepted);
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Records that come one by one go through a [`Batcher`], which hands out a [`Batch`] whenever one is full.
 
 mod batch;
 mod client;

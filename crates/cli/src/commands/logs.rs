@@ -8,7 +8,9 @@ use runstone_sdk::LogFilter;
 
 use super::reader;
 use crate::args::Global;
+use crate::clock;
 use crate::output::Output;
+use crate::when::When;
 
 /// What a table and tab-separated values show.
 const COLUMNS: &[&str] =
@@ -21,7 +23,7 @@ const DISPENSABLE: &[&str] = &["status", "type", "logger_name", "run_id", "stage
 #[command(after_help = "\
 Examples:
   runstone logs --level ERROR --since -1h
-  runstone logs --run-id 20260101_030000_a1b2c3 --order asc --limit 1000
+  runstone logs --run-id 20260101_030000_a1b2c3 --order oldest --limit 1000
   runstone logs --q 'connection refused' --json | jq .message
 
 Columns in a pipe: timestamp, level, source_system, stage, run_id, type, status, logger_name, message; tab-separated.
@@ -47,15 +49,15 @@ pub(crate) struct Logs {
     status: Option<String>,
     /// From this time on: RFC 3339, or before now such as -15m, -2h, -7d
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    since: Option<String>,
+    since: Option<When>,
     /// Before this time
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    until: Option<String>,
+    until: Option<When>,
     /// Only messages with this text, in any case
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     q: Option<String>,
     /// Newest or oldest first
-    #[arg(long, value_enum, default_value_t = Order::Desc)]
+    #[arg(long, value_enum, default_value_t = Order::Newest)]
     order: Order,
     /// At most so many
     #[arg(long, value_name = "RECORDS", default_value_t = 100)]
@@ -68,16 +70,17 @@ pub(crate) struct Logs {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Order {
     /// Newest first
-    Desc,
+    Newest,
     /// Oldest first
-    Asc,
+    Oldest,
 }
 
 pub(crate) async fn logs(args: Logs, global: &Global) -> anyhow::Result<ExitCode> {
     let order = match args.order {
-        Order::Desc => "desc",
-        Order::Asc => "asc",
+        Order::Newest => "newest",
+        Order::Oldest => "oldest",
     };
+    let now = clock::now();
     let mut filter = LogFilter {
         source_system: args.source_system,
         stage: args.stage,
@@ -85,8 +88,8 @@ pub(crate) async fn logs(args: Logs, global: &Global) -> anyhow::Result<ExitCode
         kind: args.kind,
         level: args.level,
         status: args.status,
-        since: args.since,
-        until: args.until,
+        since: args.since.map(|when| when.rfc3339(now)),
+        until: args.until.map(|when| when.rfc3339(now)),
         q: args.q,
         order: Some(order.to_owned()),
         ..LogFilter::default()

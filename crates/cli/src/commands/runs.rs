@@ -9,7 +9,9 @@ use serde_json::Value;
 
 use super::reader;
 use crate::args::Global;
+use crate::clock;
 use crate::output::Output;
+use crate::when::When;
 
 /// What a table and tab-separated values show.
 const COLUMNS: &[&str] =
@@ -42,10 +44,10 @@ pub(crate) struct Runs {
     state: Option<String>,
     /// Started at this time or later: RFC 3339, or before now such as -15m, -2h, -7d
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    since: Option<String>,
+    since: Option<When>,
     /// Started before this time
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    until: Option<String>,
+    until: Option<When>,
     /// At most so many
     #[arg(long, value_name = "RUNS", default_value_t = 100)]
     limit: usize,
@@ -62,12 +64,13 @@ pub(crate) async fn runs(args: Runs, global: &Global) -> anyhow::Result<ExitCode
         output.fields(&serde_json::to_value(run)?)?;
         return Ok(ExitCode::SUCCESS);
     }
+    let now = clock::now();
     let mut filter = RunFilter {
         source_system: args.source_system,
         stage: args.stage,
         state: args.state,
-        since: args.since,
-        until: args.until,
+        since: args.since.map(|when| when.rfc3339(now)),
+        until: args.until.map(|when| when.rfc3339(now)),
         ..RunFilter::default()
     };
     let mut runs: Vec<Value> = Vec::new();

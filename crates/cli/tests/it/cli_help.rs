@@ -35,6 +35,7 @@ fn wrong_usage_is_exit_code_2_with_a_reason_on_stderr() {
         (&["send", "--follow", "--format", "json", "-"], "no end"),
         (&["run", "--source-system", "x"], "COMMAND"),
         (&["logs", "--order", "sideways"], "sideways"),
+        (&["logs", "--since", "yesterday"], "-15m"),
         (&["--url", "localhost", "runs"], "localhost"),
     ] {
         let output = runstone().args(args).output().unwrap();

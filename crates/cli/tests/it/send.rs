@@ -86,7 +86,7 @@ fn a_made_up_run_id_is_told_if_it_is_used() {
 fn output_is_plain_in_a_pipe_and_a_closed_pipe_is_no_error() {
     let server = Server::start();
     server.cli_with_stdin(&["send", "--run-id", "r", "--source-system", "s"], b"one\ttab\n\x1b[31mred\n");
-    let logs = server.cli(&["logs", "--order", "asc"]);
+    let logs = server.cli(&["logs", "--order", "oldest"]);
     let lines: Vec<_> = stdout(&logs).lines().map(|line| line.rsplit('\t').next().unwrap().to_owned()).collect();
     assert_eq!(lines, ["one\\ttab", "\\u{1b}[31mred"]);
     assert_eq!(stdout(&server.cli(&["query", "SELECT count(*) FROM logs"])), "2\n");
