@@ -5,6 +5,7 @@
 //! make series.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -67,15 +68,21 @@ pub struct IngestMetrics {
     pub replaced_nuls: Counter,
 }
 
-/// The journal's writer.
-#[derive(Debug, Clone)]
+/// The journal's writer. Set from its own counts when somebody asks.
+#[derive(Debug, Clone, Default)]
 pub struct JournalMetrics {
     /// Groups of frames that were written and synced together.
     pub groups: Counter,
-    /// Bytes written.
+    /// Bytes written, headers and padding included.
     pub bytes: Counter,
-    /// Seconds of one sync.
-    pub sync_duration: Histogram,
+    /// Syncs that succeeded.
+    pub syncs: Counter,
+    /// Seconds that they took together.
+    pub sync_seconds: Counter<f64, AtomicU64>,
+    /// Writes and syncs that failed.
+    pub failed_writes: Counter,
+    /// Frames that wait for the writer.
+    pub waiting_frames: Gauge,
     /// The last durable position.
     pub durable_position: Gauge,
 }
@@ -85,10 +92,12 @@ pub struct JournalMetrics {
 pub struct RecentMetrics {
     /// Bytes.
     pub bytes: Gauge,
-    /// Frames.
-    pub frames: Gauge,
+    /// Chunks.
+    pub chunks: Gauge,
     /// Records.
     pub records: Gauge,
+    /// Records that left memory.
+    pub evicted: Gauge,
 }
 
 /// The runs consumer.
@@ -157,11 +166,6 @@ fn request_seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.000_5, 2.0, 16))
 }
 
-/// 50 µs to 1.6 s.
-fn sync_seconds() -> Histogram {
-    Histogram::new(exponential_buckets(0.000_05, 2.0, 16))
-}
-
 impl Default for HttpMetrics {
     fn default() -> Self {
         Self {
@@ -171,17 +175,6 @@ impl Default for HttpMetrics {
             connections: Gauge::default(),
             connections_dropped: Family::default(),
             in_flight_bytes: Gauge::default(),
-        }
-    }
-}
-
-impl Default for JournalMetrics {
-    fn default() -> Self {
-        Self {
-            groups: Counter::default(),
-            bytes: Counter::default(),
-            sync_duration: sync_seconds(),
-            durable_position: Gauge::default(),
         }
     }
 }
@@ -275,7 +268,11 @@ impl JournalMetrics {
     fn register(&self, to: &mut Registry) {
         to.register("journal_groups", "Groups of frames written and synced together", self.groups.clone());
         to.register_with_unit("journal_written", "Bytes written", Unit::Bytes, self.bytes.clone());
-        to.register_with_unit("journal_sync_duration", "Time of one sync", Unit::Seconds, self.sync_duration.clone());
+        to.register("journal_syncs", "Syncs that succeeded", self.syncs.clone());
+        let help = "Time of all syncs together";
+        to.register_with_unit("journal_sync_duration", help, Unit::Seconds, self.sync_seconds.clone());
+        to.register("journal_failed_writes", "Writes and syncs that failed", self.failed_writes.clone());
+        to.register("journal_waiting_frames", "Frames that wait for the writer", self.waiting_frames.clone());
         to.register("journal_durable_position", "The last durable position", self.durable_position.clone());
     }
 }
@@ -283,7 +280,9 @@ impl JournalMetrics {
 impl RecentMetrics {
     fn register(&self, to: &mut Registry) {
         to.register_with_unit("recent", "Bytes of recent records in memory", Unit::Bytes, self.bytes.clone());
-        to.register("recent_frames", "Frames of recent records in memory", self.frames.clone());
+        to.register("recent_chunks", "Chunks of recent records in memory", self.chunks.clone());
+        let help = "Records that left memory and are read back when a query needs them";
+        to.register("recent_evicted_records", help, self.evicted.clone());
         to.register("recent_records", "Recent records in memory", self.records.clone());
     }
 }
@@ -314,6 +313,7 @@ impl QueryMetrics {
 mod tests {
     use super::*;
     use runstone_record::ErrorCode;
+    use std::sync::atomic::Ordering;
 
     #[test]
     fn what_is_counted_is_shown_under_its_name() {
@@ -322,7 +322,7 @@ mod tests {
         metrics.http.requests.get_or_create(&labels).inc();
         metrics.ingest.reject(ErrorCode::InvalidTime, 3);
         metrics.ingest.bytes.inc_by(350_000);
-        metrics.journal.sync_duration.observe(0.002);
+        metrics.journal.sync_seconds.inner().store(0.25_f64.to_bits(), Ordering::Relaxed);
         metrics.recent.bytes.set(42);
         metrics.queries.finish("ok");
         let text = metrics.encode().unwrap();
@@ -330,7 +330,7 @@ mod tests {
             "runstone_http_requests_total{route=\"/api/v1/logs\",method=\"POST\",status=\"200\"} 1",
             "runstone_ingest_rejected_records_total{code=\"invalid_time\"} 3",
             "runstone_ingest_bytes_total 350000",
-            "runstone_journal_sync_duration_seconds_count 1",
+            "runstone_journal_sync_duration_seconds_total 0.25",
             "runstone_recent_bytes 42",
             "runstone_queries_total{outcome=\"ok\"} 1",
             "# EOF",

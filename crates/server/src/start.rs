@@ -169,8 +169,7 @@ impl Service {
         let (clock, entropy) = (Arc::clone(&world.clock), Arc::clone(&world.entropy));
         let intake = Intake::new(Arc::clone(&journal), clock, entropy, metrics.ingest.clone(), ids_bytes_max);
         recall(&journal, &intake)?;
-        let (runs, consumer, after) =
-            RunsConsumer::open(config.data.join("runs"), id.clone(), journal.durable(), metrics.runs.clone());
+        let (runs, consumer, after) = RunsConsumer::open(config.data.join("runs"), id.clone(), journal.durable());
         let runs_relay = Relay::start(journal.reader(after), consumer).map_err(RunError::Thread)?;
         let recent = Arc::new(Recent::new(RecentOptions { bytes_max: as_usize(config.recent.bytes_max) }));
         let older = Arc::new(FromJournal(Arc::clone(&journal)));

@@ -85,8 +85,13 @@ fn announce(address: SocketAddr) {
     let _ = io::stdout().write_all(line.as_bytes());
 }
 
+/// SIGXFSZ: a file would grow past the process's limit. Unhandled it kills; handled, the write fails with an error that
+/// the journal knows how to live with.
+const FILE_SIZE_EXCEEDED: i32 = 25;
+
 /// Resolves a signal into a stop. Handlers are in place when this returns.
 fn stop_on_signal(stop: CancellationToken) -> io::Result<impl Future<Output = ()>> {
+    let _handled_for_good = signal(SignalKind::from_raw(FILE_SIZE_EXCEEDED))?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {

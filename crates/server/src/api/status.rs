@@ -1,5 +1,7 @@
 //! `GET /health`, `/ready` and `/metrics`: for whoever watches the server.
 
+use std::sync::atomic::Ordering;
+
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
@@ -58,14 +60,27 @@ pub(super) async fn metrics(State(app): State<App>) -> Result<Response, ApiError
 }
 
 impl App {
-    /// Gauges that are cheaper to read when asked than to keep.
+    /// What is cheaper to read when asked than to keep.
     fn refresh_gauges(&self) {
-        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        let journal = self.journal.stats();
-        self.metrics.journal.durable_position.set(gauge(journal.durable));
-        self.metrics.runs.lag.set(gauge(journal.durable.saturating_sub(self.runs_progress.through())));
-        let recent = self.recent.stats();
-        self.metrics.recent.bytes.set(gauge(recent.bytes as u64));
-        self.metrics.recent.records.set(gauge(recent.records));
+        let (stats, journal) = (self.journal.stats(), &self.metrics.journal);
+        journal.groups.inner().store(stats.groups, Ordering::Relaxed);
+        journal.bytes.inner().store(stats.written_bytes, Ordering::Relaxed);
+        journal.syncs.inner().store(stats.syncs, Ordering::Relaxed);
+        journal.sync_seconds.inner().store(stats.sync_time.as_secs_f64().to_bits(), Ordering::Relaxed);
+        journal.failed_writes.inner().store(stats.failed_writes, Ordering::Relaxed);
+        journal.waiting_frames.set(gauge(stats.waiting_frames));
+        journal.durable_position.set(gauge(stats.durable));
+        let (runs, lag) = (&self.metrics.runs, stats.durable.saturating_sub(self.runs_progress.through()));
+        runs.known.set(gauge(self.runs.len() as u64));
+        runs.lag.set(gauge(lag));
+        let (held, recent) = (self.recent.stats(), &self.metrics.recent);
+        recent.bytes.set(gauge(held.bytes as u64));
+        recent.chunks.set(gauge(held.chunks as u64));
+        recent.records.set(gauge(held.records));
+        recent.evicted.set(gauge(held.evicted));
     }
+}
+
+fn gauge(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }

@@ -14,7 +14,6 @@ use runstone_record::wire::RunBody;
 use runstone_record::{Batch, Column, DecodeError};
 use runstone_store::RunsSource;
 
-use crate::metrics::RunsMetrics;
 use crate::relay::Consumer;
 
 pub(crate) use saved::Saved;
@@ -53,6 +52,11 @@ impl Runs {
 
     fn write(&self) -> RwLockWriteGuard<'_, Table> {
         self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many.
+    pub(crate) fn len(&self) -> usize {
+        self.read().len()
     }
 
     /// One run.
@@ -98,14 +102,13 @@ pub(crate) struct RunsConsumer {
     runs: Runs,
     journal: String,
     path: PathBuf,
-    metrics: RunsMetrics,
     saved_at: Instant,
     saved_through: u64,
 }
 
 impl RunsConsumer {
     /// Goes on from the saved table, and says after which position; from the beginning where there is none to trust.
-    pub(crate) fn open(path: PathBuf, journal: String, durable: u64, metrics: RunsMetrics) -> (Runs, Self, u64) {
+    pub(crate) fn open(path: PathBuf, journal: String, durable: u64) -> (Runs, Self, u64) {
         let runs = Runs::default();
         let through = match saved::load(&path, &journal, durable) {
             Ok(Some(saved)) => {
@@ -118,13 +121,11 @@ impl RunsConsumer {
                 0
             }
         };
-        let consumer =
-            Self { runs: runs.clone(), journal, path, metrics, saved_at: Instant::now(), saved_through: through };
+        let consumer = Self { runs: runs.clone(), journal, path, saved_at: Instant::now(), saved_through: through };
         (runs, consumer, through)
     }
 
     fn save(&mut self, through: u64) {
-        self.metrics.known.set(i64::try_from(self.runs.read().len()).unwrap_or(i64::MAX));
         if through == self.saved_through {
             return;
         }
@@ -178,7 +179,7 @@ mod tests {
     use runstone_record::{IdMint, parse};
 
     fn fill(path: PathBuf) -> (Runs, RunsConsumer) {
-        let (runs, mut consumer, through) = RunsConsumer::open(path, "j/1".to_owned(), 9, RunsMetrics::default());
+        let (runs, mut consumer, through) = RunsConsumer::open(path, "j/1".to_owned(), 9);
         assert_eq!(through, 0);
         let body = br#"[
             {"run_id":"a","type":"start","timestamp":"2026-01-01T00:00:00Z","source_system":"x"},
@@ -223,8 +224,7 @@ mod tests {
         let (runs, mut consumer) = fill(path.clone());
         consumer.stop(5);
         let open = |journal: &str, durable| {
-            let (runs, _, through) =
-                RunsConsumer::open(path.clone(), journal.to_owned(), durable, RunsMetrics::default());
+            let (runs, _, through) = RunsConsumer::open(path.clone(), journal.to_owned(), durable);
             (runs.snapshot().len(), through)
         };
         assert_eq!(open("j/1", 5), (3, 5));
