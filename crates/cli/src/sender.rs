@@ -139,7 +139,8 @@ impl Sender {
         for error in &report.errors {
             let origin = usize::try_from(error.index).ok().and_then(|index| origins.get(index));
             let (source, line) = origin.map_or(("batch", error.index), |(source, line)| (source, *line));
-            self.talk.say(format_args!("{source}:{line}: {} ({})", error.message, error.code));
+            let field = error.field.as_ref().map(|field| format!("{field}: ")).unwrap_or_default();
+            self.talk.say(format_args!("{source}:{line}: {field}{} ({})", error.message, error.code));
         }
         let unlisted = report.rejected.saturating_sub(report.errors.len() as u64);
         if unlisted > 0 {

@@ -12,10 +12,10 @@ use crate::harness::{Server, runstone, stderr, stdout, write};
 /// One line of each kind, in the shape that the systems print.
 const LINES: &str = "\
 17/06/09 20:10:40 INFO executor.Executor: Running task 1.0 in stage 0.0 (TID 1)\r
+no form at all\r
 2015-10-18 18:01:47,978 ERROR [main] org.apache.hadoop.App: boom\r
 \tat org.apache.hadoop.App.main(App.java:1)\r
 \r
-no form at all\r
 ";
 
 #[test]
@@ -38,9 +38,9 @@ fn log_lines_are_found_again_with_what_they_carry() {
         rows,
         [
             row("INFO", Some("executor.Executor"), None, "Running task 1.0 in stage 0.0 (TID 1)"),
+            row("INFO", None, None, "no form at all"),
             row("ERROR", Some("org.apache.hadoop.App"), Some("main"), "boom"),
             row("ERROR", None, None, "\tat org.apache.hadoop.App.main(App.java:1)"),
-            row("INFO", None, None, "no form at all"),
         ]
     );
     let times = server.query("SELECT count(DISTINCT timestamp) AS times, min(timestamp) AS first FROM logs");
