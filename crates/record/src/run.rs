@@ -10,7 +10,7 @@ use crate::batch::Batch;
 use crate::codec::ColumnSet;
 use crate::columns::Column;
 use crate::ids::RecordId;
-use crate::time::format_micros;
+use crate::time::{MICROS_MIN, format_micros};
 use crate::wire::RunBody;
 use crate::words::{Level, RecordType, is_failure_status};
 
@@ -25,6 +25,7 @@ pub fn columns() -> ColumnSet {
         Column::Type,
         Column::Level,
         Column::Status,
+        Column::Duration,
         Column::RowCount,
         Column::Title,
         Column::Message,
@@ -120,7 +121,7 @@ impl RunFold {
         let status = batch.text(Column::Status, row);
         let heading = batch.text(Column::Title, row).or_else(|| batch.text(Column::Message, row));
         self.records += 1;
-        self.first_at = least(self.first_at, Some(at));
+        self.first_at = least(self.first_at, Some(began(batch, row, kind, at)));
         self.last_at = self.last_at.max(Some(at));
         self.last_position = self.last_position.max(position);
         self.source_system.earliest(key, batch.text(Column::SourceSystem, row));
@@ -189,7 +190,7 @@ impl RunFold {
         if self.success.is_some() || all_ended || only_activities { RunState::Succeeded } else { RunState::Running }
     }
 
-    /// The earliest timestamp, in microseconds.
+    /// When it began, in microseconds: the earliest timestamp, or an activity's less its duration.
     #[must_use]
     pub fn started_at(&self) -> i64 {
         self.first_at.unwrap_or(0)
@@ -267,6 +268,15 @@ impl RunFold {
             failure: self.failure_text.text().filter(|_| failed).map(str::to_owned),
             last_position: self.last_position,
         }
+    }
+}
+
+/// When what a record tells of began: an activity is logged at its end and says how long it took.
+fn began(batch: &Batch, row: usize, kind: RecordType, at: i64) -> i64 {
+    match batch.float(Column::Duration, row) {
+        // A cast from a float saturates.
+        Some(seconds) if kind == RecordType::Activity => at.saturating_sub((seconds * 1e6) as i64).max(MICROS_MIN),
+        _ => at,
     }
 }
 

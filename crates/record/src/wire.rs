@@ -77,7 +77,7 @@ pub struct RunBody {
     pub stage: Option<String>,
     /// The title, else the message, of its earliest record that has one.
     pub title: Option<String>,
-    /// The earliest timestamp, RFC 3339 with microseconds.
+    /// The earliest timestamp, or an activity's less its duration; RFC 3339 with microseconds.
     pub started_at: String,
     /// The timestamp of the record that closed it.
     pub ended_at: Option<String>,

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use runstone_record::run::{self, RunFold, RunState};
-use runstone_record::{Batch, Column};
+use runstone_record::{Batch, Column, IdMint};
 
 use crate::{batch_of, random};
 
@@ -40,9 +40,10 @@ fn record() -> impl Strategy<Value = String> {
         member("stage", words(&["\"c\"", "\"d\""])),
         member("title", words(&["\"e\"", "\"f\""])),
         member("message", words(&["\"g\"", "\"h\"", "\"\""])),
+        member("duration", words(&["0.5", "1.5", "1e300"])),
     )
-        .prop_map(|(second, a, b, c, d, e, f, g, h)| {
-            format!(r#"{{"timestamp":"2025-01-01T00:00:{second}Z"{a}{b}{c}{d}{e}{f}{g}{h}}}"#)
+        .prop_map(|(second, a, b, c, d, e, f, g, h, i)| {
+            format!(r#"{{"timestamp":"2025-01-01T00:00:{second}Z"{a}{b}{c}{d}{e}{f}{g}{h}{i}}}"#)
         })
 }
 
@@ -269,4 +270,17 @@ fn a_run_of_nothing_is_running() {
     let mut merged = self::fold(&["0 start -"]);
     merged.merge(&fold);
     assert_eq!(merged, self::fold(&["0 start -"]));
+}
+
+#[test]
+fn an_activity_began_its_duration_before_it_was_logged() {
+    let body = br#"[{"run_id":"r","status":"Success","duration":45.25,"timestamp":"2026-01-01T00:01:00Z"},
+        {"run_id":"r","type":"result","duration":999,"timestamp":"2026-01-01T00:01:01Z"}]"#;
+    let batch = runstone_record::parse::json(body).unwrap().builder.stamp(&mut IdMint::new(1, 1), 1, None);
+    let mut fold = RunFold::default();
+    (0..2).for_each(|row| fold.add(&batch, row, 1));
+    let body = fold.body("r");
+    assert_eq!(body.started_at, "2026-01-01T00:00:14.750000Z");
+    assert_eq!(body.ended_at.as_deref(), Some("2026-01-01T00:01:00.000000Z"));
+    assert!((body.duration - 45.25).abs() < 1e-9, "{}", body.duration);
 }
