@@ -74,9 +74,13 @@ impl Relay {
         Progress(self.through.clone())
     }
 
-    /// Lets the consumer take what the closed journal still holds, and ends it.
-    pub(crate) fn finish(self) {
+    /// Tells the consumer that the journal is closed: it takes what is left, and ends.
+    pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::Release);
+    }
+
+    /// Waits for the end of a consumer that was told to stop.
+    pub(crate) fn join(self) {
         if self.thread.join().is_err() {
             tracing::error!("a consumer of the journal panicked; it starts over from its cursor next time");
         }

@@ -198,8 +198,9 @@ impl Service {
             if let Err(error) = app.journal.close() {
                 tracing::error!(%error, "close the journal");
             }
-            recent.finish();
-            runs.finish();
+            let relays = [recent, runs];
+            relays.iter().for_each(Relay::stop);
+            relays.into_iter().for_each(Relay::join);
         });
         if work.await.is_err() {
             tracing::error!("stopping panicked");

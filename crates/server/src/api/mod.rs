@@ -52,6 +52,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/api/v1/runs", get(runs::page))
         .route("/api/v1/runs/{run_id}", get(runs::one))
         .route("/api/v1/query", post(query::run))
+        .route("/", get(status::index))
         .route("/health", get(status::health))
         .route("/ready", get(status::ready))
         .route("/metrics", get(status::metrics))

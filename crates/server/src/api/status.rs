@@ -1,4 +1,4 @@
-//! `GET /health`, `/ready` and `/metrics`: for whoever watches the server.
+//! `GET /`, `/health`, `/ready` and `/metrics`: for whoever looks at the server itself.
 
 use std::sync::atomic::Ordering;
 
@@ -31,6 +31,23 @@ struct ReadyBody {
     readable_position: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+}
+
+/// For who opens the address in a browser.
+const INDEX: &str = concat!(
+    "runstone ",
+    env!("CARGO_PKG_VERSION"),
+    "\n\n",
+    "POST /api/v1/logs           send records: JSON or NDJSON\n",
+    "GET  /api/v1/logs           read them: ?run_id=…&level=error&q=…\n",
+    "GET  /api/v1/runs           runs, the latest first: ?state=failed\n",
+    "GET  /api/v1/runs/{run_id}  one run\n",
+    "POST /api/v1/query          {\"sql\": \"SELECT …\"} over logs and runs\n",
+    "GET  /health  /ready  /metrics\n",
+);
+
+pub(super) async fn index() -> &'static str {
+    INDEX
 }
 
 pub(super) async fn health() -> Result<Response, ApiError> {
