@@ -66,6 +66,7 @@ impl Terminal {
         Terminal { server: Server::start(), dir: TempDir::new().unwrap() }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a shell needs its caller's path, and `runstone` before it")]
     fn command(&self, program: &str) -> Command {
         // Through `runstone()`, so that the caller's settings stay out.
         let clean = runstone();
