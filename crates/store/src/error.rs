@@ -4,6 +4,8 @@
 use datafusion::common::DataFusionError;
 use runstone_record::ErrorCode;
 
+use crate::recent::OlderError;
+
 /// Why a query has no answer. The messages are meant for whoever wrote the query.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QueryError {
@@ -69,6 +71,9 @@ pub(crate) fn sort_out(error: &DataFusionError, phase: Phase) -> QueryError {
     if let Some(carried) = carried(error) {
         return carried;
     }
+    if let Some(ours) = find::<OlderError>(error).map(ToString::to_string) {
+        return QueryError::Internal(ours);
+    }
     let root = error.find_root();
     let text = first_line(&root.strip_backtrace());
     match root {
@@ -84,9 +89,7 @@ pub(crate) fn sort_out(error: &DataFusionError, phase: Phase) -> QueryError {
         DataFusionError::NotImplemented(_) => {
             QueryError::Invalid(format!("plan query: not supported: {}", without_prefix(&text)))
         }
-        DataFusionError::External(_) | DataFusionError::IoError(_) | DataFusionError::ExecutionJoin(_) => {
-            QueryError::Internal(text)
-        }
+        DataFusionError::IoError(_) | DataFusionError::ExecutionJoin(_) => QueryError::Internal(text),
         DataFusionError::Internal(_) if phase == Phase::Running => QueryError::Internal(without_prefix(&text)),
         // DataFusion calls some mistakes of the text internal: an operator between types that do not go together.
         DataFusionError::Internal(_) => QueryError::Invalid(format!("plan query: {}", without_prefix(&text))),
@@ -96,13 +99,19 @@ pub(crate) fn sort_out(error: &DataFusionError, phase: Phase) -> QueryError {
 }
 
 fn carried(error: &DataFusionError) -> Option<QueryError> {
+    find::<Carried>(error).map(|Carried(query)| query.clone())
+}
+
+/// The error of a type among an error and its causes.
+fn find<T: std::error::Error + 'static>(error: &DataFusionError) -> Option<&T> {
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = next {
-        if let Some(Carried(query)) = error.downcast_ref::<Carried>() {
-            return Some(query.clone());
+        if let Some(found) = error.downcast_ref::<T>() {
+            return Some(found);
         }
+        // These hide their cause from `source`.
         if let Some(DataFusionError::Shared(shared)) = error.downcast_ref::<DataFusionError>() {
-            return carried(shared);
+            return find(shared);
         }
         next = error.source();
     }
@@ -126,6 +135,7 @@ fn without_prefix(text: &str) -> String {
         "Arrow error: ",
         "Execution error: ",
         "Internal error: ",
+        "External error: ",
         "This feature is not implemented: ",
         "Optimizer rule ",
     ];

@@ -265,7 +265,7 @@ fn bytes_of(value: &ColumnarValue, rows: usize) -> usize {
     }
 }
 
-fn slice_bytes(array: &ArrayRef) -> usize {
+pub(crate) fn slice_bytes(array: &ArrayRef) -> usize {
     array.to_data().get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size())
 }
 

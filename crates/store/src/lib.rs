@@ -25,6 +25,7 @@ mod runner;
 mod scan;
 mod session;
 mod table;
+mod watch;
 
 pub use columns::{logs_schema, sql_type_name};
 pub use cursor::{Cursor, InvalidCursor};

@@ -5,6 +5,7 @@
 //! records whole. The scan reads the newest (or oldest) chunks first and skips the rest once the page is full.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
@@ -20,6 +21,7 @@ use crate::cursor::Cursor;
 use crate::error::{Phase, QueryError, sort_out};
 use crate::recent::{Evicted, Snapshot};
 use crate::session::{Shared, Sql, start};
+use crate::watch::Stop;
 
 /// Which end a walk begins at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -97,7 +99,7 @@ impl Sql {
     /// that is no text; the others as for SQL.
     pub async fn logs(&self, query: LogsQuery) -> Result<LogsPage, QueryError> {
         query.check()?;
-        self.page(|shared| async move { shared.logs(query).await }).await
+        self.page(|shared, stop| async move { shared.logs(query, &stop).await }).await
     }
 }
 
@@ -204,10 +206,11 @@ fn escaped(text: &str) -> String {
 }
 
 impl Shared {
-    async fn logs(&self, query: LogsQuery) -> Result<LogsPage, QueryError> {
+    async fn logs(&self, query: LogsQuery, stop: &Arc<Stop>) -> Result<LogsPage, QueryError> {
         let snapshot = self.snapshot();
         let through = query.cursor.as_ref().map_or(snapshot.through, |cursor| cursor.through);
-        let mut keys = self.keys(&query, snapshot.clone()).await.map_err(|error| sort_out(&error, Phase::Running))?;
+        let mut keys =
+            self.keys(&query, snapshot.clone(), stop).await.map_err(|error| sort_out(&error, Phase::Running))?;
         let more = keys.len() > query.limit;
         keys.truncate(query.limit);
         let next = keys.last().filter(|_| more).map(|last| Cursor {
@@ -222,7 +225,7 @@ impl Shared {
     }
 
     /// The keys of the page's records, and of one more.
-    async fn keys(&self, query: &LogsQuery, snapshot: Snapshot) -> PlanResult<Vec<Key>> {
+    async fn keys(&self, query: &LogsQuery, snapshot: Snapshot, stop: &Arc<Stop>) -> PlanResult<Vec<Key>> {
         let session = self.session(snapshot)?;
         let key = [Column::Timestamp, Column::Journal, Column::Position];
         let mut logs = session.table("logs").await?;
@@ -235,7 +238,7 @@ impl Shared {
             .sort(key.map(|column| name(column).sort(ascending, false)).to_vec())?
             .limit(0, Some(query.limit + 1))?
             .into_unoptimized_plan();
-        let mut stream = start(&session, &plan).await?;
+        let mut stream = start(&session, &plan, stop).await?;
         let mut keys = Vec::new();
         while let Some(batch) = stream.try_next().await? {
             let times = batch.column(0).as_primitive::<TimestampMicrosecondType>();

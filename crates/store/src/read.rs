@@ -207,7 +207,7 @@ pub(crate) struct FrameReader {
 
 impl FrameReader {
     pub(crate) fn new(older: &dyn Older, range: Evicted) -> Result<Self> {
-        let frames = older.frames(range.first, range.last).map_err(external)?;
+        let frames = older.frames(range.first, range.last).map_err(unreadable)?;
         Ok(Self { next: range.first, range, frames })
     }
 
@@ -217,8 +217,9 @@ impl FrameReader {
         let mut rows = 0;
         let from = self.next;
         while rows < READ_ROWS && self.next <= self.range.last {
-            let (first, payload) = self.frames.next().ok_or_else(|| self.gap())?.map_err(external)?;
-            let batch = Batch::decode_columns(&payload, columns).map_err(external)?;
+            let (first, payload) = self.frames.next().ok_or_else(|| self.gap())?.map_err(unreadable)?;
+            let batch =
+                Batch::decode_columns(&payload, columns).map_err(|error| unreadable(OlderError(error.into())))?;
             let chunk = Chunk::from_batch(Arc::clone(&self.range.journal), first, batch)?;
             // Only the first frame may begin before the range: between two frames nothing may be missing.
             let follows = first == self.next || (self.next == self.range.first && first < self.next);
@@ -244,10 +245,10 @@ impl FrameReader {
 
     fn gap(&self) -> DataFusionError {
         let (journal, next) = (&self.range.journal, self.next);
-        external(OlderError(format!("position {next} of journal {journal} is missing").into()))
+        unreadable(OlderError(format!("position {next} of journal {journal} is missing").into()))
     }
 }
 
-fn external(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> DataFusionError {
-    DataFusionError::External(error.into())
+fn unreadable(error: OlderError) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
 }

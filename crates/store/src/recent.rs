@@ -167,7 +167,10 @@ impl Recent {
         }
         let chunk = Chunk::from_batch(journal, first, batch)?;
         lock(&self.state).append(chunk);
-        while let Some(parts) = lock(&self.state).mergeable() {
+        loop {
+            // In a statement of its own: readers must not wait while chunks are merged.
+            let parts = lock(&self.state).mergeable();
+            let Some(parts) = parts else { break };
             let merged = Chunk::merge(&parts)?;
             lock(&self.state).replace_last(parts.len(), merged);
         }

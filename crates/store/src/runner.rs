@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
 use crate::error::QueryError;
+use crate::watch::Stop;
 
 /// Deeply nested SQL is planned by recursion; pages of a stack are taken only when they are touched.
 const STACK_BYTES: usize = 64 << 20;
@@ -40,10 +41,11 @@ pub(crate) struct Runner {
 }
 
 /// Stops a task when whoever waits for it goes away.
-struct StopOnDrop(AbortHandle);
+struct StopOnDrop(AbortHandle, Arc<Stop>);
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
+        self.1.stop();
         self.0.abort();
     }
 }
@@ -76,7 +78,7 @@ impl Runner {
 
     /// Runs a query in one of `slots`. It ends at the deadline, or when the caller stops waiting; a step that cannot
     /// be interrupted keeps its slot until it ends, but not its caller.
-    pub(crate) async fn run<T, F>(&self, slots: &Slots, query: F) -> Result<T, QueryError>
+    pub(crate) async fn run<T, F>(&self, slots: &Slots, query: impl FnOnce(Arc<Stop>) -> F) -> Result<T, QueryError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, QueryError>> + Send + 'static,
@@ -94,11 +96,13 @@ impl Runner {
                     .map_err(|_| QueryError::Internal("the store is closed".to_owned()))?,
             }
         };
+        let stop = Arc::new(Stop::default());
+        let query = query(Arc::clone(&stop));
         let task = self.handle.spawn(async move {
             let _permit = permit;
             query.await
         });
-        let _stop = StopOnDrop(task.abort_handle());
+        let _stop = StopOnDrop(task.abort_handle(), stop);
         match tokio::time::timeout(self.timeout, task).await {
             Err(_) => Err(QueryError::Timeout(self.timeout.as_millis())),
             Ok(Ok(answer)) => answer,

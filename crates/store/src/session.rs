@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList};
 use datafusion::catalog::{MemorySchemaProvider, SchemaProvider};
-use datafusion::common::{DataFusionError, Result as PlanResult};
+use datafusion::common::Result as PlanResult;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::object_store::DefaultObjectStoreRegistry;
@@ -28,6 +28,7 @@ use crate::plan::{check_constants, check_functions};
 use crate::recent::{Older, Recent, Snapshot};
 use crate::runner::{Runner, Slots};
 use crate::table::{LogsTable, RunsSource, RunsTable};
+use crate::watch::{Stop, watch};
 
 /// Where tables live, for those who look at `information_schema`.
 const CATALOG: &str = "runstone";
@@ -152,16 +153,17 @@ impl Sql {
     pub async fn query(&self, sql: &str) -> Result<QueryAnswer, QueryError> {
         let shared = Arc::clone(&self.shared);
         let sql = sql.to_owned();
-        self.runner.run(&self.queries, async move { shared.query(&sql).await }).await
+        self.runner.run(&self.queries, |stop| async move { shared.query(&sql, stop).await }).await
     }
 
     /// Runs a page of logs: they have slots of their own, so that pages turn while heavy queries run.
-    pub(crate) async fn page<T, F>(&self, page: impl FnOnce(Arc<Shared>) -> F) -> Result<T, QueryError>
+    pub(crate) async fn page<T, F>(&self, page: impl FnOnce(Arc<Shared>, Arc<Stop>) -> F) -> Result<T, QueryError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, QueryError>> + Send + 'static,
     {
-        self.runner.run(&self.pages, page(Arc::clone(&self.shared))).await
+        let shared = Arc::clone(&self.shared);
+        self.runner.run(&self.pages, |stop| page(shared, stop)).await
     }
 }
 
@@ -215,16 +217,16 @@ impl Shared {
         Ok(SessionContext::new_with_state(state))
     }
 
-    async fn query(&self, sql: &str) -> Result<QueryAnswer, QueryError> {
+    async fn query(&self, sql: &str, stop: Arc<Stop>) -> Result<QueryAnswer, QueryError> {
         let begun = Instant::now();
         let checked = guard::check(sql)?;
-        let stream = self.plan(checked).await.map_err(|error| sort_out(&error, Phase::Planning))?;
+        let stream = self.plan(checked, &stop).await.map_err(|error| sort_out(&error, Phase::Planning))?;
         let mut answer = self.collect(stream).await.map_err(|error| sort_out(&error, Phase::Running))?;
         answer.elapsed = begun.elapsed();
         Ok(answer)
     }
 
-    async fn plan(&self, checked: guard::Checked) -> PlanResult<SendableRecordBatchStream> {
+    async fn plan(&self, checked: guard::Checked, stop: &Arc<Stop>) -> PlanResult<SendableRecordBatchStream> {
         let session = self.session(self.snapshot())?;
         let plan = session.state().statement_to_plan(checked.statement).await?;
         SQLOptions::new()
@@ -237,7 +239,7 @@ impl Shared {
             true => LogicalPlanBuilder::from(plan).limit(0, Some(self.limits.rows_max.saturating_add(1)))?.build()?,
             false => plan,
         };
-        start(&session, &plan).await
+        start(&session, &plan, stop).await
     }
 
     async fn collect(&self, mut stream: SendableRecordBatchStream) -> PlanResult<QueryAnswer> {
@@ -272,11 +274,15 @@ impl Shared {
 }
 
 /// Optimises, checks and starts a plan.
-pub(crate) async fn start(session: &SessionContext, plan: &LogicalPlan) -> PlanResult<SendableRecordBatchStream> {
+pub(crate) async fn start(
+    session: &SessionContext,
+    plan: &LogicalPlan,
+    stop: &Arc<Stop>,
+) -> PlanResult<SendableRecordBatchStream> {
     check_functions(plan)?;
     let state = session.state();
     let plan = state.optimize(plan)?;
     check_constants(&plan)?;
     let plan = state.query_planner().create_physical_plan(&plan, &state).await?;
-    execute_stream(plan, session.task_ctx()).map_err(DataFusionError::from)
+    execute_stream(watch(plan, stop)?, session.task_ctx())
 }

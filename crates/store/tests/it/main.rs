@@ -1,0 +1,11 @@
+//! The store as the server uses it: frames go in, SQL and pages come out.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed helper is a failed test")]
+
+mod answers;
+mod hostile;
+mod limits;
+mod model;
+mod pages;
+mod tiers;
+mod world;

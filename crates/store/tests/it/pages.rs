@@ -1,0 +1,154 @@
+//! Pages of logs: walks in both directions, cursors, filters.
+
+use proptest::prelude::*;
+use runstone_record::{Column, ErrorCode, Level};
+use runstone_store::{Cursor, LogsQuery, Order};
+use serde_json::Value;
+
+use crate::model::{Row, rows};
+use crate::world::{JOURNAL, NOW, World, batches, limits, lines};
+
+fn records(page: &runstone_store::LogsPage) -> Vec<Value> {
+    serde_json::from_slice(&page.records_json).unwrap()
+}
+
+/// Walks to the end, adding a batch after the first page: it must not be seen.
+fn walk(world: &mut World, query: &LogsQuery) -> Vec<Value> {
+    let (mut all, mut cursor, mut pages) = (Vec::new(), None, 0);
+    loop {
+        let page = world.page(LogsQuery { cursor: cursor.take(), ..query.clone() }).unwrap();
+        let records = records(&page);
+        assert_eq!(records.len(), page.count);
+        all.extend(records);
+        if pages == 0 {
+            world.push(lines(20, 77));
+        }
+        pages += 1;
+        match page.next {
+            // Through its text, as a client would.
+            Some(next) => cursor = Some(Cursor::decode(&next.encode()).unwrap()),
+            None => return all,
+        }
+    }
+}
+
+fn expected(rows: &[Row<'_>], query: &LogsQuery) -> Vec<Value> {
+    let mut kept: Vec<_> = rows
+        .iter()
+        .filter(|(_, batch, row)| {
+            let text = |column| batch.text(column, *row);
+            let at = batch.timestamp(*row);
+            let level = text(Column::Level).and_then(Level::from_text);
+            query.equals.iter().all(|(column, value)| text(*column) == Some(value.as_str()))
+                && query.min_level.is_none_or(|least| level.is_some_and(|level| level >= least))
+                && query.since.is_none_or(|since| at >= since)
+                && query.until.is_none_or(|until| at < until)
+                && query.contains.as_ref().is_none_or(|part| {
+                    let has =
+                        |column| text(column).is_some_and(|text| text.to_lowercase().contains(&part.to_lowercase()));
+                    has(Column::Message) || has(Column::Title) || has(Column::Exception)
+                })
+        })
+        .map(|(at, batch, row)| (batch.timestamp(*row), *at, *batch, *row))
+        .collect();
+    kept.sort_by_key(|(time, at, ..)| (*time, *at));
+    if query.order == Order::Newest {
+        kept.reverse();
+    }
+    kept.into_iter()
+        .map(|(_, at, batch, row)| {
+            let mut json = Vec::new();
+            batch.write_json(row, JOURNAL, at, &mut json);
+            serde_json::from_slice(&json).unwrap()
+        })
+        .collect()
+}
+
+fn query() -> impl Strategy<Value = LogsQuery> {
+    let system = prop::option::of(prop::sample::select(&["spark", "Etl_1%", "Etl", "' OR 1=1--"][..]));
+    let part = prop::option::of(prop::sample::select(&["hello", "100%", "_", "\\", "%", "ZÜRICH", "\"", "' or"][..]));
+    let level = prop::option::of(prop::sample::select(Level::ALL));
+    let bound = || prop::option::of(NOW - 30..NOW + 30);
+    (system, part, level, bound(), bound(), any::<bool>(), 1..60_usize).prop_map(
+        |(system, part, min_level, since, until, oldest, limit)| LogsQuery {
+            equals: system.map(|system| (Column::SourceSystem, system.to_owned())).into_iter().collect(),
+            min_level,
+            since,
+            until,
+            contains: part.map(str::to_owned),
+            order: if oldest { Order::Oldest } else { Order::Newest },
+            limit,
+            cursor: None,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_walk_gives_every_record_once_and_in_order(batches in batches(), query in query(), evicting: bool) {
+        let mut world = World::new(if evicting { 20_000 } else { usize::MAX }, limits());
+        batches.into_iter().for_each(|batch| world.push(batch));
+        for query in [query.clone(), LogsQuery { limit: 700, order: query.order, ..LogsQuery::default() }] {
+            let before = world.batches.len();
+            let expected = expected(&rows(&world), &query);
+            let walked = walk(&mut world, &query);
+            prop_assert_eq!(walked, expected);
+            prop_assert_eq!(world.batches.len(), before + 1);
+        }
+    }
+}
+
+#[test]
+fn an_id_finds_its_record_and_a_run_its_records() {
+    let mut world = World::new(usize::MAX, limits());
+    world.push(lines(100, 1));
+    world.push(lines(100, 2));
+    let id = world.batches[1].1.ids().get(42).to_string();
+    for (column, text, count) in [
+        (Column::Id, id.as_str(), 1),
+        (Column::RunId, "run-2-3", 10),
+        (Column::Type, "log", 100),
+        (Column::Type, "LOG", 0),
+    ] {
+        let page =
+            world.page(LogsQuery { equals: vec![(column, text.to_owned())], limit: 100, ..LogsQuery::default() });
+        assert_eq!(page.unwrap().count, count, "{}={text}", column.name());
+    }
+}
+
+#[test]
+fn a_cursor_belongs_to_its_query() {
+    let mut world = World::new(usize::MAX, limits());
+    world.push(lines(10, 1));
+    let query = LogsQuery { limit: 3, since: Some(0), ..LogsQuery::default() };
+    let next = world.page(query.clone()).unwrap().next;
+    assert!(next.is_some());
+    let other = LogsQuery { cursor: next.clone(), until: Some(NOW * 2), ..query.clone() };
+    let error = world.page(other).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::InvalidParameter, "{error}");
+    // Another page size is the same walk.
+    let rest = world.page(LogsQuery { cursor: next, limit: 100, ..query.clone() }).unwrap();
+    assert_eq!((rest.count, rest.next), (7, None));
+    for text in ["", "x", "AAAA", "\u{0}", "ÄÖ", &"A".repeat(5_000)] {
+        if let Ok(cursor) = Cursor::decode(text) {
+            let page = world.page(LogsQuery { cursor: Some(cursor), ..query.clone() });
+            assert_eq!(page.unwrap_err().code(), ErrorCode::InvalidParameter, "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_page_refuses_what_it_cannot_do() {
+    let world = World::new(usize::MAX, limits());
+    for query in [
+        LogsQuery { limit: 0, ..LogsQuery::default() },
+        LogsQuery { limit: 1_001, ..LogsQuery::default() },
+        LogsQuery { limit: 1, equals: vec![(Column::RowCount, "1".to_owned())], ..LogsQuery::default() },
+    ] {
+        assert_eq!(world.page(query).unwrap_err().code(), ErrorCode::InvalidParameter);
+    }
+    let empty = world.page(LogsQuery { limit: 1, ..LogsQuery::default() }).unwrap();
+    assert_eq!(empty.into_body(), b"{\"records\":[],\"next\":null}");
+}
