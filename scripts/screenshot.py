@@ -55,7 +55,6 @@ JOBS = {
     "report": """
         import sqlite3
         database = sqlite3.connect("shop.db")
-        print("INFO revenue by customer")
         database.execute("SELECT name, sum(amount) FROM orders JOIN customers USING (customer) GROUP BY name")
     """,
 }
@@ -144,7 +143,7 @@ def main():
             text=True,
         )
         try:
-            env = os.environ | {"RUNSTONE_URL": server.stdout.readline().strip(), "TERM": "xterm-256color", "PYTHONUNBUFFERED": "1"}
+            env = os.environ | {"RUNSTONE_URL": server.stdout.readline().strip(), "TERM": "xterm-256color"}
             for stage, text in JOBS.items():
                 margin = re.match(r"\n( *)", text).group(1)
                 (work / f"{stage}_orders.py").write_text(text.replace(f"\n{margin}", "\n"))
