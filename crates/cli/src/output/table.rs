@@ -66,7 +66,7 @@ fn table(columns: &[&str], fixed: bool, rows: &[Value], width: usize, colour: bo
     let mut table = Table::new();
     table.load_preset(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
     // A line between the header and the rows, none between rows.
-    table.remove_style(TableComponent::HorizontalLines);
+    table.remove_style(TableComponent::HorizontalLines).remove_style(TableComponent::MiddleIntersections);
     table.set_width(u16::try_from(width).unwrap_or(u16::MAX));
     if !colour {
         table.force_no_tty();
