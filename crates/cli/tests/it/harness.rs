@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -241,4 +241,14 @@ pub(crate) fn write(dir: &Path, name: &str, content: impl AsRef<[u8]>) -> PathBu
     let path = dir.join(name);
     std::fs::write(&path, content).unwrap();
     path
+}
+
+/// Waits for a condition. The one place here that looks again after a while.
+#[expect(clippy::disallowed_methods, reason = "the polling helper: nothing tells a client when a condition is met")]
+pub(crate) fn until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + START_DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "it never came true: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }

@@ -8,8 +8,11 @@
 )]
 
 mod cli_help;
+mod client;
 mod harness;
+mod kills;
 mod levels;
+mod oracle;
 mod readme;
 mod run;
 mod send;

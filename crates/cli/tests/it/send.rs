@@ -2,12 +2,11 @@
 
 use std::io::Write;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::harness::{Server, runstone, stderr, stdout, write};
+use crate::harness::{Server, runstone, stderr, stdout, until, write};
 
 /// One line of each kind, in the shape that the systems print.
 const LINES: &str = "\
@@ -116,7 +115,8 @@ fn a_followed_file_arrives_while_it_grows_and_ctrl_c_ends_well() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let arrived = |count: u64| wait_until(|| server.query("SELECT count(*) AS n FROM logs")[0]["n"] == count);
+    let arrived =
+        |count: u64| until("the records arrive", || server.query("SELECT count(*) AS n FROM logs")[0]["n"] == count);
     arrived(1);
     std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"INFO two\nhalf").unwrap();
     arrived(2);
@@ -124,14 +124,4 @@ fn a_followed_file_arrives_while_it_grows_and_ctrl_c_ends_well() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     arrived(3);
-}
-
-/// Waits for a condition. The one place here that looks again after a while.
-#[expect(clippy::disallowed_methods, reason = "the polling helper: nothing tells a client when a record is visible")]
-fn wait_until(condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !condition() {
-        assert!(Instant::now() < deadline, "the condition never came true");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
