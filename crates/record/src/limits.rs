@@ -56,6 +56,24 @@ pub const JOURNAL_SEGMENT_BYTES: u64 = 128 << 20;
 
 /// Bytes of a SQL text.
 pub const SQL_BYTES_MAX: usize = 32 << 10;
+/// Nesting of parentheses and subqueries in a SQL text.
+pub const SQL_PARSE_DEPTH_MAX: usize = 50;
+/// Nesting of operators in one SQL expression; a chain of a hundred `OR`s is a hundred deep.
+pub const SQL_EXPRESSION_DEPTH_MAX: usize = 500;
+/// `SELECT`s in one SQL statement.
+pub const SQL_SELECTS_MAX: usize = 64;
+/// Tables that a SQL statement reads once every `WITH` is put in where it is used.
+pub const SQL_RELATIONS_MAX: usize = 64;
+/// How often one column may be put into another through nested queries: each level multiplies.
+pub const SQL_SUBSTITUTIONS_MAX: usize = 100_000;
+/// Columns of one step of a query's plan.
+pub const SQL_COLUMNS_MAX: usize = 4_096;
+/// Bytes of a regular expression in SQL.
+pub const SQL_REGEX_BYTES_MAX: usize = 1_024;
+/// Bytes of all long text constants of a query: each is written out for every row of a batch.
+pub const SQL_CONSTANT_BYTES_MAX: usize = 16 << 10;
+/// Bytes that one call of a SQL function may make for a batch of rows.
+pub const SQL_CALL_BYTES_MAX: usize = 64 << 20;
 /// Milliseconds that a query may run.
 pub const QUERY_TIMEOUT_MS: u64 = 30_000;
 /// Bytes of memory that all running queries share.

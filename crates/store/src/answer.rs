@@ -30,7 +30,7 @@ pub(crate) enum Cells {
     Time(TimestampMicrosecondArray),
     List(ListArray, Box<Cells>),
     Record(StructArray, Vec<(String, Cells)>),
-    Json(JsonUnionEncoder),
+    Json(Box<JsonUnionEncoder>),
 }
 
 impl Cells {
@@ -74,7 +74,7 @@ impl Cells {
                 Cells::Record(record, columns)
             }
             DataType::Union(..) => match JsonUnionEncoder::from_union(array.as_union().clone()) {
-                Some(json) => Cells::Json(json),
+                Some(json) => Cells::Json(Box::new(json)),
                 None => Cells::Text(printed(array)?),
             },
             _ => Cells::Text(printed(array)?),

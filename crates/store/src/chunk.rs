@@ -7,19 +7,18 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Date32Array, Float64Array, Int64Array, StringArray, StringBuilder,
-    TimestampMicrosecondArray, UInt32Array, new_null_array,
+    Array, ArrayRef, AsArray, Date32Array, Int64Array, StringArray, StringBuilder, TimestampMicrosecondArray,
+    new_null_array,
 };
-use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::compute::take;
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
-use runstone_record::bits::Bits;
-use runstone_record::values::{Data, Texts, Values};
 use runstone_record::{Batch, Column, Ids, Kind, RecordId, RecordWriter};
 
 use crate::columns::arrow_type;
+use crate::layout::stored;
 use crate::list::parse_lists;
+use crate::rows::{Rows, pick};
 
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
@@ -66,39 +65,6 @@ pub(crate) struct Chunk {
     /// The least and greatest timestamp.
     pub(crate) times: (i64, i64),
     pub(crate) bytes: usize,
-}
-
-/// Which rows of a chunk.
-#[derive(Debug, Clone)]
-pub(crate) enum Rows {
-    /// Neighbours: the first and how many.
-    Range(usize, usize),
-    /// Some, by their place in the chunk.
-    Picked(UInt32Array),
-}
-
-impl Rows {
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Rows::Range(_, len) => *len,
-            Rows::Picked(picked) => picked.len(),
-        }
-    }
-
-    /// The first of them.
-    pub(crate) fn first(&self, count: usize) -> Self {
-        match self {
-            Rows::Range(start, len) => Rows::Range(*start, count.min(*len)),
-            Rows::Picked(picked) => Rows::Picked(picked.slice(0, count.min(picked.len()))),
-        }
-    }
-
-    fn iter(&self) -> Box<dyn Iterator<Item = usize> + '_> {
-        match self {
-            Rows::Range(start, len) => Box::new(*start..*start + *len),
-            Rows::Picked(picked) => Box::new(picked.values().iter().map(|row| *row as usize)),
-        }
-    }
 }
 
 impl Chunk {
@@ -305,13 +271,6 @@ pub(crate) fn key_at(keys: &ArrayRef, row: usize) -> Option<usize> {
     })
 }
 
-pub(crate) fn pick(values: &ArrayRef, rows: &Rows) -> Result<ArrayRef, ArrowError> {
-    match rows {
-        Rows::Range(start, len) => Ok(values.slice(*start, *len)),
-        Rows::Picked(picked) => take(values, picked, None),
-    }
-}
-
 fn repeat(text: &str, rows: usize) -> ArrayRef {
     let mut out = StringBuilder::with_capacity(rows, rows * text.len());
     (0..rows).for_each(|_| out.append_value(text));
@@ -320,33 +279,4 @@ fn repeat(text: &str, rows: usize) -> ArrayRef {
 
 fn day(micros: i64) -> i32 {
     i32::try_from(micros.div_euclid(MICROS_PER_DAY)).unwrap_or(i32::MAX)
-}
-
-fn stored(column: Column, values: Values) -> Result<Stored, ArrowError> {
-    let (data, valid) = values.into_parts();
-    let nulls = valid.as_ref().map(nulls);
-    Ok(match data {
-        Data::Texts(texts) => Stored::Plain(Arc::new(strings(texts, nulls)?)),
-        Data::Words { words, indices } => Stored::Words {
-            words: strings(words, None)?,
-            keys: Arc::new(UInt32Array::try_new(ScalarBuffer::from(indices), nulls)?),
-        },
-        Data::Ints(ints) if column.kind() == Kind::Time => Stored::Plain(Arc::new(
-            TimestampMicrosecondArray::try_new(ScalarBuffer::from(ints), nulls)?.with_timezone("UTC"),
-        )),
-        Data::Ints(ints) => Stored::Plain(Arc::new(Int64Array::try_new(ScalarBuffer::from(ints), nulls)?)),
-        Data::Floats(floats) => Stored::Plain(Arc::new(Float64Array::try_new(ScalarBuffer::from(floats), nulls)?)),
-    })
-}
-
-fn strings(texts: Texts, nulls: Option<NullBuffer>) -> Result<StringArray, ArrowError> {
-    let (ends, text) = texts.into_parts();
-    let too_long = |_| ArrowError::OffsetOverflowError(text.len());
-    i32::try_from(text.len()).map_err(too_long)?;
-    let offsets: Vec<i32> = std::iter::once(0).chain(ends.into_iter().map(u32::cast_signed)).collect();
-    StringArray::try_new(OffsetBuffer::new(ScalarBuffer::from(offsets)), Buffer::from_vec(text.into_bytes()), nulls)
-}
-
-fn nulls(valid: &Bits) -> NullBuffer {
-    NullBuffer::new(BooleanBuffer::new(Buffer::from(valid.as_bytes()), 0, valid.len()))
 }

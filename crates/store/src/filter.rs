@@ -16,9 +16,10 @@ use datafusion::physical_expr_common::physical_expr::is_volatile;
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use runstone_record::{Column, Kind};
 
-use crate::chunk::{Chunk, Rows, Stored, pick};
+use crate::chunk::{Chunk, Stored};
 use crate::columns::{arrow_type, logs_schema};
 use crate::recent::Evicted;
+use crate::rows::{Rows, pick};
 
 /// A condition on records.
 #[derive(Debug, Clone)]

@@ -10,20 +10,12 @@ use datafusion::sql::sqlparser::ast::{
     Visitor, visit_expressions,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-use runstone_record::limits::SQL_BYTES_MAX;
+use runstone_record::limits::{
+    SQL_BYTES_MAX, SQL_EXPRESSION_DEPTH_MAX, SQL_PARSE_DEPTH_MAX, SQL_RELATIONS_MAX, SQL_SELECTS_MAX,
+    SQL_SUBSTITUTIONS_MAX,
+};
 
 use crate::error::{Phase, QueryError, sort_out};
-
-/// Nesting of parentheses and subqueries that the parser follows.
-const PARSE_DEPTH_MAX: usize = 50;
-/// Nesting of operators in one expression; a chain of a hundred `OR`s is a hundred deep.
-const EXPRESSION_DEPTH_MAX: usize = 500;
-/// `SELECT`s and `VALUES` in one statement.
-const SELECTS_MAX: usize = 64;
-/// Tables that are read once every `WITH` is put in where it is used.
-const RELATIONS_MAX: usize = 64;
-/// How often one column may be put into another through nested queries: each level multiplies.
-const SUBSTITUTIONS_MAX: usize = 100_000;
 
 /// A statement that may be planned.
 #[derive(Debug)]
@@ -43,7 +35,7 @@ pub(crate) fn check(sql: &str) -> Result<Checked, QueryError> {
     }
     let parsed = DFParserBuilder::new(sql)
         .with_dialect(&PostgreSqlDialect {})
-        .with_recursion_limit(PARSE_DEPTH_MAX)
+        .with_recursion_limit(SQL_PARSE_DEPTH_MAX)
         .build()
         .and_then(|mut parser| parser.parse_statements())
         .map_err(|error| sort_out(&error, Phase::Planning))?;
@@ -131,9 +123,9 @@ impl Walk {
         if let Some(frame) = self.frames.last_mut() {
             frame.relations = frame.relations.saturating_add(weight.relations);
             frame.read = frame.read.max(weight.substitutions);
-            if frame.relations > RELATIONS_MAX {
+            if frame.relations > SQL_RELATIONS_MAX {
                 return stop(format!(
-                    "refuse SQL: it reads more than {RELATIONS_MAX} tables once every WITH is put in"
+                    "refuse SQL: it reads more than {SQL_RELATIONS_MAX} tables once every WITH is put in"
                 ));
             }
         }
@@ -185,7 +177,7 @@ impl Visitor for Walk {
             relations: frame.relations.max(1),
             substitutions: frame.own.max(1).saturating_mul(frame.read.max(1)),
         };
-        if weight.substitutions > SUBSTITUTIONS_MAX {
+        if weight.substitutions > SQL_SUBSTITUTIONS_MAX {
             return stop("refuse SQL: its nested queries use columns of each other too often; name fewer of them");
         }
         match self.pending.remove(&address(query)) {
@@ -199,8 +191,8 @@ impl Visitor for Walk {
 
     fn pre_visit_select(&mut self, select: &Select) -> Flow {
         self.selects += 1;
-        if self.selects > SELECTS_MAX {
-            return stop(format!("refuse SQL: it has more than {SELECTS_MAX} SELECTs"));
+        if self.selects > SQL_SELECTS_MAX {
+            return stop(format!("refuse SQL: it has more than {SQL_SELECTS_MAX} SELECTs"));
         }
         if select.into.is_some() {
             return ControlFlow::Break(refused("SELECT INTO"));
@@ -244,9 +236,9 @@ impl Visitor for Walk {
 
     fn pre_visit_expr(&mut self, _: &Expr) -> Flow {
         self.depth += 1;
-        if self.depth > EXPRESSION_DEPTH_MAX {
+        if self.depth > SQL_EXPRESSION_DEPTH_MAX {
             return stop(format!(
-                "refuse SQL: an expression is more than {EXPRESSION_DEPTH_MAX} operators deep; use IN (…) for a list"
+                "refuse SQL: an expression is more than {SQL_EXPRESSION_DEPTH_MAX} operators deep; use IN (…) for a list"
             ));
         }
         ControlFlow::Continue(())
@@ -271,7 +263,7 @@ fn only_reads(body: &SetExpr) -> bool {
             _ => return false,
         }
     }
-    seen <= 2 * SELECTS_MAX
+    seen <= 2 * SQL_SELECTS_MAX
 }
 
 /// How many columns an item of a SELECT names.

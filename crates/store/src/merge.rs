@@ -113,7 +113,7 @@ fn merge_words(parts: &[Arc<Chunk>], stored: &[Option<&Stored>]) -> Result<Store
     let keys: ArrayRef = Arc::new(UInt32Array::try_new(keys.into(), nulls)?);
     let width = match texts.len() {
         ..=0x100 => DataType::UInt8,
-        ..=0x1_0000 => DataType::UInt16,
+        0x101..=0x1_0000 => DataType::UInt16,
         _ => DataType::UInt32,
     };
     Ok(Stored::Words { words: StringArray::from_iter_values(texts), keys: cast(&keys, &width)? })

@@ -5,18 +5,13 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::expr::{Like, ScalarFunction};
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
+use runstone_record::limits::{SQL_COLUMNS_MAX, SQL_CONSTANT_BYTES_MAX, SQL_REGEX_BYTES_MAX};
 
 use crate::error::{Carried, QueryError};
 use crate::functions::{is_allowed, takes_regex};
 
-/// Bytes of a regular expression.
-const REGEX_BYTES_MAX: usize = 1_024;
-/// Bytes of the long text constants of a plan: a constant is written out for every row of a batch.
-const CONSTANT_BYTES_MAX: usize = 16 << 10;
-/// Texts up to this length are not counted there.
+/// Texts up to this length are not counted as constants.
 const SHORT_TEXT_BYTES: usize = 64;
-/// Columns of one step of a plan.
-const COLUMNS_MAX: usize = 4_096;
 
 fn invalid(message: String) -> DataFusionError {
     DataFusionError::External(Box::new(Carried(QueryError::Invalid(message))))
@@ -42,9 +37,9 @@ pub(crate) fn check_constants(plan: &LogicalPlan) -> Result<()> {
         match expr {
             Expr::Literal(value, _) => {
                 bytes += text(value).map_or(0, str::len).saturating_sub(SHORT_TEXT_BYTES);
-                if bytes > CONSTANT_BYTES_MAX {
+                if bytes > SQL_CONSTANT_BYTES_MAX {
                     return Err(invalid(format!(
-                        "refuse SQL: its text constants may have {CONSTANT_BYTES_MAX} bytes together; use shorter ones"
+                        "refuse SQL: its text constants may have {SQL_CONSTANT_BYTES_MAX} bytes together; use shorter ones"
                     )));
                 }
             }
@@ -69,8 +64,8 @@ fn check_regex(pattern: Option<&Expr>) -> Result<()> {
         _ => None,
     };
     match constant {
-        Some(value) if text(value).is_none_or(|text| text.len() <= REGEX_BYTES_MAX) => Ok(()),
-        Some(_) => Err(invalid(format!("refuse SQL: a regular expression may have {REGEX_BYTES_MAX} bytes"))),
+        Some(value) if text(value).is_none_or(|text| text.len() <= SQL_REGEX_BYTES_MAX) => Ok(()),
+        Some(_) => Err(invalid(format!("refuse SQL: a regular expression may have {SQL_REGEX_BYTES_MAX} bytes"))),
         None => Err(invalid("refuse SQL: a regular expression must be a constant, not a column".to_owned())),
     }
 }
@@ -81,8 +76,8 @@ fn text(value: &ScalarValue) -> Option<&str> {
 
 fn each_expr(plan: &LogicalPlan, each: &mut dyn FnMut(&Expr) -> Result<()>) -> Result<()> {
     plan.apply_with_subqueries(|node| {
-        if node.schema().fields().len() > COLUMNS_MAX {
-            return Err(invalid(format!("refuse SQL: a step of it has more than {COLUMNS_MAX} columns")));
+        if node.schema().fields().len() > SQL_COLUMNS_MAX {
+            return Err(invalid(format!("refuse SQL: a step of it has more than {SQL_COLUMNS_MAX} columns")));
         }
         node.apply_expressions(|expr| {
             expr.apply(|expr| {

@@ -14,9 +14,10 @@ use datafusion::physical_plan::metrics::{BaselineMetrics, Count};
 use futures::Stream;
 use runstone_record::{Batch, Column, ColumnSet};
 
-use crate::chunk::{Chunk, Rows};
+use crate::chunk::Chunk;
 use crate::filter::{Filter, Unit, Verdict, mask_words, may_pass, narrow};
 use crate::recent::{Evicted, Frames, Older, OlderError};
+use crate::rows::Rows;
 
 /// Rows of small frames that are read back before they are passed on together.
 const READ_ROWS: usize = 8 << 10;

@@ -23,7 +23,7 @@ use datafusion::physical_plan::windows::WindowAggExec;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, RecordBatchStream};
 use futures::Stream;
 
-use crate::functions::slice_bytes;
+use crate::growth::slice_bytes;
 
 /// After so long others get their turn.
 const TURN: Duration = Duration::from_millis(10);
