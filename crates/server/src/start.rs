@@ -231,7 +231,7 @@ fn recall(journal: &Journal, intake: &Intake) -> Result<(), RunError> {
             Ok(Some(frame)) => match Batch::decode_columns(&frame.payload, ColumnSet::of(&[])) {
                 Ok(batch) => intake.remember(&batch, frame.first),
                 Err(error) => {
-                    tracing::error!(first = frame.first, last = frame.last(), %error, "skip an unreadable frame")
+                    tracing::error!(first = frame.first, last = frame.last(), %error, "skip an unreadable frame");
                 }
             },
             Err(error @ ReadError::Quarantined { .. }) => {

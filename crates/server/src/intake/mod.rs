@@ -173,14 +173,14 @@ impl Parts {
         let Parsed { builder, places, errors, replaced_nuls } = parsed;
         self.metrics.replaced_nuls.inc_by(replaced_nuls);
         if builder.is_empty() {
-            return Ok(self.finish(0, 0, errors, None));
+            return Ok(self.finish(0, 0, &errors, None));
         }
         let now = self.clock.now_micros();
         let mut mint = IdMint::new(u64::try_from(now / 1_000).unwrap_or(0), (self.entropy)());
         let batch = builder.stamp(&mut mint, now, None);
         if matches!(batch.ids(), runstone_record::Ids::Minted { .. }) {
             let appended = self.append(&batch, 0, &errors, key).await?;
-            return Ok(self.finish(batch.len(), 0, errors, Some(appended)));
+            return Ok(self.finish(batch.len(), 0, &errors, Some(appended)));
         }
         self.take_given(batch, &places, errors, key).await
     }
@@ -213,7 +213,7 @@ impl Parts {
                 return Err(IntakeError::TwinFailed);
             }
         }
-        Ok(self.finish(batch.len(), claim.duplicates, errors, appended))
+        Ok(self.finish(batch.len(), claim.duplicates, &errors, appended))
     }
 
     async fn append(
@@ -251,7 +251,7 @@ impl Parts {
         &self,
         new: usize,
         duplicates: usize,
-        errors: Vec<ItemError>,
+        errors: &[ItemError],
         appended: Option<Appended>,
     ) -> Arc<IngestAnswer> {
         self.metrics.records.inc_by(new as u64);
@@ -259,7 +259,7 @@ impl Parts {
         errors.iter().for_each(|error| self.metrics.reject(error.code, 1));
         let (duplicates, rejected) = (u32::try_from(duplicates), u32::try_from(errors.len()));
         let (duplicates, rejected) = (duplicates.unwrap_or(u32::MAX), rejected.unwrap_or(u32::MAX));
-        Arc::new(self.answer(new, duplicates, rejected, listed(&errors), appended))
+        Arc::new(self.answer(new, duplicates, rejected, listed(errors), appended))
     }
 
     fn answer(
