@@ -71,17 +71,21 @@ impl Sender {
         let mut client = Client::new(url);
         loop {
             let place = self.next();
-            match self.send(&mut client, place) {
-                Ok(answer) => self.take(place, &answer),
-                Err(error) => {
-                    if self.batches[place].may_be_resent() && !self.batches[place].acknowledged {
-                        self.unanswered.push(place);
-                    }
-                    // Where this comes before the kill, it is news.
-                    let _ = wrong.try_send(format!("sender {}: {error}", self.number));
-                    return;
+            let end = match self.send(&mut client, place) {
+                Ok(answer) if answer.status != 503 => {
+                    self.take(place, &answer);
+                    continue;
                 }
+                Ok(answer) => format!("{answer:?}"),
+                Err(error) => error.to_string(),
+            };
+            let batch = &self.batches[place];
+            if batch.may_be_resent() && !batch.acknowledged {
+                self.unanswered.push(place);
             }
+            // Where this comes before the end, it is news.
+            let _ = wrong.try_send(format!("sender {}: {end}", self.number));
+            return;
         }
     }
 
@@ -149,6 +153,12 @@ pub(crate) fn load<T>(server: Server, senders: &mut [Sender], time: Duration, en
     })
 }
 
+/// Everything that was sent, once all that may be sent again has an answer.
+pub(crate) fn settle(senders: &mut [Sender], server: &Server) -> Vec<Batch> {
+    senders.iter_mut().for_each(|sender| sender.settle(server.url()));
+    senders.iter().flat_map(|sender| sender.batches.clone()).collect()
+}
+
 pub(crate) fn is_ready(server: &Server) -> bool {
     let answer = server.http("GET", "/ready", &[], b"");
     let body = answer.json();
@@ -182,8 +192,7 @@ fn fifty_kills_under_load_lose_nothing_and_double_nothing() {
         dir = load(server, &mut senders, Duration::from_millis(20 + random.below(280)), Server::kill);
     }
     let (server, _) = restart(dir);
-    senders.iter_mut().for_each(|sender| sender.settle(server.url()));
-    let batches: Vec<Batch> = senders.iter().flat_map(|sender| sender.batches.clone()).collect();
+    let batches = settle(&mut senders, &server);
     let read = oracle::check(server.url(), &batches);
     let acknowledged = batches.iter().filter(|batch| batch.acknowledged).count();
     let repetitions: u64 = senders.iter().map(|sender| sender.repetitions).sum();

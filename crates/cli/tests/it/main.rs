@@ -9,10 +9,12 @@
 
 mod cli_help;
 mod client;
+mod damage;
 mod harness;
 mod kills;
 mod levels;
 mod oracle;
+mod process;
 mod readme;
 mod run;
 mod send;
