@@ -37,6 +37,8 @@ pub fn init(settings: &LogSettings, clock: Arc<dyn Clock>) -> Result<(), Telemet
         LogFormat::Auto => !io::stderr().is_terminal(),
     };
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_timer(Stamp(clock)).with_writer(Stderr);
+    // It would tell of a closed or full stderr on stderr, which panics, and the hook below would log that: an abort.
+    let log = log.log_internal_errors(false);
     // No colours: what the writer lets through has no escape sequences.
     let set = if json { log.json().flatten_event(true).try_init() } else { log.with_ansi(false).try_init() };
     set.map_err(TelemetryError::Twice)?;

@@ -1,14 +1,16 @@
 //! The server as a process among others: signals, a second one, a copied directory, a lost table of runs.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::client::Client;
+use crate::client::{Client, JSON};
 use crate::harness::{Server, runstone, stderr, until};
 use crate::kills::{self, Sender, is_ready, torn_tails};
 use crate::oracle::{self, Batch, Random};
@@ -53,7 +55,7 @@ pub(crate) fn fill(server: &Server, random: &mut Random, count: u64) -> Vec<Batc
 }
 
 fn send(client: &mut Client, record: oracle::Record) -> Batch {
-    let answer = client.post(&[crate::client::JSON], Value::Object(record.clone()).to_string().as_bytes()).unwrap();
+    let answer = client.post(&[JSON], Value::Object(record.clone()).to_string().as_bytes()).unwrap();
     assert_eq!(answer.status, 200, "{answer:?}");
     let place = answer.json()["first_position"].as_u64().unwrap();
     Batch { records: vec![record], key: None, acknowledged: true, positions: Some((place, place)) }
@@ -158,4 +160,29 @@ fn a_lost_or_damaged_table_of_runs_is_made_again() {
     fs::remove_file(dir.path().join("data").join("runs")).unwrap();
     let server = Server::start_in(dir, &[]);
     oracle::check_runs(&mut Client::new(server.url()), &read);
+}
+
+#[test]
+fn a_log_that_nobody_takes_costs_no_request() {
+    let mut random = Random::seeded("log");
+    let dir = TempDir::new().unwrap();
+    let mut child = runstone()
+        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .arg(dir.path())
+        .env("RUNSTONE_LOG", "debug")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut url = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
+    drop(child.stderr.take());
+    let mut client = Client::new(url.trim());
+    let served = (0..20).all(|number| {
+        let record = Value::from(oracle::record(&mut random, 5, &format!("unheard {number}"))).to_string();
+        client.post(&[JSON], record.as_bytes()).is_ok_and(|answer| answer.status == 200)
+    });
+    child.kill().unwrap();
+    let status = child.wait().unwrap();
+    assert!(served, "{status}");
 }
