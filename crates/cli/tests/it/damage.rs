@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::client::Client;
+use crate::client::{Client, JSON};
 use crate::harness::{Server, runstone, stderr, stdout, until, write};
 use crate::kills::{is_ready, torn_tails};
 use crate::oracle::{self, Batch, Random};
@@ -127,7 +127,7 @@ fn a_torn_tail_costs_one_warning_and_nothing_that_was_acknowledged_before() {
     let mut large = oracle::record(&mut random, 5, "the last one");
     large.insert("exception".to_owned(), Value::from("x y ".repeat(1_000)));
     let mut client = Client::new(server.url());
-    let answer = client.post(&[crate::client::JSON], Value::from(large.clone()).to_string().as_bytes()).unwrap();
+    let answer = client.post(&[JSON], Value::from(large.clone()).to_string().as_bytes()).unwrap();
     assert_eq!(answer.status, 200, "{answer:?}");
     batches.push(Batch { records: vec![large], key: None, acknowledged: true, positions: Some((21, 21)) });
     let mut saved = Saved::new(server.kill());
@@ -215,7 +215,7 @@ fn a_flipped_bit_in_a_sealed_segment_costs_its_record_and_is_named() {
     while segments(&server.data()).len() < 3 {
         let mut record = oracle::record(&mut random, 5, &format!("large {}", batches.len()));
         record.insert("exception".to_owned(), Value::from(random.next().to_string().repeat(5_000)));
-        let answer = client.post(&[crate::client::JSON], Value::from(record.clone()).to_string().as_bytes()).unwrap();
+        let answer = client.post(&[JSON], Value::from(record.clone()).to_string().as_bytes()).unwrap();
         assert_eq!(answer.status, 200, "{answer:?}");
         batches.push(Batch { records: vec![record], key: None, acknowledged: true, positions: None });
     }

@@ -120,6 +120,11 @@ impl Server {
         (code, std::mem::replace(&mut self.dir, TempDir::new().unwrap()))
     }
 
+    /// Waits for it to end by itself; its exit code.
+    pub(crate) fn wait(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
     fn end(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -10,6 +10,7 @@
 mod cli_help;
 mod client;
 mod damage;
+mod disk;
 mod harness;
 mod kills;
 mod levels;
