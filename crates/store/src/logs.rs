@@ -10,7 +10,6 @@ use std::sync::Arc;
 use arrow::array::AsArray;
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use datafusion::common::{Result as PlanResult, ScalarValue};
-use datafusion::functions::expr_fn::lower;
 use datafusion::logical_expr::{Expr, ident, lit};
 use futures::TryStreamExt;
 use runstone_record::limits::PAGE_ROWS_MAX;
@@ -153,8 +152,8 @@ impl LogsQuery {
         filters.extend(self.since.map(|since| timestamp().gt_eq(time(since))));
         filters.extend(self.until.map(|until| timestamp().lt(time(until))));
         if let Some(text) = &self.contains {
-            let pattern = format!("%{}%", escaped(&text.to_lowercase()));
-            let has = |column| lower(name(column)).like(lit(pattern.as_str()));
+            let pattern = format!("%{}%", escaped(text));
+            let has = |column| name(column).ilike(lit(pattern.as_str()));
             filters.push(has(Column::Message).or(has(Column::Title)).or(has(Column::Exception)));
         }
         if let Some(cursor) = &self.cursor {

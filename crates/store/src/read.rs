@@ -29,6 +29,8 @@ pub(crate) struct Task {
     pub(crate) schema: SchemaRef,
     pub(crate) projection: Vec<Column>,
     pub(crate) filters: Vec<Filter>,
+    /// Within a chunk too: its rows are in the order of their arrival, and so nearly in that of their times.
+    pub(crate) newest_first: bool,
     pub(crate) rows_per_batch: usize,
 }
 
@@ -91,9 +93,14 @@ impl Reading {
         if let Some(open) = &mut self.open {
             if open.next < open.end {
                 let len = self.task.rows_per_batch.min(open.end - open.next);
-                let rows = Rows::Range(open.next, len);
-                open.next += len;
-                return self.rows(rows);
+                let start = if self.task.newest_first {
+                    open.end -= len;
+                    open.end
+                } else {
+                    open.next += len;
+                    open.next - len
+                };
+                return self.rows(Rows::Range(start, len));
             }
             self.open = None;
         }

@@ -38,6 +38,8 @@ pub(crate) struct LogsScan {
     partitions: Vec<Vec<Unit>>,
     /// Units that the filters ruled out.
     pruned: usize,
+    /// Are the newest read first? Most questions are about now, and the first rows narrow what else must be read.
+    newest_first: bool,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -46,7 +48,6 @@ impl LogsScan {
     pub(crate) fn new(snapshot: &Snapshot, older: Arc<dyn Older>, projection: Vec<Column>, partitions: usize) -> Self {
         let evicted = snapshot.evicted.iter().cloned().map(Unit::Evicted);
         let mut units: Vec<Unit> = evicted.chain(snapshot.chunks.iter().cloned().map(Unit::Chunk)).collect();
-        // The newest first: most questions are about now, and the first rows narrow what else must be read.
         units.sort_by_key(|unit| std::cmp::Reverse(unit.times().1));
         let count = partitions.clamp(1, units.len().max(1));
         let mut shares: Vec<Vec<Unit>> = vec![Vec::new(); count];
@@ -69,6 +70,7 @@ impl LogsScan {
             limit: None,
             partitions: shares,
             pruned: 0,
+            newest_first: true,
             properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
         }
@@ -90,6 +92,8 @@ impl LogsScan {
             self.pruned += before - units.len();
         }
         self.filters.extend(filters);
+        // Those that grow narrower leave the fewest rows to the others.
+        self.filters.sort_by_key(|filter| !filter.is_dynamic());
         Ok(self)
     }
 
@@ -199,6 +203,7 @@ impl ExecutionPlan for LogsScan {
             schema: self.schema(),
             projection: self.projection.clone(),
             filters: self.filters.clone(),
+            newest_first: self.newest_first,
             rows_per_batch: context.session_config().batch_size(),
         };
         let skipped = MetricBuilder::new(&self.metrics).counter("chunks_skipped", partition);
@@ -251,8 +256,9 @@ impl ExecutionPlan for LogsScan {
             return Ok(SortOrderPushdownResult::Unsupported);
         };
         let mut inner = self.clone();
+        inner.newest_first = sort.options.descending;
         for units in &mut inner.partitions {
-            if sort.options.descending {
+            if inner.newest_first {
                 units.sort_by_key(|unit| std::cmp::Reverse(unit.times().1));
             } else {
                 units.sort_by_key(|unit| unit.times().0);
