@@ -26,6 +26,8 @@ pub const TRACE_DIGITS_MAX: usize = 64;
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// Item errors that one answer lists; all are counted.
 pub const ANSWER_ERRORS_MAX: usize = 100;
+/// Bytes of a run's title and of its failure's message; what is longer is cut in the run, not in the record.
+pub const RUN_TEXT_BYTES_MAX: usize = 1_024;
 /// Rows of one frame that the decoder accepts: a column of equal values costs no byte a row, so that a damaged count must not
 /// become an allocation beyond what a request's body may have.
 pub const FRAME_ROWS_MAX: usize = 1 << 17;
@@ -77,17 +79,19 @@ pub const SQL_CALL_BYTES_MAX: usize = 64 << 20;
 /// Milliseconds that a query may run.
 pub const QUERY_TIMEOUT_MS: u64 = 30_000;
 /// Bytes of memory that all running queries share.
-pub const QUERY_MEMORY_BYTES_MAX: usize = 512 << 20;
+pub const QUERY_MEMORY_BYTES_MAX: usize = 256 << 20;
 /// Rows of a query's answer.
 pub const QUERY_ROWS_MAX: usize = 10_000;
 /// Bytes of a query's answer.
-pub const QUERY_ANSWER_BYTES_MAX: usize = 64 << 20;
+pub const QUERY_ANSWER_BYTES_MAX: usize = 32 << 20;
 /// Queries running at once; more wait.
 pub const QUERIES_RUNNING_MAX: usize = 4;
 /// Queries waiting for their turn; more are told to come back.
 pub const QUERIES_WAITING_MAX: usize = 32;
 /// Rows of a page of logs or runs, and the default.
 pub const PAGE_ROWS_MAX: usize = 1_000;
+/// Bytes of a page of logs: it ends early, and the cursor goes on from there.
+pub const PAGE_BYTES_MAX: usize = 16 << 20;
 /// Rows of a page when the caller names no limit.
 pub const PAGE_ROWS_DEFAULT: usize = 100;
 /// Bytes of one query parameter's value.

@@ -10,6 +10,7 @@ use crate::batch::Batch;
 use crate::codec::ColumnSet;
 use crate::columns::Column;
 use crate::ids::RecordId;
+use crate::limits::RUN_TEXT_BYTES_MAX;
 use crate::time::{MICROS_MIN, format_micros};
 use crate::wire::RunBody;
 use crate::words::{Level, RecordType, is_failure_status};
@@ -81,7 +82,7 @@ impl Chosen {
         if let Some(text) = text
             && self.0.as_ref().is_none_or(|(kept, _)| better(key, *kept))
         {
-            self.0 = Some((key, text.to_owned()));
+            self.0 = Some((key, text[..text.floor_char_boundary(RUN_TEXT_BYTES_MAX)].to_owned()));
         }
     }
 

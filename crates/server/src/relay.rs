@@ -50,6 +50,11 @@ impl Progress {
         *self.0.borrow()
     }
 
+    /// Has the consumer ended? Its thread holds the other end.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.0.has_changed().is_err()
+    }
+
     /// Waits until `position` was taken. False: it was not in that time.
     pub(crate) async fn reach(&self, position: u64, timeout: Duration) -> bool {
         let mut through = self.0.clone();

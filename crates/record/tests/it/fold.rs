@@ -284,3 +284,15 @@ fn an_activity_began_its_duration_before_it_was_logged() {
     assert_eq!(body.ended_at.as_deref(), Some("2026-01-01T00:01:00.000000Z"));
     assert!((body.duration - 45.25).abs() < 1e-9, "{}", body.duration);
 }
+
+#[test]
+fn a_runs_texts_are_cut_between_characters() {
+    let long = "é".repeat(1_000);
+    let body = format!(r#"{{"run_id":"r","type":"error","message":"x{long}"}}"#);
+    let batch = runstone_record::parse::json(body.as_bytes()).unwrap().builder.stamp(&mut IdMint::new(1, 1), 1, None);
+    let mut fold = RunFold::default();
+    fold.add(&batch, 0, 1);
+    let cut = format!("x{}", "é".repeat(511));
+    assert_eq!(fold.body("r").failure.as_deref(), Some(cut.as_str()));
+    assert_eq!(fold.body("r").title.as_deref(), Some(cut.as_str()));
+}

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::{App, json};
 use crate::http::ApiError;
 use crate::metrics;
+use crate::relay::Progress;
 
 /// The process is there.
 #[derive(Debug, Serialize)]
@@ -62,6 +63,14 @@ pub(super) async fn ready(State(app): State<App>) -> Result<Response, ApiError> 
         Health::DiskFull(error) => ("disk_full", Some(error.to_string())),
         Health::Unavailable(error) => ("unavailable", Some(error.to_string())),
         Health::Failed(error) => ("failed", Some(error.to_string())),
+    };
+    let ended = [&app.recent_progress, &app.runs_progress].into_iter().any(Progress::has_ended);
+    let (status, reason) = match reason {
+        // What is sent is still kept; what is asked is not answered. A restart reads it back.
+        None if ended => {
+            ("failed", Some("a reader of the journal has ended: look at the log, then restart".to_owned()))
+        }
+        reason => (status, reason),
     };
     let code = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let journal = app.journal.id().to_string();

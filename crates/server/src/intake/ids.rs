@@ -123,6 +123,12 @@ impl Ids {
         }
     }
 
+    /// Claims that are not settled.
+    #[cfg(test)]
+    pub(crate) fn in_flight(&self) -> usize {
+        self.lock().in_flight.len()
+    }
+
     fn insert(&self, window: &mut Window, id: RecordId, hash: u64, ticket: u64) {
         window.next_number += 1;
         let number = window.next_number;

@@ -4,6 +4,8 @@
 
 mod ids;
 mod keys;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,11 +15,11 @@ use runstone_journal::{AppendError, Appended, Journal};
 use runstone_record::parse::{ItemError, Parsed};
 use runstone_record::wire::{IngestAnswer, ItemErrorBody};
 use runstone_record::{Batch, ErrorCode, IdMint, Origin, limits};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
 use crate::metrics::IngestMetrics;
-use ids::Ids;
+use ids::{Claim, Ids};
 use keys::{Begin, Keys};
 
 /// A source of random bits: ids must not be guessed or repeated.
@@ -71,9 +73,6 @@ pub enum IntakeError {
     /// The key stands for another body.
     #[error("this Idempotency-Key was used with another body: send a new key with a new request")]
     KeyReused,
-    /// Another request holds the same records and could not be written.
-    #[error("another delivery of the same records failed: send them again, under the same ids")]
-    TwinFailed,
     /// The journal did not take them.
     #[error("write to the journal: {0}")]
     Journal(#[source] AppendError),
@@ -88,7 +87,7 @@ impl IntakeError {
     pub fn code(&self) -> ErrorCode {
         match self {
             IntakeError::KeyReused => ErrorCode::IdempotencyKeyReused,
-            IntakeError::TwinFailed | IntakeError::Stopping => ErrorCode::Unavailable,
+            IntakeError::Stopping => ErrorCode::Unavailable,
             IntakeError::Journal(error) => match error {
                 AppendError::Full { .. } => ErrorCode::Overloaded,
                 AppendError::TooLarge { .. } => ErrorCode::BodyTooLarge,
@@ -156,15 +155,43 @@ impl Intake {
     pub async fn take(&self, parsed: Parsed, key: Option<RequestKey>) -> Result<Taken, IntakeError> {
         let parts = Arc::clone(&self.parts);
         let work = tokio::spawn(async move {
+            // Whatever happens below, nobody must wait for this key for ever.
+            let mut held = key.as_ref().map(|key| HeldKey { keys: &parts.keys, key: &key.key, answer: None });
             let answered = parts.take(parsed, key.as_ref()).await;
-            if let Some(key) = key {
-                let stored = answered.as_ref().ok().filter(|answer| answer.first_position.is_some());
-                parts.keys.finish(&key.key, stored.map(Arc::clone));
+            if let Some(held) = &mut held {
+                held.answer = answered.as_ref().ok().map(Arc::clone);
             }
             answered
         });
         let answer = work.await.map_err(|_| IntakeError::Stopping)??;
         Ok(Taken { answer, replayed: false })
+    }
+}
+
+/// A key in flight. When it is dropped the key is answered, or free again.
+struct HeldKey<'a> {
+    keys: &'a Keys,
+    key: &'a str,
+    answer: Option<Arc<IngestAnswer>>,
+}
+
+impl Drop for HeldKey<'_> {
+    fn drop(&mut self) {
+        self.keys.finish(self.key, self.answer.take());
+    }
+}
+
+/// Claimed ids. When it is dropped they are durable, or free again.
+struct HeldIds<'a> {
+    ids: &'a Ids,
+    ticket: u64,
+    batch: &'a Batch,
+    durable: bool,
+}
+
+impl Drop for HeldIds<'_> {
+    fn drop(&mut self) {
+        self.ids.settle(self.ticket, self.batch, self.durable);
     }
 }
 
@@ -193,27 +220,30 @@ impl Parts {
         mut errors: Vec<ItemError>,
         key: Option<&RequestKey>,
     ) -> Result<Arc<IngestAnswer>, IntakeError> {
-        let claim = self.ids.claim(&batch);
-        let all_new = claim.new.count() == batch.len();
-        let batch = if all_new { batch } else { batch.filter(&claim.new) };
+        let (claim, batch) = self.claim(batch).await;
         errors.extend(claim.conflicts.iter().map(|row| conflict(places[*row])));
         errors.sort_by_key(|error| error.index);
-        let written = if batch.is_empty() {
-            Ok(None)
-        } else {
-            self.append(&batch, claim.duplicates, &errors, key).await.map(Some)
-        };
-        self.ids.settle(claim.ticket, &batch, written.is_ok());
-        let appended = written?;
-        for mut twin in claim.waits {
-            // The sender leaves its last word behind when it goes.
-            let _ = twin.wait_for(Option::is_some).await;
-            let durable = *twin.borrow() == Some(true);
-            if !durable {
-                return Err(IntakeError::TwinFailed);
-            }
-        }
+        let mut held = HeldIds { ids: &self.ids, ticket: claim.ticket, batch: &batch, durable: false };
+        let appended =
+            if batch.is_empty() { None } else { Some(self.append(&batch, claim.duplicates, &errors, key).await?) };
+        held.durable = true;
+        drop(held);
         Ok(self.finish(batch.len(), claim.duplicates, &errors, appended))
+    }
+
+    /// Claims a batch's ids and leaves the new records in it. A record counts as there already only once it is durable:
+    /// where another delivery of it is in flight that one is waited for, and where it fails, the claim is made anew. A
+    /// claim waits only for earlier ones, so that no two wait for each other.
+    async fn claim(&self, batch: Batch) -> (Claim, Batch) {
+        loop {
+            let mut claim = self.ids.claim(&batch);
+            if all_durable(&mut claim.waits).await {
+                let all_new = claim.new.count() == batch.len();
+                let batch = if all_new { batch } else { batch.filter(&claim.new) };
+                return (claim, batch);
+            }
+            self.ids.settle(claim.ticket, &batch, false);
+        }
     }
 
     async fn append(
@@ -280,6 +310,17 @@ impl Parts {
             errors,
         }
     }
+}
+
+/// Waits until every one of these deliveries has ended. False: one of them was not written.
+async fn all_durable(deliveries: &mut [watch::Receiver<Option<bool>>]) -> bool {
+    let mut durable = true;
+    for delivery in deliveries {
+        // The sender leaves its last word behind when it goes.
+        let _ = delivery.wait_for(Option::is_some).await;
+        durable &= *delivery.borrow() == Some(true);
+    }
+    durable
 }
 
 /// The refusals that an answer lists.
