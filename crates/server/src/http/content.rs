@@ -26,9 +26,13 @@ impl MediaType {
     /// # Errors
     /// `unsupported_media_type`: it is missing, another type, or has a charset other than UTF-8.
     pub fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
-        let Some(value) = headers.get(CONTENT_TYPE) else {
+        let mut values = headers.get_all(CONTENT_TYPE).iter();
+        let Some(value) = values.next() else {
             return Err(unsupported_type(format!("name the Content-Type: {TYPES_TAKEN}")));
         };
+        if values.next().is_some() {
+            return Err(unsupported_type(format!("send {TYPES_TAKEN}, got several Content-Type headers")));
+        }
         let text = String::from_utf8_lossy(value.as_bytes());
         let mut parts = text.split(';').map(str::trim);
         let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
