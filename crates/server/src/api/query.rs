@@ -7,6 +7,7 @@ use http::{HeaderMap, StatusCode};
 use runstone_record::ErrorCode;
 use runstone_record::wire::QueryRequest;
 use runstone_store::QueryError;
+use serde_json::error::Category;
 
 use super::{App, json_bytes};
 use crate::http::{ApiError, MediaType, body};
@@ -29,15 +30,20 @@ pub(super) async fn run(State(app): State<App>, headers: HeaderMap, body: Body) 
     Ok(json_bytes(StatusCode::OK, answer.into_body()))
 }
 
-/// An object with the one field `sql`. Serde would take an array too, and call a missing field by another name.
+/// An object with the one field `sql`, once. Serde would take an array too.
 fn read_request(bytes: &[u8]) -> Result<QueryRequest, ApiError> {
     let wanted = r#"send an object with one SQL statement: {"sql": "SELECT …"}"#;
-    let value: serde_json::Value = serde_json::from_slice(bytes)
-        .map_err(|error| ApiError::new(ErrorCode::InvalidJson, format!("parse the body as JSON: {error}; {wanted}")))?;
-    if !value.is_object() {
-        return Err(ApiError::new(ErrorCode::InvalidQuery, wanted));
-    }
-    serde_json::from_value(value).map_err(|error| ApiError::new(ErrorCode::InvalidQuery, format!("{error}; {wanted}")))
+    let read = match bytes.trim_ascii_start().first() {
+        Some(b'{') => serde_json::from_slice(bytes),
+        _ => serde_json::from_slice::<serde::de::IgnoredAny>(bytes)
+            .and_then(|_| Err(serde::de::Error::custom("it is no object"))),
+    };
+    read.map_err(|error| match error.classify() {
+        Category::Data => ApiError::new(ErrorCode::InvalidQuery, format!("{error}; {wanted}")),
+        Category::Io | Category::Syntax | Category::Eof => {
+            ApiError::new(ErrorCode::InvalidJson, format!("parse the body as JSON: {error}; {wanted}"))
+        }
+    })
 }
 
 impl App {
