@@ -1,5 +1,6 @@
 //! `GET /api/v1/runs` and `/api/v1/runs/{run_id}`.
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use base64::Engine;
@@ -35,7 +36,12 @@ pub(super) async fn page(State(app): State<App>, RawQuery(query): RawQuery) -> R
     json(StatusCode::OK, &RunsPage { runs, next: next.map(|(at, id)| write_cursor(at, &id)) })
 }
 
-pub(super) async fn one(State(app): State<App>, Path(run_id): Path<String>) -> Result<Response, ApiError> {
+pub(super) async fn one(
+    State(app): State<App>,
+    run_id: Result<Path<String>, PathRejection>,
+) -> Result<Response, ApiError> {
+    // What is no UTF-8 once its percent signs are read is no identifier either.
+    let Path(run_id) = run_id.map_err(|error| ApiError::new(ErrorCode::InvalidParameter, error.body_text()))?;
     path_identifier("run_id", &run_id)?;
     app.fresh(&app.runs_progress).await?;
     match app.runs.get(&run_id) {
