@@ -7,15 +7,18 @@
     reason = "a test that panics fails, which is its job"
 )]
 
+mod bad_input;
 mod cli_help;
 mod client;
 mod damage;
 mod disk;
 mod harness;
+mod identity;
 mod kills;
 mod levels;
 mod oracle;
 mod process;
+mod queries;
 mod readme;
 mod run;
 mod send;
