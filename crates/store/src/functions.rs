@@ -23,7 +23,7 @@ const SCALARS: &[&str] = &[
      to_char to_date to_local_time to_time to_timestamp to_timestamp_micros to_timestamp_millis \
      to_timestamp_nanos to_timestamp_seconds to_unixtime",
     // conditions and types
-    "arrow_cast arrow_try_cast arrow_typeof cast_to_type try_cast_to_type coalesce get_field greatest \
+    "arrow_typeof cast_to_type try_cast_to_type coalesce get_field greatest \
      least nullif nvl nvl2 named_struct struct uuid version",
     // lists
     "array_any_value array_distinct array_element array_has array_has_all array_has_any array_length \

@@ -1,9 +1,10 @@
 //! What a plan may hold. Owns the checks that need names and constants resolved: functions, regular expressions and
-//! the volume of constants.
+//! the volume of constants, and types whose values are large by themselves.
 
+use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
-use datafusion::logical_expr::expr::{Like, ScalarFunction};
+use datafusion::logical_expr::expr::{Cast, Like, ScalarFunction, TryCast};
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 use runstone_record::limits::{SQL_COLUMNS_MAX, SQL_CONSTANT_BYTES_MAX, SQL_REGEX_BYTES_MAX};
 
@@ -26,8 +27,29 @@ pub(crate) fn check_functions(plan: &LogicalPlan) -> Result<()> {
         Expr::HigherOrderFunction(_) | Expr::Lambda(_) => {
             Err(invalid("refuse SQL: lambdas are not available here".to_owned()))
         }
+        // A value of these types has its full size even when it is null, and constants are computed while planning.
+        Expr::Cast(Cast { field, .. }) | Expr::TryCast(TryCast { field, .. }) if has_fixed_size(field.data_type()) => {
+            Err(invalid(
+                "refuse SQL: types with a length, such as int[10], are not available here; use int[]".to_owned(),
+            ))
+        }
         _ => Ok(()),
     })
+}
+
+fn has_fixed_size(kind: &DataType) -> bool {
+    match kind {
+        DataType::FixedSizeList(..) | DataType::FixedSizeBinary(_) => true,
+        DataType::List(field)
+        | DataType::LargeList(field)
+        | DataType::ListView(field)
+        | DataType::LargeListView(field) => has_fixed_size(field.data_type()),
+        DataType::Map(field, _) => has_fixed_size(field.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| has_fixed_size(field.data_type())),
+        DataType::Dictionary(_, values) => has_fixed_size(values),
+        DataType::RunEndEncoded(_, values) => has_fixed_size(values.data_type()),
+        _ => false,
+    }
 }
 
 /// Checks what an optimised plan holds once its constants are computed.

@@ -106,7 +106,11 @@ impl Runner {
         match tokio::time::timeout(self.timeout, task).await {
             Err(_) => Err(QueryError::Timeout(self.timeout.as_millis())),
             Ok(Ok(answer)) => answer,
-            Ok(Err(stopped)) if stopped.is_panic() => Err(QueryError::Internal("a step of it panicked".to_owned())),
+            // Overflows in the engine: the same text would fail again, and nothing of ours is at stake.
+            Ok(Err(stopped)) if stopped.is_panic() => {
+                let message = "run query: a step of it broke off, as when a number overflows; ask in another way";
+                Err(QueryError::Failed(message.to_owned()))
+            }
             Ok(Err(_)) => Err(QueryError::Internal("the store is closed".to_owned())),
         }
     }

@@ -230,3 +230,36 @@ fn useful_functions_are_there() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
+
+#[test]
+fn types_with_a_length_are_refused_before_anything_of_that_length_is_made() {
+    let world = world();
+    for sql in [
+        "SELECT NULL::int[2000000000]",
+        "SELECT CAST(NULL AS int[2000000000])",
+        "SELECT TRY_CAST(make_array(1) AS int[2000000000])",
+        "SELECT CAST(NULL AS int[2000000000][])",
+        "SELECT arrow_cast(NULL, 'FixedSizeList(2000000000, Int64)')",
+        "SELECT arrow_try_cast(make_array(1), 'FixedSizeList(2000000000, Int64)')",
+        "SELECT arrow_cast(NULL, 'FixedSizeBinary(2000000000)')",
+    ] {
+        let error = world.try_query(sql).expect_err(sql);
+        assert_eq!(error.code(), ErrorCode::InvalidQuery, "{sql}: {error}");
+    }
+}
+
+#[test]
+fn a_step_that_breaks_off_is_the_querys_failure_and_not_ours() {
+    let world = world();
+    // In a build that checks overflows both panic inside the engine; in one that does not they have an answer.
+    for sql in [
+        "SELECT array_position(make_array(1, 2), 1, -9223372036854775808)",
+        "SELECT sum(row_count) OVER (ROWS BETWEEN 9223372036854775807 PRECEDING AND 18446744073709551615 FOLLOWING) \
+         FROM logs",
+    ] {
+        if let Err(error) = world.try_query(sql) {
+            assert!(matches!(error.code(), ErrorCode::QueryFailed | ErrorCode::InvalidQuery), "{sql}: {error}");
+        }
+    }
+    assert!(world.try_query("SELECT 1").is_ok(), "the next query runs");
+}
