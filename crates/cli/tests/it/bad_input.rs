@@ -88,8 +88,33 @@ fn bad_records() -> Vec<(String, &'static str)> {
     bad.push((with("timestamp", 1_736_771_696), "wrong_type"));
     let long = "a".repeat(129);
     let identifiers = [
-        "../../etc/passwd", "..%2f", "..\\..\\x", "a/b", "a\\b", "a\0", "a\r", "a\tb", ".", "..", "", " ", "a.", "a ", " a",
-        "CON", "nul", "com1.txt", "ä", "aä", "a\u{202e}b", "𝐀", "a\"b", "a'b", "a;b", "$(x)", &long,
+        "../../etc/passwd",
+        "..%2f",
+        "..\\..\\x",
+        "a/b",
+        "a\\b",
+        "a\0",
+        "a\r",
+        "a\tb",
+        ".",
+        "..",
+        "",
+        " ",
+        "a.",
+        "a ",
+        " a",
+        "CON",
+        "nul",
+        "com1.txt",
+        "ä",
+        "aä",
+        "a\u{202e}b",
+        "𝐀",
+        "a\"b",
+        "a'b",
+        "a;b",
+        "$(x)",
+        &long,
     ];
     for field in ["run_id", "stage", "source_system"] {
         bad.extend(identifiers.map(|text| (with(field, text), "invalid_identifier")));
@@ -306,8 +331,24 @@ fn text_is_stored_as_it_is() {
 
 /// Fragments that mean something to a parser.
 const FRAGMENTS: [&str; 18] = [
-    "{", "}", "[", "]", ",", ":", "\"", "\\u0000", "\\ud800", "null", "1e400", "-0", "\n", "\r\n", "\u{feff}",
-    "{\"message\":\"m\"}", "\"id\":\"x\"", "\0",
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    "\"",
+    "\\u0000",
+    "\\ud800",
+    "null",
+    "1e400",
+    "-0",
+    "\n",
+    "\r\n",
+    "\u{feff}",
+    "{\"message\":\"m\"}",
+    "\"id\":\"x\"",
+    "\0",
 ];
 
 fn mutate(random: &mut Random, body: &mut Vec<u8>) {

@@ -71,9 +71,14 @@ impl Server {
 
     /// Starts one in a directory that may hold data of an earlier one.
     pub(crate) fn start_in(dir: TempDir, flags: &[&str]) -> Server {
+        Server::start_at(dir, "127.0.0.1:0", flags)
+    }
+
+    /// The same at an address.
+    pub(crate) fn start_at(dir: TempDir, address: &str, flags: &[&str]) -> Server {
         let (reader, writer) = std::io::pipe().unwrap();
         let child = runstone()
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .args(["serve", "--listen", address, "--data"])
             .arg(dir.path().join("data"))
             .args(flags)
             .stdin(Stdio::null())

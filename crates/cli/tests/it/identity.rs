@@ -96,8 +96,7 @@ fn an_id_with_another_payload_is_refused_and_the_first_stays() {
         assert_eq!(figures(&alone), (422, 0, 0, 1), "{alone:?}");
         assert_eq!(alone.json()["errors"][0]["code"], "id_conflict");
         let new = 10 + round;
-        let mixed =
-            post(&server, &[record(2, "two"), record(1, "other"), record(new, "new"), "no json".to_owned()]);
+        let mixed = post(&server, &[record(2, "two"), record(1, "other"), record(new, "new"), "no json".to_owned()]);
         assert_eq!(figures(&mixed), (207, 2, 1, 2), "{mixed:?}");
         let errors = mixed.json()["errors"].clone();
         assert_eq!((&errors[0]["index"], &errors[0]["code"]), (&json!(1), &json!("id_conflict")), "{errors}");

@@ -58,7 +58,9 @@ fn filters_leave_what_the_model_leaves_in_both_orders() {
     let mut client = Client::new(server.url());
     for batch in 0..40 {
         let records: Vec<Record> = (0..random.below(30))
-            .map(|number| oracle::record(&mut random, 7, &format!("Message {} of {batch}, number {number}", number % 3)))
+            .map(|number| {
+                oracle::record(&mut random, 7, &format!("Message {} of {batch}, number {number}", number % 3))
+            })
             .collect();
         post(&mut client, &records);
     }
@@ -74,7 +76,10 @@ fn filters_leave_what_the_model_leaves_in_both_orders() {
     let table: Vec<(&str, Model<'_>)> = vec![
         ("run_id=run-3", Box::new(|record| is(record, "run_id", "run-3"))),
         ("run_id=run-3&type=error", Box::new(|record| is(record, "run_id", "run-3") && is(record, "type", "error"))),
-        ("stage=load&source_system=crm", Box::new(|record| is(record, "stage", "load") && is(record, "source_system", "crm"))),
+        (
+            "stage=load&source_system=crm",
+            Box::new(|record| is(record, "stage", "load") && is(record, "source_system", "crm")),
+        ),
         ("level=ERROR", Box::new(|record| level(record) >= Some(3))),
         ("level=warn&type=start", Box::new(|record| level(record) >= Some(2) && is(record, "type", "start"))),
         ("since=2026-03-01T12:00:00Z", Box::new(|record| time(record).as_str() >= noon)),
@@ -113,7 +118,8 @@ fn a_walk_beside_writers_shows_what_was_there_when_it_began_once_each() {
     let mut random = Random::seeded("walk");
     let server = Server::start();
     let mut client = Client::new(server.url());
-    let records: Vec<Record> = (0..500).map(|number| oracle::record(&mut random, 5, &format!("old {number}"))).collect();
+    let records: Vec<Record> =
+        (0..500).map(|number| oracle::record(&mut random, 5, &format!("old {number}"))).collect();
     post(&mut client, &records);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -167,19 +173,49 @@ fn parameters_that_are_not_understood_are_400() {
     let runs_cursor = next(&mut client, "/api/v1/runs?limit=1");
     let long = "x".repeat(2_000);
     for query in [
-        "limit=1000000000000", "limit=-1", "limit=0", "limit=1e3", "order=up", "level=LOUD", "type=banana",
-        "cursor=%25%25", "cursor=AAAA", "since=yesterday", "since=2025-01-01T00:00:00", "until=2025-13-01T00:00:00Z",
-        "runid=a", "message=x", "metadata=x", "run_id=a&run_id=b", "Run_id=a", "=", "%00=1",
-        &format!("q={long}"), &format!("cursor={cursor}"), &format!("cursor={cursor}&order=newest"),
-        &format!("cursor={cursor}&order=oldest&stage=load"), &format!("cursor={}&order=oldest", &cursor[..20]),
+        "limit=1000000000000",
+        "limit=-1",
+        "limit=0",
+        "limit=1e3",
+        "order=up",
+        "level=LOUD",
+        "type=banana",
+        "cursor=%25%25",
+        "cursor=AAAA",
+        "since=yesterday",
+        "since=2025-01-01T00:00:00",
+        "until=2025-13-01T00:00:00Z",
+        "runid=a",
+        "message=x",
+        "metadata=x",
+        "run_id=a&run_id=b",
+        "Run_id=a",
+        "=",
+        "%00=1",
+        &format!("q={long}"),
+        &format!("cursor={cursor}"),
+        &format!("cursor={cursor}&order=newest"),
+        &format!("cursor={cursor}&order=oldest&stage=load"),
+        &format!("cursor={}&order=oldest", &cursor[..20]),
         &format!("cursor={runs_cursor}"),
     ] {
         let answer = client.get(&format!("/api/v1/logs?{query}")).unwrap();
         assert_eq!((answer.status, &answer.json()["error"]), (400, &json!("invalid_parameter")), "{query}: {answer:?}");
     }
     for path in [
-        "?limit=-1", "?limit=1001", "?state=asleep", "?cursor=abc", "?x=1", "?since=x", "?level=INFO",
-        &format!("?cursor={cursor}"), "/..%2f..%2fetc", "/%00", "/%ff", "/a%20b", "/CON",
+        "?limit=-1",
+        "?limit=1001",
+        "?state=asleep",
+        "?cursor=abc",
+        "?x=1",
+        "?since=x",
+        "?level=INFO",
+        &format!("?cursor={cursor}"),
+        "/..%2f..%2fetc",
+        "/%00",
+        "/%ff",
+        "/a%20b",
+        "/CON",
     ] {
         let answer = client.get(&format!("/api/v1/runs{path}")).unwrap();
         assert_eq!((answer.status, &answer.json()["error"]), (400, &json!("invalid_parameter")), "{path}: {answer:?}");
@@ -232,8 +268,9 @@ fn hostile_sql_ends_in_time_and_memory_and_changes_nothing() {
     let mut client = Client::new(server.url());
     let mut random = Random::seeded("sql");
     for batch in 0..10 {
-        let records: Vec<Record> =
-            (0..1_000).map(|number| oracle::record(&mut random, 9, &format!("{batch} {number} {}", "a".repeat(60)))).collect();
+        let records: Vec<Record> = (0..1_000)
+            .map(|number| oracle::record(&mut random, 9, &format!("{batch} {number} {}", "a".repeat(60))))
+            .collect();
         post(&mut client, &records);
     }
     let target = folder.path().join("stolen.csv");
@@ -242,11 +279,16 @@ fn hostile_sql_ends_in_time_and_memory_and_changes_nothing() {
     let external = "CREATE EXTERNAL TABLE x STORED AS CSV LOCATION '/etc/passwd'";
     let cross = "SELECT count(*) FROM logs a, logs b, logs c WHERE a.message < b.message AND b.message < c.message";
     for sql in [
-        copy.as_str(), external, &long_pattern, cross,
+        copy.as_str(),
+        external,
+        &long_pattern,
+        cross,
         "SELECT * FROM '/etc/passwd'",
         "SET datafusion.execution.batch_size = 1",
         "INSERT INTO logs (message) VALUES ('x')",
-        "DELETE FROM logs", "DROP TABLE logs", "SELECT 1; DROP TABLE logs",
+        "DELETE FROM logs",
+        "DROP TABLE logs",
+        "SELECT 1; DROP TABLE logs",
         "SELECT * FROM generate_series(1, 1000000000000)",
         "SELECT count(*) FROM generate_series(1, 1000000000000)",
         "WITH RECURSIVE n AS (SELECT 1 AS a UNION ALL SELECT a + 1 FROM n) SELECT count(*) FROM n",
@@ -262,7 +304,12 @@ fn hostile_sql_ends_in_time_and_memory_and_changes_nothing() {
         let took = begun.elapsed();
         let shown = &sql[..sql.len().min(80)];
         let refused = matches!(answer.status, 400 | 408) || (sql.len() > 1_000_000 && answer.status == 413);
-        assert!(refused, "{shown}: {} {}", answer.status, String::from_utf8_lossy(&answer.body[..answer.body.len().min(300)]));
+        assert!(
+            refused,
+            "{shown}: {} {}",
+            answer.status,
+            String::from_utf8_lossy(&answer.body[..answer.body.len().min(300)])
+        );
         assert!(took < Duration::from_secs(10), "{shown}: {took:?}");
         assert_eq!(rows(&mut client, "SELECT count(*) AS n FROM logs")[0]["n"], 10_000, "{shown}");
     }
