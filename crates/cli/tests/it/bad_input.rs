@@ -68,6 +68,13 @@ fn bad_records() -> Vec<(String, &'static str)> {
         (with("capabilities", json!(["a", 1])), "wrong_type"),
         (sized(RECORD_BYTES_MAX + 1), "record_too_large"),
     ];
+    bad.extend(bad_fields());
+    bad
+}
+
+/// Records with a field that is not what it should be: an id, a time, an identifier.
+fn bad_fields() -> Vec<(String, &'static str)> {
+    let mut bad = Vec::new();
     let ids = ["", "nope", "01890000-0000-7000-8000-00000000000", &"x".repeat(10 << 10)];
     bad.extend(ids.map(|id| (with("id", id), "invalid_id")));
     bad.push((with("id", 5), "wrong_type"));
@@ -239,6 +246,9 @@ fn a_text_that_is_no_json_costs_a_document_whole_and_of_lines_its_line() {
     fixture.expect(&[NDJSON], &cut, 207, "invalid_json", 1);
 }
 
+/// Headers and body; the status, the code and how many are stored.
+type Row<'a> = (Vec<Header<'a>>, Vec<u8>, u16, &'static str, u64);
+
 #[test]
 fn requests_that_are_wrong_as_a_whole_store_nothing() {
     let mut fixture = Fixture::new();
@@ -249,7 +259,7 @@ fn requests_that_are_wrong_as_a_whole_store_nothing() {
     bad_sum[sum] ^= 1;
     let key = |key: &'static str| ("idempotency-key", key);
     let long_key = "k".repeat(256);
-    let table: Vec<(Vec<Header<'_>>, Vec<u8>, u16, &str, u64)> = vec![
+    let table: Vec<Row<'_>> = vec![
         (vec![JSON], vec![], 400, "empty_body", 0),
         (vec![JSON], b" \r\n\t ".to_vec(), 400, "empty_body", 0),
         (vec![NDJSON], b"\n\r\n\n".to_vec(), 400, "empty_body", 0),

@@ -48,6 +48,7 @@ pub(crate) struct Random(pub(crate) u64);
 impl Random {
     /// Another seed each time, unless the environment has one to try again with. Printed: a failing test shows it.
     #[expect(clippy::disallowed_methods, reason = "a test's seed is no setting of the server")]
+    #[expect(clippy::print_stdout, reason = "what a test prints is shown when it fails")]
     pub(crate) fn seeded(name: &str) -> Random {
         use std::hash::{BuildHasher, Hasher};
         let given = std::env::var("TEST_SEED").ok().map(|seed| seed.parse().expect("TEST_SEED is a number"));

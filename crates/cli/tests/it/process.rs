@@ -136,17 +136,21 @@ fn a_missing_segment_is_an_error_that_names_its_positions() {
     assert!(stderr(&start).contains("positions 1 to the end are missing"), "{}", stderr(&start));
 }
 
+/// What is done to a file.
+type Damage = fn(&mut Vec<u8>);
+
+fn flip(bytes: &mut [u8]) {
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+}
+
 #[test]
 fn a_lost_or_damaged_table_of_runs_is_made_again() {
     let mut random = Random::seeded("runs");
     let (server, batches) = filled(&mut random);
     let read = oracle::check(server.url(), &batches);
     let (_, mut dir) = server.terminate();
-    let flip = |bytes: &mut Vec<u8>| {
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 0x10;
-    };
-    let damages: [&dyn Fn(&mut Vec<u8>); 4] = [&flip, &|bytes| bytes.truncate(20), &Vec::clear, &|bytes| bytes.fill(0)];
+    let damages: [Damage; 4] = [|bytes| flip(bytes), |bytes| bytes.truncate(20), Vec::clear, |bytes| bytes.fill(0)];
     for damage in damages {
         let path = dir.path().join("data").join("runs");
         let mut bytes = fs::read(&path).unwrap();
