@@ -129,10 +129,9 @@ fn a_key_brings_back_its_answer_across_restarts_and_takes_no_other_body() {
         let dir = if round % 2 == 0 { server.kill() } else { server.terminate().1 };
         server = Server::start_in(dir, &[]);
     }
-    // A request that stored nothing leaves its key free.
+    // What could not be read as records leaves its key free.
     let mut client = Client::new(server.url());
     let headers = [JSON, ("idempotency-key", "free")];
-    assert_eq!(client.post(&headers, b"[{}]").unwrap().status, 422);
     assert_eq!(client.post(&headers, b"no json").unwrap().status, 400);
     assert_eq!(client.post(&headers, b"{\"message\":\"c\"}").unwrap().status, 200);
     assert_eq!(count(&mut client), 3);
