@@ -12,7 +12,7 @@ use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use datafusion::common::{Result as PlanResult, ScalarValue};
 use datafusion::logical_expr::{Expr, ident, lit};
 use futures::TryStreamExt;
-use runstone_record::limits::PAGE_ROWS_MAX;
+use runstone_record::limits::{PAGE_BYTES_MAX, PAGE_ROWS_MAX};
 use runstone_record::{Batch, Column, Kind, Level};
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -210,8 +210,11 @@ impl Shared {
         let through = query.cursor.as_ref().map_or(snapshot.through, |cursor| cursor.through);
         let mut keys =
             self.keys(&query, snapshot.clone(), stop).await.map_err(|error| sort_out(&error, Phase::Running))?;
-        let more = keys.len() > query.limit;
+        let found = keys.len();
         keys.truncate(query.limit);
+        let (records_json, count) = self.records(&snapshot, &keys)?;
+        keys.truncate(count);
+        let more = found > count;
         let next = keys.last().filter(|_| more).map(|last| Cursor {
             query: query.hash(),
             timestamp: last.timestamp,
@@ -219,8 +222,7 @@ impl Shared {
             position: last.position,
             through,
         });
-        let records_json = self.records(&snapshot, &keys)?;
-        Ok(LogsPage { records_json, count: keys.len(), next })
+        Ok(LogsPage { records_json, count, next })
     }
 
     /// The keys of the page's records, and of one more.
@@ -253,13 +255,19 @@ impl Shared {
     }
 
     /// The records of these keys, in their order, as a JSON array.
-    fn records(&self, snapshot: &Snapshot, keys: &[Key]) -> Result<Vec<u8>, QueryError> {
+    /// These records as a JSON array, as many of them as a page's bytes allow, and how many: at least one.
+    fn records(&self, snapshot: &Snapshot, keys: &[Key]) -> Result<(Vec<u8>, usize), QueryError> {
         let older = self.read_older(snapshot, keys)?;
         let mut out = vec![b'['];
-        for (place, key) in keys.iter().enumerate() {
-            if place > 0 {
+        let mut count = 0;
+        for key in keys {
+            if count > 0 {
+                if out.len() >= PAGE_BYTES_MAX {
+                    break;
+                }
                 out.push(b',');
             }
+            count += 1;
             let chunk = snapshot.chunks.partition_point(|chunk| chunk.last() < key.position);
             let chunk = snapshot.chunks.get(chunk).filter(|chunk| chunk.first <= key.position);
             match (chunk, older.get(&key.position)) {
@@ -277,7 +285,7 @@ impl Shared {
             }
         }
         out.push(b']');
-        Ok(out)
+        Ok((out, count))
     }
 
     /// The evicted ones among them, as JSON, by their position.

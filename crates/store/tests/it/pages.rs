@@ -152,3 +152,25 @@ fn a_page_refuses_what_it_cannot_do() {
     let empty = world.page(LogsQuery { limit: 1, ..LogsQuery::default() }).unwrap();
     assert_eq!(empty.into_body(), b"{\"records\":[],\"next\":null}");
 }
+
+#[test]
+fn a_page_of_large_records_ends_early_and_the_walk_goes_on() {
+    let mut world = World::new(usize::MAX, limits());
+    let message = "x".repeat(200_000);
+    let lines: Vec<String> = (0..120)
+        .map(|second| {
+            format!(r#"{{"message":"{message}","timestamp":"2026-01-01T00:{:02}:{:02}Z"}}"#, second / 60, second % 60)
+        })
+        .collect();
+    let parsed = runstone_record::parse::ndjson(lines.join("\n").as_bytes()).unwrap();
+    world.push(parsed.builder.stamp(&mut runstone_record::IdMint::new(1, 1), 1, None));
+    let query = LogsQuery { limit: 120, ..LogsQuery::default() };
+    let first = world.page(query.clone()).unwrap();
+    let most = runstone_record::limits::PAGE_BYTES_MAX;
+    assert!(first.records_json.len() < most + 201_000, "{}", first.records_json.len());
+    assert!(first.count < 120 && first.next.is_some());
+    let walked = walk(&mut world, &query);
+    assert_eq!(walked.len(), 120);
+    let times: Vec<_> = walked.iter().map(|record| record["timestamp"].as_str().unwrap().to_owned()).collect();
+    assert!(times.is_sorted_by(|later, earlier| later > earlier), "{times:?}");
+}
