@@ -84,7 +84,7 @@ fn query() -> impl Strategy<Value = LogsQuery> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 8, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn a_walk_gives_every_record_once_and_in_order(batches in batches(), query in query(), evicting: bool) {
