@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use runstone_record::ErrorCode;
-use runstone_store::{PushError, RecentStats};
+use runstone_record::bits::Bits;
+use runstone_store::{LogsQuery, Order, PushError, RecentStats};
 
 use crate::world::{JOURNAL, Lost, Runs, World, limits, lines};
 
@@ -17,8 +18,10 @@ fn small_frames_become_few_chunks() {
     }
     assert!(most <= 3 * 16, "{most} chunks");
     assert_eq!(world.recent.stats().records, 3_000);
-    assert_eq!(world.number("SELECT count(DISTINCT id) FROM logs"), 3_000);
-    assert_eq!(world.number("SELECT count(DISTINCT ingested_at) FROM logs"), 3_000);
+    let ids: Vec<_> =
+        world.batches.iter().map(|(_, batch)| serde_json::json!(batch.ids().get(0).to_string())).collect();
+    assert_eq!(world.column("SELECT id FROM logs ORDER BY position"), ids);
+    assert_eq!(world.number("SELECT count(DISTINCT ingested_at) FROM logs"), 1_501);
     assert_eq!(world.number("SELECT max(position) FROM logs"), 3_000);
 }
 
@@ -81,6 +84,25 @@ fn counting_and_the_latest_time_read_nothing() {
     let error = world.try_query("SELECT count(message) FROM logs").unwrap_err();
     assert_eq!(error.code(), ErrorCode::Internal, "{error}");
     assert!(error.to_string().contains("position 1 of journal"), "{error}");
+}
+
+#[test]
+fn ranges_may_begin_and_end_inside_a_frame() {
+    let world = World::new(0, limits());
+    let whole = lines(100, 1);
+    world.journal.put(1, &whole);
+    for rows in [0..40, 60..100] {
+        let mut keep = Bits::filled(100, false);
+        rows.clone().for_each(|row| keep.set(row, true));
+        world.recent.push(JOURNAL, rows.start as u64 + 1, whole.filter(&keep)).unwrap();
+    }
+    let expected: Vec<u64> = (1..=40).chain(61..=100).collect();
+    assert_eq!(world.positions("true"), expected);
+    assert_eq!(world.positions("message LIKE 'line %0 of 1%'").len(), 8);
+    let page = world.page(LogsQuery { limit: 100, order: Order::Oldest, ..LogsQuery::default() }).unwrap();
+    let records: Vec<serde_json::Value> = serde_json::from_slice(&page.records_json).unwrap();
+    let positions: Vec<u64> = records.iter().map(|record| record["position"].as_u64().unwrap()).collect();
+    assert_eq!(positions, expected);
 }
 
 #[test]

@@ -18,6 +18,12 @@ pub(crate) const JOURNAL: &str = "01980000-0000-7000-8000-000000000001/1";
 #[derive(Debug, Default)]
 pub(crate) struct Journal(Mutex<BTreeMap<u64, Bytes>>);
 
+impl Journal {
+    pub(crate) fn put(&self, first: u64, batch: &Batch) {
+        self.0.lock().unwrap().insert(first, Bytes::from(batch.encode()));
+    }
+}
+
 impl Older for Journal {
     fn frames(&self, first: u64, last: u64) -> Result<Frames, OlderError> {
         let frames = self.0.lock().unwrap();
@@ -87,8 +93,7 @@ impl World {
     pub(crate) fn push(&mut self, batch: Batch) {
         let first = self.next;
         self.next += batch.len() as u64;
-        let payload = Bytes::from(batch.encode());
-        self.journal.0.lock().unwrap().insert(first, payload);
+        self.journal.put(first, &batch);
         self.recent.push(JOURNAL, first, batch.clone()).unwrap();
         self.batches.push((first, batch));
     }
@@ -161,7 +166,8 @@ pub(crate) fn batch(drafts: &[Draft], seed: u64) -> Batch {
         builder.end_row(draft.id.map(|id| (RecordId::from_u128(id), 7)));
     }
     let mut mint = IdMint::new(1_763_640_000_000 + seed, u128::from(seed) << 64);
-    let later = i64::try_from(seed).unwrap() * 3_600_000_000;
+    // Two batches each arrive in the same microsecond, an hour after the two before.
+    let later = i64::try_from(seed.div_ceil(2)).unwrap() * 3_600_000_000;
     builder.stamp(&mut mint, NOW + later, None)
 }
 
