@@ -259,6 +259,7 @@ fn every_limit_has_its_number() {
         ("bytes of request line and headers", limits::HEADER_BYTES_MAX as u64),
         ("bytes of a parameter's value", limits::PARAMETER_BYTES_MAX as u64),
         ("rows of a page", limits::PAGE_ROWS_MAX as u64),
+        ("bytes of a page of logs", limits::PAGE_BYTES_MAX as u64),
         ("rows of a page unless given", limits::PAGE_ROWS_DEFAULT as u64),
         ("bytes of a SQL text", limits::SQL_BYTES_MAX as u64),
         ("milliseconds of a query", limits::QUERY_TIMEOUT_MS),
