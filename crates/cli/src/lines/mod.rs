@@ -58,6 +58,9 @@ pub(crate) struct LineRecord {
     pub(crate) metadata: Map<String, Value>,
 }
 
+/// What a Python stack begins with.
+const TRACEBACK: &str = "Traceback (most recent call last)";
+
 /// Reads the lines of one file in order; remembers what the next line may lean on.
 #[derive(Debug)]
 pub(crate) struct LineParser {
@@ -99,6 +102,10 @@ impl LineParser {
     /// the file's order, and inside a stack trace the level too.
     fn unrecognised(&mut self, line: &str, plain: &str) -> LineRecord {
         self.in_trace |= continues(plain);
+        // Nobody logs a Python stack at INFO: the line before it is not its line, the program died.
+        if plain.starts_with(TRACEBACK) && matches!(self.last_level, None | Some("DEBUG" | "INFO")) {
+            self.last_level = Some("ERROR");
+        }
         let mut record = LineRecord { message: line.to_owned(), ..LineRecord::default() };
         if self.in_trace {
             record.level = self.last_level;
@@ -122,8 +129,7 @@ impl LineParser {
 
 /// Does this line carry on what the line before began?
 fn continues(line: &str) -> bool {
-    let starts =
-        [" ", "\t", "Traceback (most recent call last)", "Caused by: ", "During handling of the above exception"];
+    let starts = [" ", "\t", TRACEBACK, "Caused by: ", "During handling of the above exception"];
     let exception =
         line.split([' ', ':']).next().is_some_and(|name| name.ends_with("Exception") || name.ends_with("Error"));
     exception

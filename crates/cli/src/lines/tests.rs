@@ -337,6 +337,19 @@ fn a_stack_trace_keeps_the_time_and_level_of_its_line() {
 }
 
 #[test]
+fn a_python_stack_that_nobody_logged_is_an_error() {
+    let levels = |first: &str| {
+        let records =
+            parse_all(&[first, "Traceback (most recent call last):", "  File \"x.py\", line 1", "ValueError: no"]);
+        records[1..].iter().map(|record| record["level"].as_str().unwrap_or("-").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(levels("plain"), ["ERROR"; 3]);
+    assert_eq!(levels("INFO:root:reading"), ["ERROR"; 3]);
+    assert_eq!(levels("WARNING:root:trying again"), ["WARNING"; 3]);
+    assert_eq!(levels("CRITICAL:root:lost"), ["CRITICAL"; 3]);
+}
+
+#[test]
 fn colours_are_looked_through_and_kept() {
     let record = parse(
         "\u{1b}[2m2025-01-13T12:34:56.789Z\u{1b}[0m \u{1b}[32m INFO\u{1b}[0m \u{1b}[2metl::load\u{1b}[0m\u{1b}[2m:\u{1b}[0m read \u{1b}[3mrows\u{1b}[0m=3",
