@@ -325,7 +325,11 @@ impl BatchBuilder {
             let runs = self.columns[Column::RunId.index()].as_ref();
             let has_run =
                 |row| runs.is_some_and(|runs| row < runs.rows && runs.valid.as_ref().is_none_or(|bits| bits.get(row)));
-            (0..rows).filter(|row| indices[*row] as usize == activity && !has_run(*row)).collect()
+            let is_activity = |row: usize| {
+                let typed = types.valid.as_ref().is_none_or(|bits| bits.get(row));
+                typed && indices.get(row).is_some_and(|index| *index as usize == activity)
+            };
+            (0..rows).filter(|row| is_activity(*row) && !has_run(*row)).collect()
         };
         if missing.is_empty() {
             return;
@@ -335,5 +339,26 @@ impl BatchBuilder {
         for row in missing {
             runs.fill_text(row, &ids.get(row).to_string());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_without_a_type_are_no_activities() {
+        let mut builder = BatchBuilder::default();
+        for kind in [None, Some(RecordType::Activity), None] {
+            builder.set_text(Column::Message, "x");
+            if let Some(kind) = kind {
+                builder.set_text(Column::Type, kind.as_str());
+            }
+            builder.end_row(None);
+        }
+        let batch = builder.stamp(&mut IdMint::new(1, 1), 1, None);
+        let id = batch.ids().get(1).to_string();
+        let runs: Vec<_> = (0..3).map(|row| batch.text(Column::RunId, row)).collect();
+        assert_eq!(runs, [None, Some(id.as_str()), None]);
     }
 }
