@@ -16,6 +16,8 @@ mod filter;
 mod functions;
 mod growth;
 mod guard;
+#[cfg(feature = "lake")]
+pub mod lake;
 mod layout;
 mod list;
 mod logs;
