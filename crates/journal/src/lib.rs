@@ -22,6 +22,7 @@ mod segment;
 mod segments;
 mod survey;
 mod tail;
+mod view;
 mod writer;
 
 pub use check::{CheckReport, check};
@@ -33,6 +34,7 @@ pub use queue::{Appended, Done};
 pub use reader::Reader;
 pub use report::{Event, Recovery};
 pub use survey::Damage;
+pub use view::{Frames, View, ViewSegment};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
