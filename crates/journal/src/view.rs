@@ -2,6 +2,7 @@
 //! Reads only what is asked for, so that the newest records of a long journal are near. Judges no damage: `check` does.
 
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +14,9 @@ use crate::group::Seed;
 use crate::journal::JournalId;
 use crate::reader::Cursor;
 use crate::segment;
+
+/// How often a directory that changes meanwhile is looked at again.
+const LOOKS_MAX: usize = 10;
 
 /// A segment, as it was.
 #[derive(Debug, Clone)]
@@ -48,7 +52,22 @@ impl fmt::Debug for View {
 impl View {
     /// Looks at a directory. Segments that are missing in the middle are an error that names their positions; a group
     /// that a running writer has not yet finished is not seen.
-    pub fn open(fs: Arc<dyn Fs>, dir: &Path) -> Result<Self, OpenError> {
+    pub fn open(fs: &Arc<dyn Fs>, dir: &Path) -> Result<Self, OpenError> {
+        let mut opened = Self::look(fs, dir);
+        for _ in 1..LOOKS_MAX {
+            match &opened {
+                // A writer may trim and make segments between our listing and our reading.
+                Err(OpenError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
+                Err(OpenError::Missing { .. }) => {}
+                _ => break,
+            }
+            opened = Self::look(fs, dir);
+        }
+        opened
+    }
+
+    fn look(fs: &Arc<dyn Fs>, dir: &Path) -> Result<Self, OpenError> {
+        let fs = Arc::clone(fs);
         fs.list(dir).map_err(at("list directory", dir))?;
         let contents = directory::load(&*fs, dir)?;
         let Some(identity) = identity_of(&contents) else {
@@ -135,7 +154,11 @@ impl Frames {
             return Err(ReadError::Trimmed { first_available: self.view.first_available });
         }
         while let Some(segment) = self.view.segments.get(self.at) {
-            let failed = |source| ReadError::Io { path: segment.path.clone(), source };
+            let failed = |source: io::Error| match source.kind() {
+                // Its journal was trimmed since.
+                ErrorKind::NotFound => ReadError::Trimmed { first_available: segment.last + 1 },
+                _ => ReadError::Io { path: segment.path.clone(), source },
+            };
             let cursor = match &mut self.cursor {
                 Some(cursor) => cursor,
                 slot => {
