@@ -112,6 +112,31 @@ impl Chunk {
         Self { journal, first, rows, runs, columns, times, bytes }
     }
 
+    /// The records from a row on, in the same memory; at least one.
+    pub(crate) fn from_row(&self, row: usize) -> Self {
+        let row = row.min(self.rows.saturating_sub(1));
+        let mut runs = Vec::new();
+        let mut start = 0;
+        for run in &self.runs {
+            if run.end > row {
+                runs.push(Run {
+                    end: run.end - row,
+                    ingested_at: run.ingested_at,
+                    ids: run.ids.from(row.saturating_sub(start)),
+                });
+            }
+            start = run.end;
+        }
+        let rest = |values: &ArrayRef| values.slice(row, self.rows - row);
+        let columns = self.columns.iter().map(|stored| {
+            Some(match stored.as_ref()? {
+                Stored::Plain(values) => Stored::Plain(rest(values)),
+                Stored::Words { words, keys } => Stored::Words { words: words.clone(), keys: rest(keys) },
+            })
+        });
+        Self::new(Arc::clone(&self.journal), self.first + row as u64, runs, columns.collect())
+    }
+
     /// The position of its last record.
     pub(crate) fn last(&self) -> u64 {
         self.first + (self.rows as u64).saturating_sub(1)
@@ -237,6 +262,16 @@ impl Walk {
             self.place += 1;
         }
         chunk.runs.get(self.place).map(|run| (run, row - self.start))
+    }
+}
+
+impl IdRun {
+    /// Those from a row on.
+    fn from(&self, row: usize) -> Self {
+        match self {
+            IdRun::Minted(first) => IdRun::Minted(first + row as u128),
+            IdRun::Given(ids) => IdRun::Given(ids.get(row..).unwrap_or_default().to_vec()),
+        }
     }
 }
 

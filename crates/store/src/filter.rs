@@ -224,6 +224,14 @@ impl Unit {
         }
     }
 
+    /// Do records have the least and the greatest of its times?
+    pub(crate) fn is_exact(&self) -> bool {
+        match self {
+            Unit::Chunk(_) => true,
+            Unit::Evicted(evicted) => !evicted.is_cut,
+        }
+    }
+
     fn journal(&self) -> &str {
         match self {
             Unit::Chunk(chunk) => &chunk.journal,

@@ -18,6 +18,9 @@ mod growth;
 mod guard;
 #[cfg(feature = "lake")]
 pub mod lake;
+#[cfg(not(feature = "lake"))]
+#[path = "lake/none.rs"]
+pub mod lake;
 mod layout;
 mod list;
 mod logs;

@@ -1,5 +1,6 @@
-//! The recent tier: the newest records in memory, bounded in bytes. Owns merging, eviction and the index of what was
-//! evicted; refuses to read a journal: evicted records come back through [`Older`].
+//! The recent tier: the newest records in memory, bounded in bytes. Owns merging, eviction, the index of what was
+//! evicted, and the seam to the lake: what the lake's snapshot holds is not held here. Refuses to read a journal:
+//! evicted records come back through [`Older`].
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,6 +11,7 @@ use runstone_record::Batch;
 use runstone_record::limits::RECENT_BYTES_MAX;
 
 use crate::chunk::Chunk;
+use crate::lake::LakeView;
 
 /// Rows of a chunk that is not merged any further.
 const CHUNK_ROWS: usize = 64 << 10;
@@ -88,6 +90,8 @@ pub struct RecentStats {
     pub evicted: u64,
     /// The highest position.
     pub through: u64,
+    /// The highest position that queries read from the lake.
+    pub settled: u64,
 }
 
 /// A range of positions that left memory.
@@ -96,8 +100,10 @@ pub(crate) struct Evicted {
     pub(crate) journal: Arc<str>,
     pub(crate) first: u64,
     pub(crate) last: u64,
-    /// The least and greatest timestamp.
+    /// No timestamp is less, and none is greater.
     pub(crate) times: (i64, i64),
+    /// Were its first records settled since? Then its times may be wider than need be.
+    pub(crate) is_cut: bool,
 }
 
 impl Evicted {
@@ -109,6 +115,8 @@ impl Evicted {
 /// What a query reads: taken in one moment, never changed after.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Snapshot {
+    /// What came before: these positions are nowhere else.
+    pub(crate) lake: Option<Arc<LakeView>>,
     /// Oldest first.
     pub(crate) evicted: Arc<Vec<Evicted>>,
     /// Oldest first, after the evicted.
@@ -118,6 +126,9 @@ pub(crate) struct Snapshot {
 
 #[derive(Debug, Default)]
 struct State {
+    lake: Option<Arc<LakeView>>,
+    /// The last position that is read from the lake. Nothing at or below it is held here.
+    settled: u64,
     evicted: Arc<Vec<Evicted>>,
     evicted_rows: u64,
     chunks: VecDeque<Arc<Chunk>>,
@@ -147,7 +158,8 @@ impl Recent {
         Self { options, pusher: Mutex::new(()), state: Mutex::new(State::default()) }
     }
 
-    /// Adds the records of a frame whose first position is `first`. Frames come in the order of their positions.
+    /// Adds the records of a frame whose first position is `first`. Frames come in the order of their positions; what
+    /// is settled already is left out.
     ///
     /// # Errors
     /// [`PushError`] where the frame does not come after the last one, or its columns cannot be laid out.
@@ -156,13 +168,18 @@ impl Recent {
             return Ok(());
         }
         let _pushing = lock(&self.pusher);
-        let (through, journal) = {
+        let last = first + (batch.len() as u64 - 1);
+        let (through, start, journal) = {
             let state = lock(&self.state);
+            if last <= state.settled {
+                return Ok(());
+            }
             let known = state.chunks.back().filter(|chunk| &*chunk.journal == journal);
             let journal = known.map_or_else(|| journal.into(), |chunk| Arc::clone(&chunk.journal));
-            (state.through, journal)
+            // A frame may begin below the seam, where the lake took over in the middle of it.
+            (state.through, first.max(state.settled + 1), journal)
         };
-        if first <= through {
+        if start <= through {
             return Err(PushError::Order { first, through });
         }
         let chunk = Chunk::from_batch(journal, first, batch)?;
@@ -172,10 +189,25 @@ impl Recent {
             let parts = lock(&self.state).mergeable();
             let Some(parts) = parts else { break };
             let merged = Chunk::merge(&parts)?;
-            lock(&self.state).replace_last(parts.len(), merged);
+            lock(&self.state).replace_last(merged);
         }
         lock(&self.state).evict(self.options.bytes_max);
         Ok(())
+    }
+
+    /// From now on queries read the positions up to `through` from this snapshot of the lake, and from nowhere else.
+    /// An older snapshot than the one in use, or one that holds less, changes nothing.
+    pub fn settle(&self, lake: Arc<LakeView>, through: u64) {
+        let mut state = lock(&self.state);
+        let known = state.lake.as_ref().is_some_and(|known| known.version() > lake.version());
+        if known || through < state.settled {
+            return;
+        }
+        let old = state.lake.replace(lake);
+        let settled = state.settle(through);
+        drop(state);
+        // Giving much memory back takes its time.
+        drop((old, settled));
     }
 
     /// The highest position that queries see; 0 before the first record.
@@ -194,12 +226,14 @@ impl Recent {
             records: state.chunks.iter().map(|chunk| chunk.rows as u64).sum(),
             evicted: state.evicted_rows,
             through: state.through,
+            settled: state.settled,
         }
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
         let state = lock(&self.state);
         Snapshot {
+            lake: state.lake.clone(),
             evicted: Arc::clone(&state.evicted),
             chunks: state.chunks.iter().cloned().collect(),
             through: state.through,
@@ -209,9 +243,34 @@ impl Recent {
 
 impl State {
     fn append(&mut self, chunk: Chunk) {
-        self.through = chunk.last();
-        self.bytes += chunk.bytes;
-        self.chunks.push_back(Arc::new(chunk));
+        self.through = self.through.max(chunk.last());
+        if let Some(chunk) = above(chunk.into(), self.settled) {
+            self.bytes += chunk.bytes;
+            self.chunks.push_back(chunk);
+        }
+    }
+
+    /// Forgets what is now in the lake. The answer is what was forgotten.
+    fn settle(&mut self, through: u64) -> Vec<Arc<Chunk>> {
+        self.settled = through;
+        self.through = self.through.max(through);
+        if self.evicted.first().is_some_and(|range| range.first <= through) {
+            let evicted = Arc::make_mut(&mut self.evicted);
+            evicted.retain(|range| range.last > through);
+            if let Some(range) = evicted.first_mut().filter(|range| range.first <= through) {
+                range.first = through + 1;
+                range.is_cut = true;
+            }
+            self.evicted_rows = evicted.iter().map(Evicted::rows).sum();
+        }
+        let count = self.chunks.partition_point(|chunk| chunk.first <= through);
+        let gone: Vec<_> = self.chunks.drain(..count).collect();
+        if let Some(rest) = gone.last().and_then(|chunk| above(Arc::clone(chunk), through)) {
+            self.bytes += rest.bytes;
+            self.chunks.push_front(rest);
+        }
+        self.bytes -= gone.iter().map(|chunk| chunk.bytes).sum::<usize>();
+        gone
     }
 
     /// The newest chunks, where they should become one.
@@ -241,11 +300,15 @@ impl State {
         (full || alike >= FAN_IN).then(|| self.chunks.range(self.chunks.len() - merged..).cloned().collect())
     }
 
-    fn replace_last(&mut self, count: usize, merged: Chunk) {
-        let kept = self.chunks.len().saturating_sub(count);
+    /// Puts a chunk in the place of its parts. Some of them may have been settled while they were merged.
+    fn replace_last(&mut self, merged: Chunk) {
+        let kept = self.chunks.partition_point(|chunk| chunk.last() < merged.first);
         let freed: usize = self.chunks.drain(kept..).map(|chunk| chunk.bytes).sum();
-        self.bytes = self.bytes - freed + merged.bytes;
-        self.chunks.push_back(Arc::new(merged));
+        self.bytes -= freed;
+        if let Some(merged) = above(merged.into(), self.settled) {
+            self.bytes += merged.bytes;
+            self.chunks.push_back(merged);
+        }
     }
 
     fn evict(&mut self, bytes_max: usize) {
@@ -270,8 +333,18 @@ impl State {
                     first: chunk.first,
                     last: chunk.last(),
                     times: chunk.times,
+                    is_cut: false,
                 }),
             }
         }
     }
+}
+
+/// The records of a chunk that come after a position.
+fn above(chunk: Arc<Chunk>, position: u64) -> Option<Arc<Chunk>> {
+    if chunk.first > position {
+        return Some(chunk);
+    }
+    let row = usize::try_from(position - chunk.first).ok()?.checked_add(1)?;
+    (row < chunk.rows).then(|| Arc::new(chunk.from_row(row)))
 }

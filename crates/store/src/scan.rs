@@ -111,10 +111,11 @@ impl LogsScan {
         let columns = self.projection.iter().map(|column| match column {
             Column::Timestamp => {
                 let bound = |micros| ScalarValue::TimestampMicrosecond(micros, Some("UTC".into()));
-                ranges(
+                let known = ranges(
                     bound(units.iter().map(|unit| unit.times().0).min()),
                     bound(units.iter().map(|unit| unit.times().1).max()),
-                )
+                );
+                if units.iter().all(|unit| unit.is_exact()) { known } else { known.to_inexact() }
             }
             Column::Position => {
                 let bound = |position: Option<u64>| ScalarValue::Int64(position.and_then(|at| i64::try_from(at).ok()));

@@ -5,6 +5,8 @@
 
 mod error;
 mod file;
+mod view;
 
 pub use error::LakeError;
 pub use file::{Bound, ColumnStats, FileStats, LakeFile};
+pub use view::LakeView;

@@ -7,5 +7,6 @@ mod hostile;
 mod limits;
 mod model;
 mod pages;
+mod settle;
 mod tiers;
 mod world;

@@ -118,7 +118,7 @@ fn frames_come_in_order() {
     assert_eq!(world.positions("position > 9"), [10, 100]);
     assert_eq!(
         world.recent.stats(),
-        RecentStats { bytes: world.recent.stats().bytes, chunks: 2, records: 11, evicted: 0, through: 100 }
+        RecentStats { bytes: world.recent.stats().bytes, chunks: 2, records: 11, evicted: 0, through: 100, settled: 0 }
     );
 }
 
