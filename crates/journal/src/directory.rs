@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::epochs::Stated;
 use crate::error::OpenError;
 use crate::fs::{DirIdentity, File, Fs};
 use crate::group::Seed;
@@ -53,6 +54,11 @@ pub(crate) fn load(fs: &dyn Fs, dir: &Path) -> Result<Contents, OpenError> {
     Ok(contents)
 }
 
+/// What the segments say about their epochs.
+pub(crate) fn stated(segments: &[Found]) -> Vec<Stated> {
+    segments.iter().map(|found| Stated { first: found.first, epoch: found.header.map(|header| header.epoch) }).collect()
+}
+
 /// The last position of the gap between two segments, if the second does not name the first.
 pub(crate) fn find_missing([before, after]: [&Found; 2]) -> Option<u64> {
     let predecessor = after.header?.predecessor;
@@ -84,6 +90,7 @@ pub(crate) fn identity_of(contents: &Contents) -> Option<Identity> {
         dir: DirIdentity { device: 0, inode: 0, created: 0 },
         first_available: 0,
         newest: 0,
+        begins: Default::default(),
     })
 }
 

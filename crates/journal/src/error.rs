@@ -37,6 +37,26 @@ pub enum OpenError {
         /// The directory.
         dir: PathBuf,
     },
+    /// An epoch cannot begin at a position that the journal neither holds nor gives next.
+    #[error("open journal: no epoch can begin at position {position}: the journal holds {first} to {last}: {}", dir.display())]
+    NoSuchPosition {
+        /// Where it was to begin.
+        position: u64,
+        /// The first position there.
+        first: u64,
+        /// The last position there.
+        last: u64,
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// Too many epochs were made to begin inside what is still in the journal.
+    #[error("open journal: {max} epochs were made to begin already, and what they cover is still there: {}", dir.display())]
+    TooManyEpochs {
+        /// How many the identity file has room for.
+        max: usize,
+        /// The directory.
+        dir: PathBuf,
+    },
     /// A segment belongs to another journal.
     #[error("open journal: segment belongs to journal {found}, not {expected}: {}", path.display())]
     Foreign {
@@ -84,6 +104,14 @@ pub enum AppendError {
         /// The limit.
         max: usize,
     },
+    /// The journal holds as much as it may; nothing happened. Trimming makes room.
+    #[error("append: journal holds {bytes} bytes, its limit is {max}")]
+    LimitReached {
+        /// Bytes in its segments.
+        bytes: u64,
+        /// The limit.
+        max: u64,
+    },
     /// A frame of no items has no position; nothing happened.
     #[error("append: frame has no items")]
     NoItems,
@@ -122,7 +150,9 @@ impl AppendError {
         match self {
             Self::DiskFull { uncertain, .. } | Self::Unavailable { uncertain, .. } => *uncertain,
             Self::Failed { .. } => true,
-            Self::Full { .. } | Self::TooLarge { .. } | Self::NoItems | Self::Closed => false,
+            Self::Full { .. } | Self::TooLarge { .. } | Self::LimitReached { .. } | Self::NoItems | Self::Closed => {
+                false
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use uuid::Uuid;
 
+use crate::epochs::{BEGINS_MAX, Begin};
 use crate::fs::{self, DirIdentity, Fs};
 use crate::group::u64_at;
 use crate::segment::{self, BLOCK, Block};
@@ -23,7 +24,12 @@ pub(crate) struct Identity {
     pub(crate) first_available: u64,
     /// The first position of the newest segment that is known to exist.
     pub(crate) newest: u64,
+    /// Epochs that were made to begin inside what was written already, in the order of their numbers.
+    pub(crate) begins: [Begin; BEGINS_MAX],
 }
+
+const BEGINS_AT: usize = 88;
+const BEGIN_BYTES: usize = 16;
 
 impl Identity {
     fn encode(&self) -> [u8; BLOCK] {
@@ -36,6 +42,10 @@ impl Identity {
         block[64..72].copy_from_slice(&self.dir.created.to_le_bytes());
         block[72..80].copy_from_slice(&self.first_available.to_le_bytes());
         block[80..88].copy_from_slice(&self.newest.to_le_bytes());
+        for (begin, bytes) in self.begins.iter().zip(block[BEGINS_AT..].chunks_exact_mut(BEGIN_BYTES)) {
+            bytes[..8].copy_from_slice(&begin.epoch.to_le_bytes());
+            bytes[8..].copy_from_slice(&begin.first.to_le_bytes());
+        }
         segment::seal_block(&mut block);
         block
     }
@@ -48,6 +58,10 @@ impl Identity {
         }
         let mut uuid = [0; 16];
         uuid.copy_from_slice(&block[16..32]);
+        let begin = |index: usize| {
+            let at = BEGINS_AT + index * BEGIN_BYTES;
+            Begin { epoch: u64_at(block, at), first: u64_at(block, at + 8) }
+        };
         Block::Valid(Self {
             journal: Uuid::from_bytes(uuid),
             salt: u64_at(block, 32),
@@ -55,6 +69,7 @@ impl Identity {
             dir: DirIdentity { device: u64_at(block, 48), inode: u64_at(block, 56), created: u64_at(block, 64) },
             first_available: u64_at(block, 72),
             newest: u64_at(block, 80),
+            begins: std::array::from_fn(begin),
         })
     }
 }

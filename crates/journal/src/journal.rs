@@ -12,6 +12,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::directory::at;
+use crate::epochs::{self, EpochRange};
 use crate::error::{AppendError, CloseError, OpenError, TrimError};
 use crate::fs::Fs;
 use crate::group::Builder;
@@ -114,6 +115,19 @@ pub struct Stats {
     pub durable: u64,
 }
 
+/// A segment of an open journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// Its first position.
+    pub first: u64,
+    /// Its last durable position; one less than `first` where it has none.
+    pub last: u64,
+    /// Valid bytes.
+    pub bytes: u64,
+    /// When it was made, in microseconds since 1970; 0 where its header is lost.
+    pub created_at: i64,
+}
+
 /// What the journal's users, its readers and its writer share.
 pub(crate) struct Shared {
     pub(crate) fs: Arc<dyn Fs>,
@@ -121,6 +135,8 @@ pub(crate) struct Shared {
     pub(crate) queue: Queue,
     pub(crate) tail: Tail,
     pub(crate) segments: Segments,
+    /// As they were when the journal was opened: an epoch only begins there.
+    epochs: Vec<EpochRange>,
     identity: Mutex<Identity>,
     health: Mutex<Health>,
     stats: Mutex<Stats>,
@@ -189,6 +205,7 @@ impl Journal {
             queue: Queue::new(options.queue_frames, options.queue_bytes),
             tail: Tail::new(recovered.next - 1, options.ring_bytes),
             segments: Segments::new(recovered.segments),
+            epochs: recovered.epochs,
             identity: Mutex::new(recovered.identity),
             health: Mutex::new(Health::Ok),
             stats: Mutex::default(),
@@ -222,12 +239,43 @@ impl Journal {
         if items == 0 {
             return Err(AppendError::NoItems);
         }
+        let (bytes, max) = (self.shared.segments.totals().1, self.shared.options.bytes_max);
+        if bytes >= max {
+            return Err(AppendError::LimitReached { bytes, max });
+        }
         self.shared.queue.push(Entry { payload, items, done })
+    }
+
+    /// Whether appends are refused because of [`Options::bytes_max`].
+    pub fn is_over_limit(&self) -> bool {
+        self.shared.segments.totals().1 >= self.shared.options.bytes_max
     }
 
     /// Which journal this is.
     pub fn id(&self) -> JournalId {
         self.id
+    }
+
+    /// Which journal a position belongs to: those from before the directory was copied count under an epoch before.
+    pub fn id_at(&self, position: u64) -> JournalId {
+        let epoch = epochs::epoch_at(&self.shared.epochs, position).unwrap_or(self.id.epoch);
+        JournalId { uuid: self.id.uuid, epoch }
+    }
+
+    /// The epochs of what is in the journal, oldest first; the last one is the current.
+    pub fn epochs(&self) -> Vec<EpochRange> {
+        epochs::available(&self.shared.epochs, self.first_available())
+    }
+
+    /// The segments, oldest first; the last one is being written.
+    pub fn segments(&self) -> Vec<SegmentInfo> {
+        let info = |segment: &Arc<crate::segments::Segment>| SegmentInfo {
+            first: segment.first,
+            last: segment.last(),
+            bytes: segment.end(),
+            created_at: segment.created_at,
+        };
+        self.shared.segments.all().iter().map(info).collect()
     }
 
     /// The last durable position; 0 before the first.

@@ -6,6 +6,7 @@
 
 mod check;
 mod directory;
+mod epochs;
 mod error;
 mod frame;
 pub mod fs;
@@ -25,10 +26,11 @@ mod tail;
 mod view;
 mod writer;
 
-pub use check::{CheckReport, check};
+pub use check::{CheckReport, check, epochs};
+pub use epochs::EpochRange;
 pub use error::{AppendError, CloseError, OpenError, ReadError, TrimError};
 pub use frame::Frame;
-pub use journal::{Health, Journal, JournalId, ParseJournalIdError, Stats, Subscription};
+pub use journal::{Health, Journal, JournalId, ParseJournalIdError, SegmentInfo, Stats, Subscription};
 pub use options::{Clock, Entropy, Env, OnFatal, Options, SyncPolicy};
 pub use queue::{Appended, Done};
 pub use reader::Reader;

@@ -81,6 +81,11 @@ pub struct Options {
     pub sync: SyncPolicy,
     /// How often a writer that was refused (disk full, no descriptor) tries again by itself.
     pub retry_interval: Duration,
+    /// Appends are refused while the journal holds so many bytes or more.
+    pub bytes_max: u64,
+    /// Positions from here on are to count under an epoch of their own, although they may be written already: for a
+    /// directory that was replaced by an older copy of itself. Where an epoch begins there, nothing happens.
+    pub new_epoch_from: Option<u64>,
     /// Called once when the journal has failed for good, before the waiting appends are answered.
     pub on_fatal: Option<OnFatal>,
 }
@@ -99,6 +104,8 @@ impl Options {
             preallocate_bytes: PREALLOCATE_BYTES,
             sync: SyncPolicy::EveryGroup,
             retry_interval: RETRY_INTERVAL,
+            bytes_max: u64::MAX,
+            new_epoch_from: None,
             on_fatal: None,
         }
     }

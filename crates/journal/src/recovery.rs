@@ -5,7 +5,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::directory::{Contents, at, find_missing, load, survey_found};
+use crate::directory::{Contents, at, find_missing, load, stated, survey_found};
+use crate::epochs::{self, BEGINS_MAX, Begin, EpochRange, Stated};
 use crate::error::OpenError;
 use crate::fs::{self, DirIdentity, File, Fs, Lock, LockError};
 use crate::group::{self, Seed};
@@ -26,6 +27,7 @@ pub(crate) struct Recovered {
     pub(crate) lock: Box<dyn Lock>,
     pub(crate) identity: Identity,
     pub(crate) segments: Vec<Arc<Segment>>,
+    pub(crate) epochs: Vec<EpochRange>,
     pub(crate) active: Active,
     pub(crate) next: u64,
     pub(crate) next_sequence: u64,
@@ -48,10 +50,15 @@ pub(crate) fn open(fs: &dyn Fs, env: &Env, options: &Options) -> Result<Recovere
     }
     // Names that a killed process left behind unsynced count as soon as we build on them.
     fs.sync_dir(dir).map_err(at("sync directory", dir))?;
-    let (mut identity, fresh_epoch) = opening.identity(&contents)?;
+    let (mut identity, mut fresh_epoch) = opening.identity(&contents)?;
     opening.finish_trim(&identity, &mut contents.segments)?;
     opening.check_present(&identity, &contents.segments)?;
+    fresh_epoch |= opening.begin_epoch(&mut identity, &contents.segments)?;
     let (segments, active, next, next_sequence) = opening.segments(&identity, &contents.segments, fresh_epoch)?;
+    let mut stated = stated(&contents.segments);
+    stated.retain(|segment| segment.first != active.segment.first);
+    stated.push(Stated { first: active.segment.first, epoch: Some(active.header.epoch) });
+    let epochs = epochs::ranges(&stated, &identity.begins, identity.epoch);
     let oldest = segments.first().map_or(1, |segment| segment.first);
     if (identity.first_available, identity.newest) != (oldest, active.segment.first) {
         (identity.first_available, identity.newest) = (oldest, active.segment.first);
@@ -64,7 +71,7 @@ pub(crate) fn open(fs: &dyn Fs, env: &Env, options: &Options) -> Result<Recovere
         segments: segments.len() as u64,
         events: opening.events,
     };
-    Ok(Recovered { lock, identity, segments, active, next, next_sequence, report })
+    Ok(Recovered { lock, identity, segments, epochs, active, next, next_sequence, report })
 }
 
 struct Opening<'a> {
@@ -109,7 +116,15 @@ impl Opening<'_> {
         (self.env.entropy)(&mut uuid);
         (self.env.entropy)(&mut salt);
         let journal = uuid::Builder::from_random_bytes(uuid).into_uuid();
-        Identity { journal, salt: u64::from_le_bytes(salt), epoch: 1, dir, first_available: 0, newest: 0 }
+        Identity {
+            journal,
+            salt: u64::from_le_bytes(salt),
+            epoch: 1,
+            dir,
+            first_available: 0,
+            newest: 0,
+            begins: Default::default(),
+        }
     }
 
     fn rebuilt_identity(&mut self, dir: DirIdentity, segments: &[Found]) -> Result<Identity, OpenError> {
@@ -121,7 +136,15 @@ impl Opening<'_> {
         self.events.push(Event::IdentityRebuilt { epoch });
         let first = |found: Option<&Found>| found.map_or(0, |found| found.first);
         let (first_available, newest) = (first(segments.first()), first(segments.last()));
-        Ok(Identity { journal: known.journal, salt: known.salt, epoch, dir, first_available, newest })
+        Ok(Identity {
+            journal: known.journal,
+            salt: known.salt,
+            epoch,
+            dir,
+            first_available,
+            newest,
+            begins: Default::default(),
+        })
     }
 
     /// Removes segments that were trimmed but not deleted yet.
@@ -156,6 +179,44 @@ impl Opening<'_> {
         Ok(())
     }
 
+    /// Lets positions count under a new epoch, where that was asked for and is not so already. True: it did.
+    fn begin_epoch(&mut self, identity: &mut Identity, all: &[Found]) -> Result<bool, OpenError> {
+        let Some(position) = self.options.new_epoch_from else { return Ok(false) };
+        let next = all.last().map_or(Ok(1), |newest| Ok(self.survey(identity, newest, None)?.0.next))?;
+        let first = all.first().map_or(1, |oldest| oldest.first);
+        if !(first..=next).contains(&position) {
+            let (last, dir) = (next - 1, self.dir.to_owned());
+            return Err(OpenError::NoSuchPosition { position, first, last, dir });
+        }
+        let ranges = epochs::ranges(&stated(all), &identity.begins, identity.epoch);
+        let begun = identity.begins.iter().any(|begin| begin.epoch > 0 && begin.first == position);
+        if begun || ranges.iter().skip(1).any(|range| range.first == position) {
+            return Ok(false);
+        }
+        // Those are forgotten that say no more than the segments that are left.
+        let covers = |begin: &Begin| {
+            let last = |i: usize| all.get(i + 1).map_or(next, |after| after.first) - 1;
+            all.iter().enumerate().any(|(i, found)| {
+                last(i) >= begin.first && found.header.is_none_or(|header| header.epoch < begin.epoch)
+            })
+        };
+        let mut begins: Vec<Begin> =
+            identity.begins.into_iter().filter(|begin| begin.epoch > 0).filter(covers).collect();
+        let epoch = identity.epoch + 1;
+        begins.push(Begin { epoch, first: position });
+        if begins.len() > BEGINS_MAX {
+            return Err(OpenError::TooManyEpochs { max: BEGINS_MAX, dir: self.dir.to_owned() });
+        }
+        begins.resize(BEGINS_MAX, Begin::default());
+        let mut changed = Identity { epoch, ..*identity };
+        changed.begins.copy_from_slice(&begins);
+        let path = self.dir.join(identity::NAME);
+        identity::write(self.fs, self.dir, &changed).map_err(at("write identity", &path))?;
+        *identity = changed;
+        self.events.push(Event::EpochBegun { epoch, first: position });
+        Ok(true)
+    }
+
     fn survey(
         &self,
         identity: &Identity,
@@ -184,7 +245,9 @@ impl Opening<'_> {
         let (active, next, next_sequence) = match all.last() {
             Some(found) => {
                 let (active, next, next_sequence) = self.newest(identity, found)?;
-                if fresh_epoch || found.header.is_none() {
+                // The epoch may have grown just before a crash: what it gets must not stand under the one before.
+                let of_the_epoch = found.header.is_some_and(|header| header.epoch == identity.epoch);
+                if fresh_epoch || !of_the_epoch {
                     if active.segment.last() >= active.segment.first {
                         segments.push(Arc::clone(&active.segment));
                     }
@@ -214,14 +277,15 @@ impl Opening<'_> {
     /// A segment with a successor. It is read only when its length or its successor leaves doubt.
     fn sealed(&mut self, identity: &Identity, found: &Found, next: &Found) -> Result<Arc<Segment>, OpenError> {
         let seed = Seed::new(identity.journal, identity.salt, found.first);
+        let place = (found.first, found.header.map_or(0, |header| header.created_at));
         let last = next.first - 1;
         let stated = next.header.and_then(|header| header.predecessor).map(|predecessor| predecessor.end);
         if let Some(end) = stated.filter(|end| found.len >= *end) {
-            return Ok(Segment::new(self.dir, found.first, seed, end, last, Vec::new()));
+            return Ok(Segment::new(self.dir, place, seed, end, last, Vec::new()));
         }
         let (verdict, _) = self.survey(identity, found, stated.map(|end| (end, last)))?;
         self.events.extend(verdict.damages.into_iter().map(Event::Corruption));
-        Ok(Segment::new(self.dir, found.first, seed, verdict.end, last, verdict.index))
+        Ok(Segment::new(self.dir, place, seed, verdict.end, last, verdict.index))
     }
 
     /// The segment to go on with: cut where it was torn, and everything in it durable.
@@ -249,7 +313,7 @@ impl Opening<'_> {
             created_at: 0,
         });
         let last = verdict.next - 1;
-        let segment = Segment::new(self.dir, found.first, seed, end, last, verdict.index);
+        let segment = Segment::new(self.dir, (found.first, header.created_at), seed, end, last, verdict.index);
         let allocated = file.len().map_err(at("read length of segment", &found.path))?;
         let marks = u64::from(end > verdict.end);
         let marked = verdict.marked || marks > 0;

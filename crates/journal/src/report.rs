@@ -38,6 +38,13 @@ pub enum Event {
         /// The epoch now.
         to: u64,
     },
+    /// Positions from one on count under a new epoch, as was asked for.
+    EpochBegun {
+        /// The epoch.
+        epoch: u64,
+        /// Its first position.
+        first: u64,
+    },
     /// The identity file was missing or damaged and was made again from the segments.
     IdentityRebuilt {
         /// The epoch now.
@@ -55,6 +62,7 @@ impl fmt::Display for Event {
             Self::HeaderCopyDamaged { segment } => write!(f, "damaged header copy in {}", segment::name(*segment)),
             Self::HeaderLost { segment } => write!(f, "damaged header in {}", segment::name(*segment)),
             Self::EpochGrew { from, to } => write!(f, "directory is a copy: epoch grew from {from} to {to}"),
+            Self::EpochBegun { epoch, first } => write!(f, "positions from {first} on count under epoch {epoch} now"),
             Self::IdentityRebuilt { epoch } => write!(f, "rebuilt identity file: epoch {epoch}"),
         }
     }

@@ -15,6 +15,8 @@ pub(crate) struct Segment {
     pub(crate) first: u64,
     pub(crate) path: PathBuf,
     pub(crate) seed: Seed,
+    /// What its header says, in microseconds; 0 where it is lost.
+    pub(crate) created_at: i64,
     /// The valid, durable length.
     end: AtomicU64,
     /// The last durable position; `first - 1` when there is none.
@@ -24,11 +26,19 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    pub(crate) fn new(dir: &Path, first: u64, seed: Seed, end: u64, last: u64, index: Vec<(u64, u64)>) -> Arc<Self> {
+    pub(crate) fn new(
+        dir: &Path,
+        (first, created_at): (u64, i64),
+        seed: Seed,
+        end: u64,
+        last: u64,
+        index: Vec<(u64, u64)>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             first,
             path: dir.join(segment::name(first)),
             seed,
+            created_at,
             end: AtomicU64::new(end),
             last: AtomicU64::new(last),
             index: Mutex::new(index),
@@ -101,6 +111,11 @@ impl Segments {
         let segments = lock(&self.0);
         let sealed = segments.len().saturating_sub(1);
         segments[..sealed].iter().take_while(|segment| segment.last() <= through).cloned().collect()
+    }
+
+    /// All of them, oldest first.
+    pub(crate) fn all(&self) -> Vec<Arc<Segment>> {
+        lock(&self.0).clone()
     }
 
     /// Forgets everything before `first_available`.

@@ -38,7 +38,8 @@ impl Active {
         let file = segment::create(fs, &options.dir, &header, preallocate)?;
         let seed = Seed::new(header.journal, header.salt, header.first);
         let first = header.first;
-        let segment = Segment::new(&options.dir, first, seed, segment::HEADER, first - 1, Vec::new());
+        let segment =
+            Segment::new(&options.dir, (first, header.created_at), seed, segment::HEADER, first - 1, Vec::new());
         let allocated = file.len()?;
         Ok(Self { segment, file, header, end: segment::HEADER, allocated, marked: true, writable: true })
     }

@@ -108,6 +108,8 @@ codes! {
     Unavailable = "unavailable", 503, true;
     /// The server's disk is full.
     DiskFull = "disk_full", 503, true;
+    /// The journal holds as much as it may, because the lake takes nothing.
+    JournalFull = "journal_full", 503, true;
 }
 
 impl ErrorCode {

@@ -56,6 +56,24 @@ pub const JOURNAL_QUEUE_BYTES_MAX: usize = 64 << 20;
 /// Bytes of a journal segment.
 pub const JOURNAL_SEGMENT_BYTES: u64 = 128 << 20;
 
+/// Bytes of the journal beyond which nothing is taken.
+pub const JOURNAL_BYTES_MAX: u64 = 64 << 30;
+/// Bytes of the journal that are kept although the lake has them.
+pub const JOURNAL_KEEP_BYTES: u64 = 256 << 20;
+/// Milliseconds that a journal's file is kept although the lake has it.
+pub const JOURNAL_KEEP_MS: u64 = 3_600_000;
+
+/// Milliseconds after which a record is in the lake.
+pub const LAKE_FLUSH_INTERVAL_MS: u64 = 300_000;
+/// Bytes of payload that are brought to the lake at once.
+pub const LAKE_FLUSH_BYTES: u64 = 64 << 20;
+/// Milliseconds that a file stays after it has left the lake's table.
+pub const LAKE_VACUUM_GRACE_MS: u64 = 3_600_000;
+/// Bytes of a file that compaction aims at.
+pub const LAKE_FILE_BYTES: u64 = 128 << 20;
+/// Milliseconds between looks at what the lake needs.
+pub const LAKE_UPKEEP_INTERVAL_MS: u64 = 60_000;
+
 /// Bytes of a SQL text.
 pub const SQL_BYTES_MAX: usize = 32 << 10;
 /// Nesting of parentheses and subqueries in a SQL text.

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod http;
 pub mod intake;
+mod lineage;
 pub mod metrics;
 mod recent;
 mod relay;

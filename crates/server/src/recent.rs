@@ -8,13 +8,14 @@ use runstone_journal::Journal;
 use runstone_record::{Batch, DecodeError};
 use runstone_store::{Frames, Older, OlderError, Recent};
 
+use crate::lineage::Lineage;
 use crate::relay::Consumer;
 
 /// Adds every frame to the recent records.
 #[derive(Debug)]
 pub(crate) struct RecentConsumer {
     pub(crate) recent: Arc<Recent>,
-    pub(crate) journal: String,
+    pub(crate) lineage: Lineage,
 }
 
 impl Consumer for RecentConsumer {
@@ -23,7 +24,7 @@ impl Consumer for RecentConsumer {
     }
 
     fn take(&mut self, first: u64, payload: &Bytes) -> Result<(), DecodeError> {
-        let pushed = self.recent.push(&self.journal, first, Batch::decode(payload)?);
+        let pushed = self.recent.push(&self.lineage.at(first).journal, first, Batch::decode(payload)?);
         if let Err(error) = pushed {
             tracing::error!(%error, "skip a frame that recent records cannot take");
         }

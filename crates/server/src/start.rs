@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::config::{Config, SyncPolicy, as_usize};
 use crate::http::{Admission, layers, serve};
 use crate::intake::{Entropy, Intake};
+use crate::lineage::Lineage;
 use crate::metrics::Metrics;
 use crate::recent::{FromJournal, RecentConsumer};
 use crate::relay::Relay;
@@ -130,6 +131,7 @@ fn open_journal(
     let (stop, failed) = (stop.clone(), Arc::clone(failed));
     let mut options = Options::new(config.data.join("journal"));
     options.segment_bytes = config.journal.segment_bytes;
+    options.bytes_max = config.journal.bytes_max;
     options.queue_bytes = as_usize(config.journal.queue_bytes_max);
     options.sync = match config.journal.sync {
         SyncPolicy::EveryGroup => runstone_journal::SyncPolicy::EveryGroup,
@@ -169,12 +171,12 @@ impl Service {
         let (clock, entropy) = (Arc::clone(&world.clock), Arc::clone(&world.entropy));
         let intake = Intake::new(Arc::clone(&journal), clock, entropy, metrics.ingest.clone(), ids_bytes_max);
         recall(&journal, &intake)?;
-        let (runs, consumer, after) = RunsConsumer::open(config.data.join("runs"), id.clone(), journal.durable());
+        let (runs, consumer, after) = RunsConsumer::open(config.data.join("runs"), id, journal.durable());
         let runs_relay = Relay::start(journal.reader(after), consumer).map_err(RunError::Thread)?;
         let recent = Arc::new(Recent::new(RecentOptions { bytes_max: as_usize(config.recent.bytes_max) }));
         let older = Arc::new(FromJournal(Arc::clone(&journal)));
         let sql = sql(config, &recent, older, &runs)?;
-        let consumer = RecentConsumer { recent: Arc::clone(&recent), journal: id };
+        let consumer = RecentConsumer { recent: Arc::clone(&recent), lineage: Lineage::of(&journal) };
         let recent_relay = Relay::start(journal.reader(0), consumer).map_err(RunError::Thread)?;
         let app = App {
             intake,

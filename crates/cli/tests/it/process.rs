@@ -118,6 +118,13 @@ fn a_copied_directory_opens_under_a_new_epoch_with_all_its_records() {
     copied_batches.extend(fill(&copy, &mut random, 5));
     oracle::check(server.url(), &batches);
     oracle::check(copy.url(), &copied_batches);
+    // What was copied stays under the name that it was given.
+    let names = copy.query("SELECT journal, max(position) AS last FROM logs GROUP BY journal ORDER BY journal");
+    let expected = [
+        serde_json::json!({"journal": format!("{journal}/1"), "last": 30}),
+        serde_json::json!({"journal": format!("{journal}/2"), "last": 35}),
+    ];
+    assert_eq!(names, expected);
     let copy = Server::start_in(copy.kill(), &[]);
     assert_eq!(of(&copy), format!("{journal}/2"), "the epoch grows once a copy");
     oracle::check(copy.url(), &copied_batches);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use runstone_journal::fs::RealFs;
-use runstone_journal::{AppendError, Env, Journal, JournalId, OpenError, ReadError, SyncPolicy, check};
+use runstone_journal::{AppendError, Env, Event, Journal, JournalId, OpenError, Options, ReadError, SyncPolicy, check};
 
 use crate::support::{append, drain, env, open, options, payload, read_all, real, send};
 
@@ -285,4 +285,100 @@ fn a_reader_may_be_handed_to_another_thread() {
     });
     append(&journal, payload(0, 10), 1).unwrap();
     assert_eq!(waiting.join().unwrap(), 1);
+}
+
+/// The epochs as pairs of number and first position; what the directory says without being opened is the same.
+fn epochs(journal: &Journal, dir: &Path) -> Vec<(u64, u64)> {
+    let ranges = journal.epochs();
+    assert_eq!(runstone_journal::epochs(&RealFs, dir).unwrap(), ranges);
+    ranges.iter().map(|range| (range.epoch, range.first)).collect()
+}
+
+#[test]
+fn each_position_of_a_copy_keeps_the_epoch_that_it_was_given() {
+    let root = tempfile::tempdir().unwrap();
+    let mut dir = root.path().join("1");
+    let mut expected = Vec::new();
+    for epoch in 1..5u64 {
+        let (journal, _) = open(&real(), options(&dir));
+        expected.push((epoch, journal.durable() + 1));
+        assert_eq!(epochs(&journal, &dir), expected);
+        for n in 0..20 {
+            append(&journal, payload(n, 5000), 1).unwrap();
+        }
+        for (i, (epoch, first)) in expected.iter().enumerate() {
+            let last = expected.get(i + 1).map_or(journal.durable(), |next: &(u64, u64)| next.1 - 1);
+            assert_eq!((journal.id_at(*first).epoch, journal.id_at(last).epoch), (*epoch, *epoch));
+        }
+        let copy = root.path().join((epoch + 1).to_string());
+        copy_dir(&dir, &copy);
+        dir = copy;
+    }
+    // Twice copied without a record between: that epoch has no positions.
+    open(&real(), options(&dir)).0.close().unwrap();
+    let copy = root.path().join("again");
+    copy_dir(&dir, &copy);
+    let (journal, recovery) = open(&real(), options(&copy));
+    expected.push((6, journal.durable() + 1));
+    assert_eq!((recovery.id.epoch, epochs(&journal, &copy)), (6, expected));
+    // What was trimmed away is no part of it.
+    let first = journal.trim(45).unwrap();
+    assert_eq!(epochs(&journal, &copy), [(3, first), (4, 61), (6, 81)]);
+    assert_eq!(journal.segments().first().map(|segment| segment.first), Some(first));
+}
+
+#[test]
+fn an_epoch_begins_inside_what_was_written_when_it_is_asked_for_and_only_once() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("a");
+    let (journal, _) = open(&real(), options(&dir));
+    for n in 0..70 {
+        append(&journal, payload(n, 3000), 1).unwrap();
+    }
+    journal.close().unwrap();
+    for (life, position) in [(0, 51), (1, 51), (2, 51), (3, 61)] {
+        let (journal, recovery) = open(&real(), Options { new_epoch_from: Some(position), ..options(&dir) });
+        let expected: &[(u64, u64)] = if life < 3 { &[(1, 1), (2, 51)] } else { &[(1, 1), (2, 51), (3, 61)] };
+        assert_eq!(epochs(&journal, &dir), expected);
+        assert_eq!(recovery.id.epoch, if life < 3 { 2 } else { 3 });
+        let begun = recovery.events.iter().any(|event| matches!(event, Event::EpochBegun { .. }));
+        assert_eq!(begun, life == 0 || life == 3, "{:?}", recovery.events);
+        append(&journal, payload(life, 100), 1).unwrap();
+        assert_eq!(read_all(&journal).len() as u64, journal.durable(), "nothing is lost");
+        journal.close().unwrap();
+    }
+    // And it stays so without being asked, and in a copy.
+    let (journal, recovery) = open(&real(), options(&dir));
+    assert_eq!((recovery.id.epoch, epochs(&journal, &dir)), (3, vec![(1, 1), (2, 51), (3, 61)]));
+    journal.close().unwrap();
+    let copy = root.path().join("b");
+    copy_dir(&dir, &copy);
+    let (journal, _) = open(&real(), options(&copy));
+    assert_eq!(epochs(&journal, &copy), [(1, 1), (2, 51), (3, 61), (4, 75)]);
+    journal.close().unwrap();
+    for wrong in [0, 76, u64::MAX] {
+        let refused = Journal::open(real(), env(1), Options { new_epoch_from: Some(wrong), ..options(&copy) });
+        assert!(matches!(refused, Err(OpenError::NoSuchPosition { first: 1, last: 74, .. })), "{refused:?}");
+    }
+    let (journal, _) = open(&real(), options(&copy));
+    assert_eq!(epochs(&journal, &copy).last(), Some(&(4, 75)), "what was refused changed nothing");
+}
+
+#[test]
+fn at_its_limit_the_journal_refuses_and_trimming_makes_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(&real(), Options { bytes_max: 200 << 10, ..options(dir.path()) });
+    let mut taken = 0;
+    let error = loop {
+        match append(&journal, payload(taken, 5000), 1) {
+            Ok(_) => taken += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, AppendError::LimitReached { max: 204_800, .. }) && !error.is_uncertain(), "{error:?}");
+    assert!(journal.is_over_limit() && (30..45).contains(&taken), "{taken}");
+    assert_eq!(read_all(&journal).len() as u64, taken, "reading goes on");
+    journal.trim(taken / 2).unwrap();
+    assert!(!journal.is_over_limit());
+    append(&journal, payload(taken, 5000), 1).unwrap();
 }

@@ -186,3 +186,25 @@ fn without_syncs_a_kill_loses_nothing_and_a_power_cut_leaves_a_prefix() {
         }
     }
 }
+
+#[test]
+fn what_follows_a_crash_of_the_first_start_in_a_copy_counts_under_the_new_epoch() {
+    for at in 1..40 {
+        let fs = SimFs::new(at);
+        live(&fs, &mut Oracle::default(), 1, 3);
+        let (before, _) = Journal::open(Arc::new(fs.clone()), env(7), small()).unwrap();
+        let last = before.durable();
+        before.close().unwrap();
+        fs.change_identity();
+        fs.crash_at(at);
+        if let Ok((journal, _)) = Journal::open(Arc::new(fs.clone()), env(7), small()) {
+            let _ = crate::support::append(&journal, payload(1, 100), 1);
+        }
+        fs.restart(crash(at));
+        let (journal, recovery) = Journal::open(Arc::new(fs.clone()), env(7), small()).unwrap();
+        assert_eq!(recovery.id.epoch, 2, "crash at {at}");
+        crate::support::append(&journal, payload(2, 100), 1).unwrap();
+        let epochs: Vec<_> = journal.epochs().iter().map(|range| (range.epoch, range.first)).collect();
+        assert_eq!(epochs, [(1, 1), (2, last + 1)], "crash at {at}");
+    }
+}

@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::settings::{SETTINGS, Setting};
+use super::text::show_millis;
 use super::{Config, file};
 
 /// Variables with our prefix that are not settings of the server.
@@ -184,7 +185,7 @@ impl Loading {
         self.mistakes.push(Mistake { origin, key, message });
     }
 
-    /// Settings that are right alone and wrong together. Said of the one that somebody set.
+    /// Settings that are right alone and wrong together.
     fn check_together(&mut self) {
         let http = &self.config.http;
         let pairs = [
@@ -193,11 +194,31 @@ impl Loading {
         ];
         for (larger, larger_bytes, smaller, smaller_bytes) in pairs {
             if larger_bytes < smaller_bytes {
-                let set = if *self.config.origin(larger) == Origin::Default { smaller } else { larger };
                 let message = format!("{larger} must be at least {smaller}, got {larger_bytes} and {smaller_bytes}");
-                self.mistake(self.config.origin(set).clone(), None, message);
+                self.mistake_of_two(larger, smaller, message);
             }
         }
+        let (journal, lake) = (&self.config.journal, &self.config.lake);
+        // One file is being written, and only whole ones are trimmed: with less there would never be room again.
+        let (total, segment) = (journal.bytes_max, journal.segment_bytes);
+        let (grace, timeout) = (show_millis(lake.vacuum_grace), show_millis(self.config.query.timeout));
+        let too_short = lake.vacuum_grace <= self.config.query.timeout;
+        if total < 2 * segment {
+            let (total_key, segment_key) = ("journal.bytes_max", "journal.segment_bytes");
+            let message = format!("{total_key} must be at least twice {segment_key}, got {total} and {segment}");
+            self.mistake_of_two(total_key, segment_key, message);
+        }
+        if too_short {
+            let (grace_key, timeout_key) = ("lake.vacuum_grace_ms", "query.timeout_ms");
+            let message = format!("{grace_key} must be longer than {timeout_key}, got {grace} and {timeout}");
+            self.mistake_of_two(grace_key, timeout_key, message);
+        }
+    }
+
+    /// Said of the one that somebody set.
+    fn mistake_of_two(&mut self, larger: &str, smaller: &str, message: String) {
+        let set = if *self.config.origin(larger) == Origin::Default { smaller } else { larger };
+        self.mistake(self.config.origin(set).clone(), None, message);
     }
 }
 

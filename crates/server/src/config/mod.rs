@@ -29,6 +29,8 @@ pub struct Config {
     pub data: PathBuf,
     /// The journal.
     pub journal: JournalSettings,
+    /// The lake.
+    pub lake: LakeSettings,
     /// Recent records.
     pub recent: RecentSettings,
     /// Remembered ids.
@@ -52,6 +54,31 @@ pub struct JournalSettings {
     pub sync: SyncPolicy,
     /// Bytes of payload that may wait for the writer.
     pub queue_bytes_max: u64,
+    /// Bytes beyond which nothing is taken.
+    pub bytes_max: u64,
+    /// Bytes that are kept although the lake has them.
+    pub keep_bytes: u64,
+    /// How long a file is kept although the lake has it.
+    pub keep: Duration,
+}
+
+/// The lake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LakeSettings {
+    /// The table: a directory or a URL; empty: `lake` in the data directory.
+    pub location: String,
+    /// After which a record is in the lake.
+    pub flush_interval: Duration,
+    /// Bytes of payload that are brought there at once.
+    pub flush_bytes: u64,
+    /// Days that a record is kept; 0: for ever.
+    pub retention_days: u64,
+    /// How long a file stays after it has left the table.
+    pub vacuum_grace: Duration,
+    /// Bytes of a file that compaction aims at.
+    pub file_bytes: u64,
+    /// Between looks at what the lake needs.
+    pub upkeep_interval: Duration,
 }
 
 /// When the disk is asked to make writes durable.
@@ -142,6 +169,18 @@ impl Default for Config {
                 segment_bytes: limits::JOURNAL_SEGMENT_BYTES,
                 sync: SyncPolicy::EveryGroup,
                 queue_bytes_max: limits::JOURNAL_QUEUE_BYTES_MAX as u64,
+                bytes_max: limits::JOURNAL_BYTES_MAX,
+                keep_bytes: limits::JOURNAL_KEEP_BYTES,
+                keep: Duration::from_millis(limits::JOURNAL_KEEP_MS),
+            },
+            lake: LakeSettings {
+                location: String::new(),
+                flush_interval: Duration::from_millis(limits::LAKE_FLUSH_INTERVAL_MS),
+                flush_bytes: limits::LAKE_FLUSH_BYTES,
+                retention_days: 0,
+                vacuum_grace: Duration::from_millis(limits::LAKE_VACUUM_GRACE_MS),
+                file_bytes: limits::LAKE_FILE_BYTES,
+                upkeep_interval: Duration::from_millis(limits::LAKE_UPKEEP_INTERVAL_MS),
             },
             recent: RecentSettings { bytes_max: limits::RECENT_BYTES_MAX as u64 },
             ids: IdsSettings { bytes_max: limits::IDS_BYTES_MAX as u64 },
@@ -173,6 +212,15 @@ impl Config {
     #[must_use]
     pub fn origin(&self, key: &str) -> &Origin {
         self.origins.get(key).unwrap_or(&Origin::Default)
+    }
+
+    /// Where the lake's table is.
+    #[must_use]
+    pub fn lake_location(&self) -> String {
+        match self.lake.location.as_str() {
+            "" => self.data.join("lake").to_string_lossy().into_owned(),
+            location => location.to_owned(),
+        }
     }
 
     /// The limits of a connection.

@@ -51,10 +51,13 @@ pub fn reference() -> String {
     let defaults = Config::default();
     let mut text = String::new();
     for setting in SETTINGS {
-        let default = setting.show(&defaults);
+        let default = match setting.show(&defaults) {
+            nothing if nothing.is_empty() => "not set".to_owned(),
+            default => format!("`{default}`"),
+        };
         // Writing to a String cannot fail.
         let _ = writeln!(text, "### `{}`\n\n{}\n", setting.key, setting.doc);
-        let _ = writeln!(text, "- takes {}; default `{default}`\n- environment `{}`\n", setting.takes(), setting.env());
+        let _ = writeln!(text, "- takes {}; default {default}\n- environment `{}`\n", setting.takes(), setting.env());
     }
     text
 }

@@ -25,6 +25,8 @@ pub enum Kind {
     Address(fn(&mut Config) -> &mut String),
     /// A directory.
     Path(fn(&mut Config) -> &mut PathBuf),
+    /// A directory or the URL of an object store's; nothing: the default.
+    Location(fn(&mut Config) -> &mut String),
     /// A size in bytes, within a range.
     Bytes(u64, u64, fn(&mut Config) -> &mut u64),
     /// A number, within a range.
@@ -42,6 +44,7 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const SECOND: u64 = 1_000;
 const HOUR: u64 = 3_600 * SECOND;
+const DAY: u64 = 24 * HOUR;
 
 /// Every setting, in the order of the documentation.
 pub const SETTINGS: &[Setting] = &[
@@ -76,6 +79,63 @@ pub const SETTINGS: &[Setting] = &[
         key: "journal.queue_bytes_max",
         kind: Kind::Bytes(MIB, 16 * GIB, |c| &mut c.journal.queue_bytes_max),
         doc: "Payload that may wait for the journal's writer. Beyond it requests are answered 429.",
+    },
+    Setting {
+        key: "journal.bytes_max",
+        kind: Kind::Bytes(2 * MIB, 1_024 * 1_024 * GIB, |c| &mut c.journal.bytes_max),
+        doc: "How large the journal may grow while the lake takes nothing. Beyond it records are answered 503 \
+              `journal_full`; reading goes on. Choose less than the disk has, and at least twice `journal.segment_bytes`.",
+    },
+    Setting {
+        key: "journal.keep_bytes",
+        kind: Kind::Bytes(0, 1_024 * 1_024 * GIB, |c| &mut c.journal.keep_bytes),
+        doc: "How much of the journal is kept although the lake has it: repeated deliveries are recognised for as long \
+              as the journal has their ids, and a start reads it. It is trimmed by whole files, of those that are in \
+              the lake, and only where both `journal.keep_bytes` and `journal.keep_ms` allow it; a journal that is \
+              three quarters of `journal.bytes_max` large is trimmed all the same.",
+    },
+    Setting {
+        key: "journal.keep_ms",
+        kind: Kind::Millis(0, 366 * DAY, |c| &mut c.journal.keep),
+        doc: "How long a file of the journal is kept although the lake has it, from its last record on.",
+    },
+    Setting {
+        key: "lake.location",
+        kind: Kind::Location(|c| &mut c.lake.location),
+        doc: "Where the lake is, a Delta table: a directory, `s3://bucket/prefix` or \
+              `abfss://container@account.dfs.core.windows.net/path`. Several servers may write to one. Unless it is set: \
+              `lake` in the data directory.",
+    },
+    Setting {
+        key: "lake.flush_interval_ms",
+        kind: Kind::Millis(SECOND, DAY, |c| &mut c.lake.flush_interval),
+        doc: "How long a record may wait before it is in the lake. Queries do not wait for it: they read both.",
+    },
+    Setting {
+        key: "lake.flush_bytes",
+        kind: Kind::Bytes(MIB, GIB, |c| &mut c.lake.flush_bytes),
+        doc: "How much is brought to the lake at once, as the journal stores it; it is held in memory meanwhile.",
+    },
+    Setting {
+        key: "lake.retention_days",
+        kind: Kind::Count(0, 36_500, |c| &mut c.lake.retention_days),
+        doc: "Days that a record stays in the lake, from its arrival; 0 keeps all.",
+    },
+    Setting {
+        key: "lake.vacuum_grace_ms",
+        kind: Kind::Millis(SECOND, 366 * DAY, |c| &mut c.lake.vacuum_grace),
+        doc: "How long a file stays after it has left the table, for those who still read an older version; longer than \
+              `query.timeout_ms`.",
+    },
+    Setting {
+        key: "lake.file_bytes",
+        kind: Kind::Bytes(MIB, 4 * GIB, |c| &mut c.lake.file_bytes),
+        doc: "How large the files are that compaction makes of small ones.",
+    },
+    Setting {
+        key: "lake.upkeep_interval_ms",
+        kind: Kind::Millis(SECOND, DAY, |c| &mut c.lake.upkeep_interval),
+        doc: "How often the lake is looked after: small files become larger ones, old ones go. SIGUSR1 does it now.",
     },
     Setting {
         key: "recent.bytes_max",
@@ -208,7 +268,7 @@ impl Setting {
     pub fn show(&self, config: &Config) -> String {
         let mut config = config.clone();
         match self.kind {
-            Kind::Address(at) | Kind::Filter(at) => at(&mut config).clone(),
+            Kind::Address(at) | Kind::Filter(at) | Kind::Location(at) => at(&mut config).clone(),
             Kind::Path(at) => at(&mut config).display().to_string(),
             Kind::Bytes(_, _, at) => show_bytes(*at(&mut config)),
             Kind::Count(_, _, at) => at(&mut config).to_string(),
@@ -223,6 +283,7 @@ impl Setting {
         match self.kind {
             Kind::Address(_) => "`host:port`".to_owned(),
             Kind::Path(_) => "a path".to_owned(),
+            Kind::Location(_) => "a path or a URL".to_owned(),
             Kind::Bytes(min, max, _) => format!("a size between {} and {}", show_bytes(min), show_bytes(max)),
             Kind::Count(min, max, _) => format!("a number between {min} and {max}"),
             Kind::Millis(min, max, _) => {
@@ -239,6 +300,7 @@ impl Setting {
         match self.kind {
             Kind::Address(at) => *at(config) = address(text)?,
             Kind::Path(at) => *at(config) = path(text)?,
+            Kind::Location(at) => *at(config) = location(text)?,
             Kind::Bytes(min, max, at) => *at(config) = within(parse_bytes(text), text, (min, max), show_bytes)?,
             Kind::Count(min, max, at) => {
                 *at(config) = within(text.trim().parse().ok(), text, (min, max), |value| value.to_string())?;
@@ -286,6 +348,13 @@ fn path(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() || text.contains('\0') { Err("must be a path, got none".to_owned()) } else { Ok(text.into()) }
 }
 
+fn location(text: &str) -> Result<String, String> {
+    if text.contains(|c: char| c.is_control()) {
+        return Err("must be a path or a URL".to_owned());
+    }
+    Ok(text.trim().to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -314,8 +383,9 @@ mod tests {
             let mut config = Config::default();
             let other = match setting.kind {
                 Kind::Address(_) => "localhost:1".to_owned(),
-                Kind::Path(_) => "/elsewhere".to_owned(),
+                Kind::Path(_) | Kind::Location(_) => "/elsewhere".to_owned(),
                 Kind::Filter(_) => "trace".to_owned(),
+                Kind::Count(min, max, _) if setting.show(&config) == min.to_string() => max.to_string(),
                 Kind::Bytes(min, ..) | Kind::Count(min, ..) | Kind::Millis(min, ..) => min.to_string(),
                 Kind::Word(words, ..) => words[words.len() - 1].to_owned(),
             };

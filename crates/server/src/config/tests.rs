@@ -96,6 +96,20 @@ fn settings_that_are_wrong_together_are_named_where_they_were_set() {
          1048576 and 4194304",
     ];
     assert_eq!(case.mistakes(), expected);
+    let yaml = "journal:\n  segment_bytes: 1GiB\n  bytes_max: 1GiB\nquery:\n  timeout_ms: 2h\n";
+    let expected = [
+        "runstone.yml:3: journal.bytes_max must be at least twice journal.segment_bytes, got 1073741824 and 1073741824",
+        "runstone.yml:5: lake.vacuum_grace_ms must be longer than query.timeout_ms, got 1h and 2h",
+    ];
+    assert_eq!(self::case(yaml, &[], &[]).mistakes(), expected);
+}
+
+#[test]
+fn the_lake_is_in_the_data_directory_unless_it_is_said_where() {
+    let location = |yaml: &str| load(&case(yaml, &[], &[]).sources).unwrap().lake_location();
+    assert_eq!(location("data: /d\n"), "/d/lake");
+    assert_eq!(location("data: /d\nlake:\n  location: ''\n"), "/d/lake");
+    assert_eq!(location("data: /d\nlake:\n  location: s3://bucket/logs\n"), "s3://bucket/logs");
 }
 
 #[test]

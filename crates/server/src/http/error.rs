@@ -9,6 +9,8 @@ use runstone_record::wire::ErrorBody;
 
 /// Seconds after which a refused request is worth another try, where the caller knows no better.
 const RETRY_AFTER_SECONDS_DEFAULT: u32 = 1;
+/// The same, where room comes only with a whole journal file that the lake has taken.
+const RETRY_AFTER_SECONDS_FULL: u32 = 5;
 /// Characters of a client's text that are echoed in a message.
 const ECHO_CHARS_MAX: usize = 64;
 
@@ -27,6 +29,7 @@ impl ApiError {
         let message = message.into();
         let retry_after_seconds = match code {
             ErrorCode::Overloaded | ErrorCode::Unavailable | ErrorCode::DiskFull => Some(RETRY_AFTER_SECONDS_DEFAULT),
+            ErrorCode::JournalFull => Some(RETRY_AFTER_SECONDS_FULL),
             _ => None,
         };
         Self { code, message, retry_after_seconds }

@@ -92,6 +92,7 @@ impl IntakeError {
                 AppendError::Full { .. } => ErrorCode::Overloaded,
                 AppendError::TooLarge { .. } => ErrorCode::BodyTooLarge,
                 AppendError::DiskFull { .. } => ErrorCode::DiskFull,
+                AppendError::LimitReached { .. } => ErrorCode::JournalFull,
                 AppendError::NoItems => ErrorCode::Internal,
                 AppendError::Closed | AppendError::Unavailable { .. } | AppendError::Failed { .. } => {
                     ErrorCode::Unavailable
@@ -304,7 +305,7 @@ impl Parts {
             accepted: new as u64 + u64::from(duplicates),
             duplicates: u64::from(duplicates),
             rejected: u64::from(rejected),
-            journal: appended.map(|_| self.journal.id().to_string()),
+            journal: appended.map(|appended| self.journal.id_at(appended.first).to_string()),
             first_position: appended.map(|appended| appended.first),
             last_position: appended.map(|appended| appended.last),
             errors,
