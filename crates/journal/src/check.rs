@@ -4,7 +4,6 @@
 use std::path::Path;
 
 use crate::directory::{self, at, find_missing, id_of, identity_of, survey_found};
-use crate::epochs::{self, EpochRange};
 use crate::error::OpenError;
 use crate::frame::{Frame, Piece};
 use crate::fs::Fs;
@@ -108,15 +107,6 @@ pub fn check(fs: &dyn Fs, dir: &Path, mut visit: impl FnMut(&Frame)) -> Result<C
         (report.first, report.last) = (Some(first), Some(next - 1));
     }
     Ok(report)
-}
-
-/// The epochs of what is in `dir`, oldest first. Takes no lock, changes nothing.
-pub fn epochs(fs: &dyn Fs, dir: &Path) -> Result<Vec<EpochRange>, OpenError> {
-    fs.list(dir).map_err(at("list directory", dir))?;
-    let contents = directory::load(fs, dir)?;
-    let Some(identity) = identity_of(&contents) else { return Ok(Vec::new()) };
-    let ranges = epochs::ranges(&directory::stated(&contents.segments), &identity.begins, identity.epoch);
-    Ok(epochs::available(&ranges, identity.first_available))
 }
 
 /// Gives the position after the segment's last one.

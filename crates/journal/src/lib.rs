@@ -26,7 +26,7 @@ mod tail;
 mod view;
 mod writer;
 
-pub use check::{CheckReport, check, epochs};
+pub use check::{CheckReport, check};
 pub use epochs::EpochRange;
 pub use error::{AppendError, CloseError, OpenError, ReadError, TrimError};
 pub use frame::Frame;

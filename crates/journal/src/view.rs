@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::directory::{self, at, find_missing, id_of, identity_of, survey_found};
+use crate::epochs::{self, EpochRange};
 use crate::error::{OpenError, ReadError};
 use crate::frame::{Frame, Piece};
 use crate::fs::Fs;
@@ -41,6 +42,7 @@ pub struct View {
     id: JournalId,
     first_available: u64,
     segments: Arc<[ViewSegment]>,
+    epochs: Arc<[EpochRange]>,
 }
 
 impl fmt::Debug for View {
@@ -72,7 +74,8 @@ impl View {
         let contents = directory::load(&*fs, dir)?;
         let Some(identity) = identity_of(&contents) else {
             if contents.segments.is_empty() && contents.identity.is_none() {
-                return Ok(Self { fs, id: id_of(None), first_available: 1, segments: Arc::new([]) });
+                let (segments, epochs) = (Arc::new([]), Arc::new([]));
+                return Ok(Self { fs, id: id_of(None), first_available: 1, segments, epochs });
             }
             return Err(OpenError::Unreadable { dir: dir.to_owned() });
         };
@@ -106,12 +109,25 @@ impl View {
             });
         }
         let first_available = segments.first().map_or(identity.first_available.max(1), |segment| segment.first);
-        Ok(Self { fs, id: id_of(Some(&identity)), first_available, segments: segments.into() })
+        let epochs = epochs::ranges(&directory::stated(found), &identity.begins, identity.epoch).into();
+        let (id, segments) = (id_of(Some(&identity)), segments.into());
+        Ok(Self { fs, id, first_available, segments, epochs })
     }
 
     /// Which journal this is; nil where the directory has none yet.
     pub fn id(&self) -> JournalId {
         self.id
+    }
+
+    /// Which journal a position belongs to: those from before the directory was copied count under an epoch before.
+    pub fn id_at(&self, position: u64) -> JournalId {
+        let epoch = epochs::epoch_at(&self.epochs, position).unwrap_or(self.id.epoch);
+        JournalId { uuid: self.id.uuid, epoch }
+    }
+
+    /// The epochs of what was there, oldest first.
+    pub fn epochs(&self) -> &[EpochRange] {
+        &self.epochs
     }
 
     /// The first position that was there.

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use runstone_journal::fs::RealFs;
-use runstone_journal::{AppendError, Env, Event, Journal, JournalId, OpenError, Options, ReadError, SyncPolicy, check};
+use runstone_journal::{
+    AppendError, Env, Event, Journal, JournalId, OpenError, Options, ReadError, SyncPolicy, View, check,
+};
 
 use crate::support::{append, drain, env, open, options, payload, read_all, real, send};
 
@@ -290,7 +292,9 @@ fn a_reader_may_be_handed_to_another_thread() {
 /// The epochs as pairs of number and first position; what the directory says without being opened is the same.
 fn epochs(journal: &Journal, dir: &Path) -> Vec<(u64, u64)> {
     let ranges = journal.epochs();
-    assert_eq!(runstone_journal::epochs(&RealFs, dir).unwrap(), ranges);
+    let view = View::open(&real(), dir).unwrap();
+    assert_eq!(view.epochs(), ranges);
+    assert_eq!(view.id_at(view.last()), journal.id_at(view.last()));
     ranges.iter().map(|range| (range.epoch, range.first)).collect()
 }
 
