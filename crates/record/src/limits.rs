@@ -114,3 +114,28 @@ pub const PAGE_BYTES_MAX: usize = 16 << 20;
 pub const PAGE_ROWS_DEFAULT: usize = 100;
 /// Bytes of one query parameter's value.
 pub const PARAMETER_BYTES_MAX: usize = 1_024;
+
+/// Milliseconds that one request to object storage may take, an upload's part included.
+pub const LAKE_REQUEST_TIMEOUT_MS: u64 = 30_000;
+/// Milliseconds to connect to object storage.
+pub const LAKE_CONNECT_TIMEOUT_MS: u64 = 5_000;
+/// Milliseconds from the first try of a request to object storage to its last retry.
+pub const LAKE_RETRY_TIMEOUT_MS: u64 = 60_000;
+/// Retries of one request to object storage.
+pub const LAKE_RETRIES_MAX: usize = 8;
+/// Milliseconds of the first and of the longest pause between them.
+pub const LAKE_BACKOFF_MS: (u64, u64) = (100, 10_000);
+/// Bytes of a data file that goes to object storage as one request; a larger one goes in parts of this size.
+pub const LAKE_PART_BYTES: usize = 8 << 20;
+/// Parts of one data file in flight.
+pub const LAKE_PARTS_IN_FLIGHT_MAX: usize = 4;
+/// How often one commit is tried: for a version that others took first, or whose outcome had to be looked up.
+pub const LAKE_COMMIT_TRIES_MAX: u32 = 64;
+/// Bytes of a foreign commit that is read.
+pub const LAKE_COMMIT_BYTES_MAX: u64 = 256 << 20;
+/// Commits from one checkpoint of the lake's log to the next.
+pub const LAKE_CHECKPOINT_COMMITS: u64 = 100;
+/// Days that entries of the lake's log are kept behind a checkpoint, where the table does not say.
+pub const LAKE_LOG_RETENTION_DAYS: u64 = 30;
+/// Entries of the lake's log that are kept behind a checkpoint, however young: a commit a second makes 86,400 a day.
+pub const LAKE_LOG_VERSIONS_MAX: u64 = 20_000;

@@ -42,7 +42,7 @@ pub(crate) fn runs_schema() -> SchemaRef {
 }
 
 /// Columns that every record has.
-fn is_required(column: Column) -> bool {
+pub(crate) fn is_required(column: Column) -> bool {
     matches!(
         column,
         Column::Id | Column::Journal | Column::Position | Column::Timestamp | Column::IngestedAt | Column::Date

@@ -3,10 +3,28 @@
 //! Owns the table's place, its log, its files and their upkeep; refuses to know where records come from and when
 //! to write: the server says so. docs/formats/lake.md describes what is written.
 
+mod actions;
+mod commit;
+mod disk;
+mod encode;
 mod error;
 mod file;
+mod local;
+mod place;
+mod snapshot;
+mod stats;
+mod support;
+mod table;
+#[cfg(test)]
+mod tests;
+mod upload;
 mod view;
 
+pub use commit::{Change, Txn};
+pub use encode::Encoded;
 pub use error::LakeError;
 pub use file::{Bound, ColumnStats, FileStats, LakeFile};
+pub use place::LakeNetwork;
+pub use snapshot::LakeSnapshot;
+pub use table::{Lake, LakeOptions};
 pub use view::LakeView;

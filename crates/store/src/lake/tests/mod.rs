@@ -1,0 +1,4 @@
+//! The log of the lake on real directories, and on storage that fails.
+
+mod commits;
+mod world;
