@@ -84,6 +84,10 @@ impl Lake {
     /// The location is wrong, the storage fails, or the table needs more than this server can do.
     pub async fn open(options: LakeOptions) -> Result<Lake, LakeError> {
         let place = Place::find(&options.location, &options.network, true)?;
+        Lake::open_at(place, options).await
+    }
+
+    pub(crate) async fn open_at(place: Place, options: LakeOptions) -> Result<Lake, LakeError> {
         if let Some(local) = &place.local {
             remove_unfinished(local, (options.clock_ms)()).await?;
         }

@@ -1,4 +1,5 @@
 //! The log of the lake on real directories, and on storage that fails.
 
 mod commits;
+mod power;
 mod world;

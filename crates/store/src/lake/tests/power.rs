@@ -1,0 +1,212 @@
+//! Power cuts: an ext4 on a loop device that is shut down between every two steps of opening, uploading, committing,
+//! checkpointing and cleaning up, without its journal being flushed (the ioctl EXT4_IOC_SHUTDOWN). What was answered for
+//! must be there after the next mount, whole, and the table must open by itself. Needs root, as mounting does.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use object_store::ObjectStoreExt;
+use url::Url;
+
+use super::world::{JOURNAL, TODAY, encoded, options, ranges, versions, write};
+use crate::lake::disk::Disk;
+use crate::lake::local::LocalStore;
+use crate::lake::place::Place;
+use crate::lake::{Lake, LakeError};
+
+/// A file system of its own, and where it is mounted.
+struct Machine {
+    root: tempfile::TempDir,
+}
+
+fn run(program: &str, args: &[&str]) {
+    let done = Command::new(program).args(args).output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{program} {args:?} (mounting needs root and loop devices): {said}");
+}
+
+impl Machine {
+    fn new() -> Self {
+        let machine = Self { root: tempfile::tempdir().unwrap() };
+        std::fs::create_dir(machine.mount_point()).unwrap();
+        File::create(machine.image()).unwrap().set_len(16 << 20).unwrap();
+        run("mkfs.ext4", &["-q", "-O", "^has_journal", machine.image().to_str().unwrap()]);
+        // With a journal after all, and a small one: a mount replays it in no time.
+        run("tune2fs", &["-J", "size=4", "-O", "has_journal", machine.image().to_str().unwrap()]);
+        machine
+    }
+
+    fn image(&self) -> PathBuf {
+        self.root.path().join("disk")
+    }
+
+    fn mount_point(&self) -> PathBuf {
+        self.root.path().join("mounted")
+    }
+
+    fn lake(&self) -> PathBuf {
+        self.mount_point().join("data/lake")
+    }
+
+    /// Metadata may overtake data, and nothing is written for us when a file is renamed.
+    fn mount(&self) {
+        let (image, mounted) = (self.image(), self.mount_point());
+        let options = "loop,data=writeback,noauto_da_alloc,commit=300";
+        run("mount", &["-o", options, image.to_str().unwrap(), mounted.to_str().unwrap()]);
+    }
+
+    fn unmount(&self) {
+        run("umount", &[self.mount_point().to_str().unwrap()]);
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // Only after a failed test is it still mounted.
+        let _ = Command::new("umount").arg("-l").arg(self.mount_point()).output();
+    }
+}
+
+/// The real file system until the power fails before a chosen step.
+#[derive(Debug)]
+struct Cut {
+    mounted: PathBuf,
+    /// The step before which the power fails; 0 is never.
+    at: u64,
+    steps: AtomicU64,
+}
+
+impl Cut {
+    fn step(&self) {
+        if self.steps.fetch_add(1, Ordering::Relaxed) + 1 == self.at {
+            self.cut();
+        }
+    }
+
+    /// No page that is only in memory reaches the disk after this, and every later call fails.
+    fn cut(&self) {
+        // EXT4_IOC_SHUTDOWN with EXT4_GOING_FLAGS_NOLOGFLUSH.
+        let script = "import fcntl, os, struct, sys\n\
+                      fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))";
+        run("python3", &["-c", script, self.mounted.to_str().unwrap()]);
+    }
+}
+
+impl Disk for Cut {
+    fn create(&self, path: &Path) -> io::Result<File> {
+        self.step();
+        File::options().read(true).write(true).create_new(true).open(path)
+    }
+    fn write(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
+        self.step();
+        let (head, tail) = bytes.split_at(bytes.len() / 2);
+        io::Write::write_all(file, head)?;
+        self.step();
+        io::Write::write_all(file, tail)
+    }
+    fn sync(&self, file: &File) -> io::Result<()> {
+        self.step();
+        file.sync_all()
+    }
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.step();
+        std::fs::hard_link(from, to)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.step();
+        std::fs::rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.step();
+        std::fs::remove_file(path)
+    }
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.step();
+        std::fs::create_dir(path)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.step();
+        File::open(path)?.sync_all()
+    }
+}
+
+async fn open(location: &Path, disk: Arc<dyn Disk>) -> Result<Lake, LakeError> {
+    let local = LocalStore::on(location, disk).unwrap();
+    let url = Url::from_directory_path(local.root()).unwrap();
+    let place = Place { store: Arc::new(local.clone()), url, local: Some(local) };
+    Lake::open_at(place, options(location)).await
+}
+
+/// What a lake does in its life, until the power fails. The last position of every commit that was answered for.
+async fn live(location: &Path, disk: Arc<dyn Disk>) -> Vec<u64> {
+    let mut answered = Vec::new();
+    let Ok(lake) = open(location, disk).await else { return answered };
+    let mut after = None;
+    for flush in 0..4_u64 {
+        let (first, through) = (flush * 10, flush * 10 + 9);
+        let Ok(file) = lake.put(encoded(JOURNAL, first, through), TODAY).await else { break };
+        if lake.commit(write(JOURNAL, after, through, vec![file])).await.is_err() {
+            break;
+        }
+        after = Some(through);
+        answered.push(through);
+    }
+    answered
+}
+
+/// The table opens, has every commit that was answered for and at most one more, each file with its bytes, and goes on.
+async fn inspect(location: &Path, answered: &[u64], step: u64) {
+    let lake = Lake::open(options(location)).await.unwrap_or_else(|error| panic!("cut before step {step}: {error:?}"));
+    let snapshot = lake.snapshot();
+    let there = ranges(&snapshot, JOURNAL);
+    let expected: Vec<_> = (0..there.len() as u64).map(|flush| (flush * 10, flush * 10 + 9)).collect();
+    assert_eq!(there, expected, "cut before step {step}");
+    let more = there.len() - answered.len().min(there.len());
+    assert!(there.len() >= answered.len() && more <= 1, "cut before step {step}: {answered:?} {there:?}");
+    let cursor = lake.cursor(&snapshot, JOURNAL).await.unwrap();
+    assert_eq!(cursor, there.last().map(|(_, last)| *last), "cut before step {step}");
+    for file in snapshot.files.iter() {
+        let (first, last) = file.positions().unwrap();
+        let read = lake.store().get(&file.path.as_str().into()).await.unwrap().bytes().await.unwrap();
+        assert_eq!(read, encoded(JOURNAL, first, last).bytes, "cut before step {step}");
+    }
+    let file = lake.put(encoded(JOURNAL, 100, 109), TODAY).await.unwrap();
+    let next = lake.commit(write(JOURNAL, cursor, 109, vec![file])).await.unwrap();
+    assert_eq!(next.version, snapshot.version + 1, "cut before step {step}");
+    assert_eq!(versions(location).last(), Some(&next.version));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_power_cut_between_any_two_steps_loses_nothing_that_was_answered_for() {
+    let machine = Machine::new();
+    let fresh = std::fs::read(machine.image()).unwrap();
+    let (mut step, mut answered_by_any) = (0, 0);
+    loop {
+        step += 1;
+        std::fs::write(machine.image(), &fresh).unwrap();
+        machine.mount();
+        // The directory itself is there for good, as after an installation.
+        std::fs::create_dir_all(machine.lake()).unwrap();
+        rustix::fs::syncfs(File::open(machine.lake()).unwrap()).unwrap();
+        let disk = Arc::new(Cut { mounted: machine.mount_point(), at: step, steps: AtomicU64::new(0) });
+        let answered = live(&machine.lake(), disk.clone()).await;
+        let finished = disk.steps.load(Ordering::Relaxed) < step;
+        if finished {
+            disk.cut();
+        }
+        machine.unmount();
+        machine.mount();
+        inspect(&machine.lake(), &answered, step).await;
+        machine.unmount();
+        answered_by_any = answered_by_any.max(answered.len());
+        if finished {
+            break;
+        }
+    }
+    assert_eq!(answered_by_any, 4);
+    assert!(step > 40, "only {step} steps");
+}
