@@ -1,13 +1,215 @@
-//! A data file in memory.
+//! One Parquet file of the table, made in memory. Owns the columns' encodings, the bloom filters and the statistics;
+//! refuses to choose which rows go into which file, and to write it anywhere.
+//!
+//! What is written is described column by column in docs/formats/lake.md.
 
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_null_array};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::{Field, Schema, SchemaRef, TimestampMicrosecondType};
 use bytes::Bytes;
+use parquet::arrow::ArrowSchemaConverter;
+use parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::ColumnPath;
+use runstone_record::{Column, Kind};
 
-use super::file::FileStats;
+use crate::columns::logs_schema;
+use crate::lake::bounds::Bounds;
+use crate::lake::order::by_position;
+use crate::lake::{FileStats, LakeError};
 
-/// A data file, encoded.
+static FILE: LazyLock<SchemaRef> = LazyLock::new(|| {
+    let fields: Vec<Arc<Field>> =
+        logs_schema().fields().iter().filter(|field| field.name() != Column::Date.name()).cloned().collect();
+    Arc::new(Schema::new(fields))
+});
+
+/// The columns of a data file: all but `date`, which the file's path says. Text columns may be handed over as
+/// dictionaries of texts too.
+pub(crate) fn file_schema() -> SchemaRef {
+    Arc::clone(&FILE)
+}
+
+/// How a file is made.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct EncodeOptions {
+    /// Is it worth more work to make it smaller? A flush's file lives for minutes, a compacted one for years.
+    pub(crate) small: bool,
+}
+
+/// A data file in memory.
+#[derive(Debug)]
 pub struct Encoded {
-    /// Its bytes.
+    /// All of it.
     pub bytes: Bytes,
     /// What its entry in the log will say about its rows.
     pub stats: FileStats,
+}
+
+/// One Parquet file that grows in memory.
+pub(crate) struct FileEncoder {
+    writer: SerializedFileWriter<Vec<u8>>,
+    factory: ArrowRowGroupWriterFactory,
+    bounds: Bounds,
+    latest: Option<i64>,
+}
+
+impl FileEncoder {
+    /// A file without rows.
+    pub(crate) fn new(options: EncodeOptions) -> Result<Self, LakeError> {
+        let schema = file_schema();
+        let parquet = ArrowSchemaConverter::new().with_coerce_types(true).convert(&schema).map_err(internal)?;
+        let properties = Arc::new(properties(&options)?);
+        let writer = SerializedFileWriter::new(Vec::new(), parquet.root_schema_ptr(), properties).map_err(internal)?;
+        let factory = ArrowRowGroupWriterFactory::new(&writer, schema);
+        Ok(Self { writer, factory, bounds: Bounds::default(), latest: None })
+    }
+
+    /// One row group. Its times must lie after all groups' before it (equal allowed at the seam). Orders the rows inside
+    /// for compression. Columns that `rows` lacks are null.
+    pub(crate) fn write_group(&mut self, rows: &RecordBatch) -> Result<(), LakeError> {
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        self.check_times(rows)?;
+        let sorted = match by_position(rows) {
+            Some(order) => Some(take_record_batch(rows, &order).map_err(internal)?),
+            None => None,
+        };
+        let rows = sorted.as_ref().unwrap_or(rows);
+        let group = self.writer.flushed_row_groups().len();
+        let writers = self.factory.create_column_writers(group).map_err(internal)?;
+        let mut group = self.writer.next_row_group().map_err(internal)?;
+        let schema = file_schema();
+        for (field, mut writer) in schema.fields().iter().zip(writers) {
+            let values = column(rows, field)?;
+            self.bounds.add(field.name(), &values)?;
+            for leaf in compute_leaves(field, &values).map_err(internal)? {
+                writer.write(&leaf).map_err(internal)?;
+            }
+            writer.close().map_err(internal)?.append_to_row_group(&mut group).map_err(internal)?;
+        }
+        group.close().map_err(internal)?;
+        self.bounds.rows += rows.num_rows() as u64;
+        Ok(())
+    }
+
+    /// Bytes of the row groups so far.
+    pub(crate) fn bytes_written(&self) -> usize {
+        self.writer.bytes_written()
+    }
+
+    /// The whole file.
+    pub(crate) fn finish(self) -> Result<Encoded, LakeError> {
+        let bytes = self.writer.into_inner().map_err(internal)?;
+        Ok(Encoded { bytes: Bytes::from(bytes), stats: self.bounds.finish() })
+    }
+
+    fn check_times(&mut self, rows: &RecordBatch) -> Result<(), LakeError> {
+        let times = rows.column_by_name(Column::Timestamp.name());
+        let times = times.and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
+        let least = times.and_then(arrow::compute::min);
+        let greatest = times.and_then(arrow::compute::max);
+        if least < self.latest {
+            return Err(LakeError::Internal("group rows: the times of two groups overlap".into()));
+        }
+        self.latest = greatest;
+        Ok(())
+    }
+}
+
+fn column(rows: &RecordBatch, field: &Field) -> Result<ArrayRef, LakeError> {
+    match rows.column_by_name(field.name()) {
+        Some(values) if field.is_nullable() || values.null_count() == 0 => Ok(Arc::clone(values)),
+        None if field.is_nullable() => Ok(new_null_array(field.data_type(), rows.num_rows())),
+        _ => Err(LakeError::Internal(format!("encode rows: {} is missing", field.name()))),
+    }
+}
+
+pub(crate) fn internal(error: impl std::fmt::Display) -> LakeError {
+    LakeError::Internal(error.to_string())
+}
+
+fn properties(options: &EncodeOptions) -> Result<WriterProperties, LakeError> {
+    let level = ZstdLevel::try_new(if options.small { 3 } else { 1 }).map_err(internal)?;
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(level))
+        .set_coerce_types(true)
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_created_by("runstone".into());
+    for column in Column::ALL {
+        let path = ColumnPath::from(column.name());
+        let encoding = match column.kind() {
+            Kind::Id => Some(Encoding::DELTA_BYTE_ARRAY),
+            Kind::Time | Kind::Int => Some(Encoding::DELTA_BINARY_PACKED),
+            Kind::Text | Kind::Json => Some(Encoding::PLAIN),
+            _ => None,
+        };
+        if let Some(encoding) = encoding {
+            properties = properties
+                .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_encoding(path.clone(), encoding);
+        }
+        if matches!(column, Column::Id | Column::RunId) {
+            properties = properties.set_column_bloom_filter_enabled(path, true);
+        }
+    }
+    Ok(properties.build())
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Int64Array, StringArray, TimestampMicrosecondArray};
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+    use super::*;
+
+    fn rows(positions: &[i64], at: i64) -> RecordBatch {
+        let ids = positions.iter().map(|position| format!("00000000-0000-7000-8000-{position:012x}"));
+        let times = TimestampMicrosecondArray::from_iter_values(positions.iter().map(|position| at + position));
+        let times: ArrayRef = Arc::new(times.with_timezone("UTC"));
+        let text = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text; positions.len()])) };
+        RecordBatch::try_from_iter([
+            ("id", Arc::new(StringArray::from_iter_values(ids)) as ArrayRef),
+            ("journal", text("00000000-0000-7000-8000-000000000000/1")),
+            ("position", Arc::new(Int64Array::from(positions.to_vec()))),
+            ("timestamp", Arc::clone(&times)),
+            ("ingested_at", times),
+            ("message", text("hello")),
+        ])
+        .unwrap()
+    }
+
+    #[test]
+    fn rows_come_back_in_the_order_of_their_positions() {
+        let mut file = FileEncoder::new(EncodeOptions::default()).unwrap();
+        file.write_group(&rows(&[3, 1, 2], 100)).unwrap();
+        file.write_group(&rows(&[5, 4], 100)).unwrap();
+        let encoded = file.finish().unwrap();
+        assert_eq!(encoded.stats.rows, Some(5));
+        let reader = ParquetRecordBatchReaderBuilder::try_new(encoded.bytes).unwrap();
+        assert_eq!(reader.metadata().num_row_groups(), 2);
+        let names: Vec<_> = reader.schema().fields().iter().map(|field| field.name().clone()).collect();
+        assert_eq!(names, file_schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>());
+        let positions: Vec<i64> = reader
+            .build()
+            .unwrap()
+            .flat_map(|batch| {
+                let batch = batch.unwrap();
+                batch.column(2).as_primitive::<arrow::datatypes::Int64Type>().values().to_vec()
+            })
+            .collect();
+        assert_eq!(positions, [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn groups_whose_times_overlap_are_refused() {
+        let mut file = FileEncoder::new(EncodeOptions::default()).unwrap();
+        file.write_group(&rows(&[1, 2], 100)).unwrap();
+        assert!(matches!(file.write_group(&rows(&[3], 98)), Err(LakeError::Internal(_))));
+    }
 }

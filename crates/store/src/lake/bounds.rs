@@ -1,0 +1,186 @@
+//! The bounds of a file's columns, gathered while its row groups are written. Owns which columns have bounds and how
+//! long texts are cut; refuses to know how the log writes them.
+
+use arrow::array::{Array, ArrayRef, AsArray, StringArray};
+use arrow::compute::{cast, max, max_string, min, min_string};
+use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
+use runstone_record::{Column, Kind};
+
+use crate::lake::LakeError;
+use crate::lake::encode::internal;
+use crate::lake::file::{Bound, ColumnStats, FileStats};
+
+/// Bytes of a text in statistics. A journal's name is shorter: what is cut is never equal to anything.
+pub(crate) const BOUND_BYTES_MAX: usize = 64;
+
+/// The bounds so far.
+#[derive(Debug, Default)]
+pub(crate) struct Bounds {
+    pub(crate) rows: u64,
+    columns: Vec<Gathered>,
+}
+
+#[derive(Debug)]
+struct Gathered {
+    column: Column,
+    range: Option<(Bound, Bound)>,
+    nulls: u64,
+    /// A value that no bound can bound.
+    is_unbounded: bool,
+}
+
+/// Do queries look for values of this column, so that its bounds are worth their bytes?
+pub(crate) fn has_bounds(column: Column) -> bool {
+    !matches!(column.kind(), Kind::Text | Kind::Json | Kind::List | Kind::Date) && column != Column::Pathname
+}
+
+impl Bounds {
+    /// A column's values in the next row group.
+    pub(crate) fn add(&mut self, name: &str, values: &ArrayRef) -> Result<(), LakeError> {
+        let Some(column) = Column::ALL.into_iter().find(|column| column.name() == name) else { return Ok(()) };
+        let range = if has_bounds(column) { range(values)? } else { Range::None };
+        let nulls = values.logical_null_count() as u64;
+        let place = match self.columns.iter().position(|known| known.column == column) {
+            Some(place) => place,
+            None => {
+                self.columns.push(Gathered { column, range: None, nulls: 0, is_unbounded: false });
+                self.columns.len() - 1
+            }
+        };
+        self.columns[place].extend(range, nulls);
+        Ok(())
+    }
+
+    /// What is known of the file.
+    pub(crate) fn finish(self) -> FileStats {
+        let columns = self.columns.into_iter().map(Gathered::finish).collect();
+        FileStats { rows: Some(self.rows), columns }
+    }
+}
+
+enum Range {
+    None,
+    Of(Bound, Bound),
+    Unbounded,
+}
+
+impl Gathered {
+    fn extend(&mut self, range: Range, nulls: u64) {
+        self.nulls += nulls;
+        match range {
+            Range::None => {}
+            Range::Unbounded => self.is_unbounded = true,
+            Range::Of(least, greatest) => {
+                self.range = Some(match self.range.take() {
+                    None => (least, greatest),
+                    Some((low, high)) => (lesser(low, least), greater(high, greatest)),
+                });
+            }
+        }
+    }
+
+    fn finish(self) -> ColumnStats {
+        let (least, greatest) = match self.range {
+            Some((least, greatest)) if !self.is_unbounded => (Some(cut(least)), raise(greatest)),
+            _ => (None, None),
+        };
+        ColumnStats { column: self.column, least, greatest, nulls: Some(self.nulls) }
+    }
+}
+
+fn range(values: &ArrayRef) -> Result<Range, LakeError> {
+    let of = |least: Option<Bound>, greatest: Option<Bound>| match (least, greatest) {
+        (Some(least), Some(greatest)) => Range::Of(least, greatest),
+        _ => Range::None,
+    };
+    Ok(match values.data_type() {
+        DataType::Utf8 => texts(values.as_string::<i32>()),
+        DataType::Dictionary(_, _) => {
+            let words = cast(values, &DataType::Utf8).map_err(internal)?;
+            texts(words.as_string::<i32>())
+        }
+        DataType::Int64 => {
+            let values = values.as_primitive::<Int64Type>();
+            of(min(values).map(Bound::Int), max(values).map(Bound::Int))
+        }
+        DataType::Timestamp(_, _) => {
+            let values = values.as_primitive::<TimestampMicrosecondType>();
+            of(min(values).map(Bound::Int), max(values).map(Bound::Int))
+        }
+        DataType::Float64 => {
+            let values = values.as_primitive::<Float64Type>();
+            match (min(values), max(values)) {
+                _ if values.iter().flatten().any(f64::is_nan) => Range::Unbounded,
+                // Readers may take -0 and 0 for different numbers, or for one.
+                (Some(least), Some(greatest)) => {
+                    let least = if least == 0.0 { -0.0 } else { least };
+                    let greatest = if greatest == 0.0 { 0.0 } else { greatest };
+                    Range::Of(Bound::Float(least), Bound::Float(greatest))
+                }
+                _ => Range::None,
+            }
+        }
+        _ => Range::Unbounded,
+    })
+}
+
+fn texts(texts: &StringArray) -> Range {
+    match (min_string(texts), max_string(texts)) {
+        (Some(least), Some(greatest)) => Range::Of(Bound::Text(least.into()), Bound::Text(greatest.into())),
+        _ => Range::None,
+    }
+}
+
+fn lesser(one: Bound, other: Bound) -> Bound {
+    match (&one, &other) {
+        (Bound::Text(a), Bound::Text(b)) if b < a => other,
+        (Bound::Int(a), Bound::Int(b)) if b < a => other,
+        (Bound::Float(a), Bound::Float(b)) if b.total_cmp(a).is_lt() => other,
+        _ => one,
+    }
+}
+
+fn greater(one: Bound, other: Bound) -> Bound {
+    match (&one, &other) {
+        (Bound::Text(a), Bound::Text(b)) if b > a => other,
+        (Bound::Int(a), Bound::Int(b)) if b > a => other,
+        (Bound::Float(a), Bound::Float(b)) if b.total_cmp(a).is_gt() => other,
+        _ => one,
+    }
+}
+
+fn cut(bound: Bound) -> Bound {
+    match bound {
+        Bound::Text(text) => Bound::Text(prefix(&text).to_owned()),
+        other => other,
+    }
+}
+
+/// A bound that is not less: a text that is cut ends in the character after its last.
+fn raise(bound: Bound) -> Option<Bound> {
+    match bound {
+        Bound::Text(text) => raised(&text).map(Bound::Text),
+        other => Some(other),
+    }
+}
+
+pub(crate) fn prefix(text: &str) -> &str {
+    &text[..text.floor_char_boundary(BOUND_BYTES_MAX)]
+}
+
+/// The least short text that is not less than `text`; none where there is none.
+pub(crate) fn raised(text: &str) -> Option<String> {
+    if text.len() <= BOUND_BYTES_MAX {
+        return Some(text.to_owned());
+    }
+    let mut kept: Vec<char> = prefix(text).chars().collect();
+    while let Some(last) = kept.pop() {
+        // The characters before and after the surrogates are neighbours.
+        let next = if last == '\u{D7FF}' { Some('\u{E000}') } else { char::from_u32(u32::from(last) + 1) };
+        if let Some(next) = next {
+            kept.push(next);
+            return Some(kept.into_iter().collect());
+        }
+    }
+    None
+}
