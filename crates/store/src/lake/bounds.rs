@@ -1,14 +1,12 @@
 //! The bounds of a file's columns, gathered while its row groups are written. Owns which columns have bounds and how
 //! long texts are cut; refuses to know how the log writes them.
 
-use arrow::array::{Array, ArrayRef, AsArray, StringArray};
-use arrow::compute::{cast, max, max_string, min, min_string};
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::compute::{max, max_string, min, min_string};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
 use runstone_record::{Column, Kind};
 
-use crate::lake::LakeError;
-use crate::lake::encode::internal;
-use crate::lake::file::{Bound, ColumnStats, FileStats};
+use super::file::{Bound, ColumnStats, FileStats};
 
 /// Bytes of a text in statistics. A journal's name is shorter: what is cut is never equal to anything.
 pub(crate) const BOUND_BYTES_MAX: usize = 64;
@@ -35,11 +33,22 @@ pub(crate) fn has_bounds(column: Column) -> bool {
 }
 
 impl Bounds {
-    /// A column's values in the next row group.
-    pub(crate) fn add(&mut self, name: &str, values: &ArrayRef) -> Result<(), LakeError> {
-        let Some(column) = Column::ALL.into_iter().find(|column| column.name() == name) else { return Ok(()) };
-        let range = if has_bounds(column) { range(values)? } else { Range::None };
-        let nulls = values.logical_null_count() as u64;
+    /// A column's numbers, times or ids in the next row group.
+    pub(crate) fn add(&mut self, column: Column, values: &ArrayRef) {
+        let range = if has_bounds(column) { range(values) } else { Range::None };
+        self.extend(column, range, values.logical_null_count());
+    }
+
+    /// A column's texts in the next row group.
+    pub(crate) fn add_texts(&mut self, column: Column, range: Option<(&str, &str)>, nulls: usize) {
+        let range = match range.filter(|_| has_bounds(column)) {
+            Some((least, greatest)) => Range::Of(Bound::Text(least.into()), Bound::Text(greatest.into())),
+            None => Range::None,
+        };
+        self.extend(column, range, nulls);
+    }
+
+    fn extend(&mut self, column: Column, range: Range, nulls: usize) {
         let place = match self.columns.iter().position(|known| known.column == column) {
             Some(place) => place,
             None => {
@@ -47,8 +56,7 @@ impl Bounds {
                 self.columns.len() - 1
             }
         };
-        self.columns[place].extend(range, nulls);
-        Ok(())
+        self.columns[place].extend(range, nulls as u64);
     }
 
     /// What is known of the file.
@@ -88,16 +96,16 @@ impl Gathered {
     }
 }
 
-fn range(values: &ArrayRef) -> Result<Range, LakeError> {
+fn range(values: &ArrayRef) -> Range {
     let of = |least: Option<Bound>, greatest: Option<Bound>| match (least, greatest) {
         (Some(least), Some(greatest)) => Range::Of(least, greatest),
         _ => Range::None,
     };
-    Ok(match values.data_type() {
-        DataType::Utf8 => texts(values.as_string::<i32>()),
-        DataType::Dictionary(_, _) => {
-            let words = cast(values, &DataType::Utf8).map_err(internal)?;
-            texts(words.as_string::<i32>())
+    match values.data_type() {
+        DataType::Utf8 => {
+            let texts = values.as_string::<i32>();
+            let own = |text: &str| Bound::Text(text.to_owned());
+            of(min_string(texts).map(own), max_string(texts).map(own))
         }
         DataType::Int64 => {
             let values = values.as_primitive::<Int64Type>();
@@ -121,13 +129,6 @@ fn range(values: &ArrayRef) -> Result<Range, LakeError> {
             }
         }
         _ => Range::Unbounded,
-    })
-}
-
-fn texts(texts: &StringArray) -> Range {
-    match (min_string(texts), max_string(texts)) {
-        (Some(least), Some(greatest)) => Range::Of(Bound::Text(least.into()), Bound::Text(greatest.into())),
-        _ => Range::None,
     }
 }
 

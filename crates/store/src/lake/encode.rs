@@ -7,26 +7,37 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_null_array};
 use arrow::compute::take_record_batch;
-use arrow::datatypes::{Field, Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{Schema, SchemaRef, TimestampMicrosecondType};
 use bytes::Bytes;
 use parquet::arrow::ArrowSchemaConverter;
-use parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
+use runstone_record::limits::LAKE_GROUP_ROWS;
 use runstone_record::{Column, Kind};
 
+use super::bounds::{BOUND_BYTES_MAX, Bounds};
+use super::order::by_position;
+use super::pages::PAGE_ROWS;
+use super::texts::{BLOOM_FALSE, Texts};
+use super::{FileStats, LakeError};
 use crate::columns::logs_schema;
-use crate::lake::bounds::Bounds;
-use crate::lake::order::by_position;
-use crate::lake::{FileStats, LakeError};
 
-static FILE: LazyLock<SchemaRef> = LazyLock::new(|| {
-    let fields: Vec<Arc<Field>> =
-        logs_schema().fields().iter().filter(|field| field.name() != Column::Date.name()).cloned().collect();
-    Arc::new(Schema::new(fields))
-});
+/// The columns of a data file.
+const COLUMNS: [Column; 35] = {
+    let mut columns = [Column::Id; 35];
+    let mut place = 0;
+    while place < columns.len() {
+        columns[place] = Column::ALL[place];
+        place += 1;
+    }
+    columns
+};
+
+static FILE: LazyLock<SchemaRef> =
+    LazyLock::new(|| Arc::new(Schema::new(logs_schema().fields()[..COLUMNS.len()].to_vec())));
 
 /// The columns of a data file: all but `date`, which the file's path says. Text columns may be handed over as
 /// dictionaries of texts too.
@@ -35,10 +46,16 @@ pub(crate) fn file_schema() -> SchemaRef {
 }
 
 /// How a file is made.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct EncodeOptions {
     /// Is it worth more work to make it smaller? A flush's file lives for minutes, a compacted one for years.
     pub(crate) small: bool,
+}
+
+impl EncodeOptions {
+    fn level(self) -> i32 {
+        if self.small { 3 } else { 1 }
+    }
 }
 
 /// A data file in memory.
@@ -54,6 +71,7 @@ pub struct Encoded {
 pub(crate) struct FileEncoder {
     writer: SerializedFileWriter<Vec<u8>>,
     factory: ArrowRowGroupWriterFactory,
+    options: EncodeOptions,
     bounds: Bounds,
     latest: Option<i64>,
 }
@@ -63,10 +81,10 @@ impl FileEncoder {
     pub(crate) fn new(options: EncodeOptions) -> Result<Self, LakeError> {
         let schema = file_schema();
         let parquet = ArrowSchemaConverter::new().with_coerce_types(true).convert(&schema).map_err(internal)?;
-        let properties = Arc::new(properties(&options)?);
+        let properties = Arc::new(properties(options)?);
         let writer = SerializedFileWriter::new(Vec::new(), parquet.root_schema_ptr(), properties).map_err(internal)?;
         let factory = ArrowRowGroupWriterFactory::new(&writer, schema);
-        Ok(Self { writer, factory, bounds: Bounds::default(), latest: None })
+        Ok(Self { writer, factory, options, bounds: Bounds::default(), latest: None })
     }
 
     /// One row group. Its times must lie after all groups' before it (equal allowed at the seam). Orders the rows inside
@@ -81,17 +99,20 @@ impl FileEncoder {
             None => None,
         };
         let rows = sorted.as_ref().unwrap_or(rows);
-        let group = self.writer.flushed_row_groups().len();
-        let writers = self.factory.create_column_writers(group).map_err(internal)?;
+        let writers = self.factory.create_column_writers(self.writer.flushed_row_groups().len()).map_err(internal)?;
+        let descriptors = self.writer.schema_descr().columns().to_vec();
         let mut group = self.writer.next_row_group().map_err(internal)?;
-        let schema = file_schema();
-        for (field, mut writer) in schema.fields().iter().zip(writers) {
-            let values = column(rows, field)?;
-            self.bounds.add(field.name(), &values)?;
-            for leaf in compute_leaves(field, &values).map_err(internal)? {
-                writer.write(&leaf).map_err(internal)?;
+        for ((column, descriptor), writer) in COLUMNS.iter().zip(descriptors).zip(writers) {
+            let values = values(rows, *column)?;
+            if is_text(*column) {
+                let texts = Texts::new(&values)?;
+                self.bounds.add_texts(*column, texts.range(), texts.nulls());
+                let (bytes, close) = texts.encode(*column, descriptor, self.options.level())?;
+                group.append_column(&bytes, close).map_err(internal)?;
+            } else {
+                self.bounds.add(*column, &values);
+                write(writer, *column, &values)?.append_to_row_group(&mut group).map_err(internal)?;
             }
-            writer.close().map_err(internal)?.append_to_row_group(&mut group).map_err(internal)?;
         }
         group.close().map_err(internal)?;
         self.bounds.rows += rows.num_rows() as u64;
@@ -122,40 +143,59 @@ impl FileEncoder {
     }
 }
 
-fn column(rows: &RecordBatch, field: &Field) -> Result<ArrayRef, LakeError> {
+/// Is it written by `texts`?
+fn is_text(column: Column) -> bool {
+    use Kind::{Hex, Identifier, Json, Label, Text, Word};
+    matches!(column.kind(), Hex | Identifier | Json | Label | Text | Word)
+}
+
+fn values(rows: &RecordBatch, column: Column) -> Result<ArrayRef, LakeError> {
+    let field = FILE.field(column.index());
     match rows.column_by_name(field.name()) {
-        Some(values) if field.is_nullable() || values.null_count() == 0 => Ok(Arc::clone(values)),
+        Some(values) if field.is_nullable() || values.logical_null_count() == 0 => Ok(Arc::clone(values)),
         None if field.is_nullable() => Ok(new_null_array(field.data_type(), rows.num_rows())),
         _ => Err(LakeError::Internal(format!("encode rows: {} is missing", field.name()))),
     }
+}
+
+fn write(mut writer: ArrowColumnWriter, column: Column, values: &ArrayRef) -> Result<ArrowColumnChunk, LakeError> {
+    for leaf in compute_leaves(FILE.field(column.index()), values).map_err(internal)? {
+        writer.write(&leaf).map_err(internal)?;
+    }
+    writer.close().map_err(internal)
 }
 
 pub(crate) fn internal(error: impl std::fmt::Display) -> LakeError {
     LakeError::Internal(error.to_string())
 }
 
-fn properties(options: &EncodeOptions) -> Result<WriterProperties, LakeError> {
-    let level = ZstdLevel::try_new(if options.small { 3 } else { 1 }).map_err(internal)?;
+/// How the columns are written that are no texts.
+fn properties(options: EncodeOptions) -> Result<WriterProperties, LakeError> {
+    let level = ZstdLevel::try_new(options.level()).map_err(internal)?;
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
         .set_coerce_types(true)
+        .set_data_page_row_count_limit(PAGE_ROWS)
         .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_created_by("runstone".into());
-    for column in Column::ALL {
+        .set_statistics_truncate_length(Some(BOUND_BYTES_MAX))
+        .set_created_by(format!("runstone version {}", env!("CARGO_PKG_VERSION")));
+    for column in COLUMNS {
         let path = ColumnPath::from(column.name());
         let encoding = match column.kind() {
-            Kind::Id => Some(Encoding::DELTA_BYTE_ARRAY),
-            Kind::Time | Kind::Int => Some(Encoding::DELTA_BINARY_PACKED),
-            Kind::Text | Kind::Json => Some(Encoding::PLAIN),
-            _ => None,
+            Kind::Id => Encoding::DELTA_BYTE_ARRAY,
+            Kind::Time | Kind::Int => Encoding::DELTA_BINARY_PACKED,
+            _ => continue,
         };
-        if let Some(encoding) = encoding {
-            properties = properties
-                .set_column_dictionary_enabled(path.clone(), false)
-                .set_column_encoding(path.clone(), encoding);
+        properties = properties.set_column_dictionary_enabled(path.clone(), false);
+        properties = properties.set_column_encoding(path.clone(), encoding);
+        if matches!(column, Column::Position | Column::Timestamp) {
+            // Rows lie by position, and nearly by time: pages can be left out.
+            properties = properties.set_column_statistics_enabled(path.clone(), EnabledStatistics::Page);
         }
-        if matches!(column, Column::Id | Column::RunId) {
-            properties = properties.set_column_bloom_filter_enabled(path, true);
+        if column == Column::Id {
+            properties = properties
+                .set_column_bloom_filter_max_ndv(path.clone(), LAKE_GROUP_ROWS as u64)
+                .set_column_bloom_filter_fpp(path, BLOOM_FALSE);
         }
     }
     Ok(properties.build())

@@ -15,6 +15,8 @@ mod file;
 mod local;
 #[allow(dead_code, reason = "the flush and compaction come next")]
 mod order;
+#[allow(dead_code, reason = "the flush and compaction come next")]
+mod pages;
 mod place;
 mod snapshot;
 mod stats;
@@ -22,6 +24,8 @@ mod support;
 mod table;
 #[cfg(test)]
 mod tests;
+#[allow(dead_code, reason = "the flush and compaction come next")]
+mod texts;
 mod upload;
 mod view;
 
