@@ -105,9 +105,11 @@ impl ChunkWriter {
         Ok(written)
     }
 
-    /// The chunk's bytes, and what the file's footer says about it.
+    /// The chunk's bytes, and what the file's footer says about it: among other things how many bytes the texts of all
+    /// rows have.
     pub(crate) fn finish(
         self,
+        text_bytes: u64,
         statistics: Statistics,
         bloom_filter: Option<Sbbf>,
     ) -> Result<(Bytes, ColumnCloseResult), LakeError> {
@@ -130,6 +132,7 @@ impl ChunkWriter {
             .set_num_values(offset(self.rows)?)
             .set_data_page_offset(offset(self.data.unwrap_or(0))?)
             .set_dictionary_page_offset(self.dictionary.map(offset).transpose()?)
+            .set_unencoded_byte_array_data_bytes(Some(offset(text_bytes)?))
             .set_statistics(statistics)
             .build()
             .map_err(internal)?;

@@ -117,6 +117,13 @@ impl Texts {
         self.nulls.as_ref().map_or(0, NullBuffer::null_count)
     }
 
+    /// Bytes of all rows' texts.
+    fn bytes(&self) -> u64 {
+        let lengths: Vec<u64> = self.all().map(|word| word.len() as u64).collect();
+        let of = |row: usize| if self.is_valid(row) { lengths[self.keys[row] as usize] } else { 0 };
+        (0..self.keys.len()).map(of).sum()
+    }
+
     /// The column chunk.
     pub(crate) fn encode(
         &self,
@@ -134,7 +141,7 @@ impl Texts {
         } else {
             self.write_dictionary(&mut chunk, bytes)?;
         }
-        chunk.finish(self.statistics(column), self.bloom(column)?)
+        chunk.finish(self.bytes(), self.statistics(column), self.bloom(column)?)
     }
 
     fn write_dictionary(&self, chunk: &mut ChunkWriter, bytes: usize) -> Result<(), LakeError> {
