@@ -133,8 +133,12 @@ pub const LAKE_PART_BYTES: usize = 8 << 20;
 pub const LAKE_PARTS_IN_FLIGHT_MAX: usize = 4;
 /// How often one commit is tried: for a version that others took first, or whose outcome had to be looked up.
 pub const LAKE_COMMIT_TRIES_MAX: u32 = 64;
+/// How often a version that stays free is tried; the storage has tried each of them for long itself.
+pub const LAKE_COMMIT_REFUSALS_MAX: u32 = 10;
 /// Bytes of a foreign commit that is read.
 pub const LAKE_COMMIT_BYTES_MAX: u64 = 256 << 20;
+/// Milliseconds after which nobody goes on writing an unfinished file in a local lake.
+pub const LAKE_UNFINISHED_MS: i64 = 3_600_000;
 /// Commits from one checkpoint of the lake's log to the next.
 pub const LAKE_CHECKPOINT_COMMITS: u64 = 100;
 /// Days that entries of the lake's log are kept behind a checkpoint, where the table does not say.

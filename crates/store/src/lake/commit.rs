@@ -5,14 +5,13 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 use runstone_record::limits;
 
 use super::actions::{self, Action, CommitInfo, SetTxn};
 use super::file::LakeFile;
-use super::snapshot::{LakeSnapshot, Step};
-use super::{LakeError, support};
+use super::snapshot::LakeSnapshot;
+use super::{LakeError, log, support};
 
 /// What a commit does to the table.
 #[derive(Debug, Clone)]
@@ -40,11 +39,6 @@ pub struct Txn {
     pub after: Option<u64>,
     /// How far it has come afterwards.
     pub through: u64,
-}
-
-/// Where a version is.
-pub(crate) fn path(version: u64) -> Path {
-    Path::from(format!("_delta_log/{version:020}.json"))
 }
 
 /// What the storage said of an attempt.
@@ -143,7 +137,7 @@ pub(crate) async fn attempt(
     txn_id: &str,
 ) -> Result<Outcome, LakeError> {
     let bytes = actions::encode(lines)?;
-    let refusal = match store.put_opts(&path(version), bytes.into(), PutMode::Create.into()).await {
+    let refusal = match store.put_opts(&log::commit_path(version), bytes.into(), PutMode::Create.into()).await {
         Ok(_) => return Ok(Outcome::Done),
         Err(refusal) => refusal,
     };
@@ -162,7 +156,7 @@ fn is_ours(actions: &[Action], txn_id: &str) -> bool {
 
 /// A version's actions; None where there is no such version yet.
 pub(crate) async fn read(store: &dyn ObjectStore, version: u64) -> Result<Option<Vec<Action>>, LakeError> {
-    let path = path(version);
+    let path = log::commit_path(version);
     let failed = |source: object_store::Error| LakeError::Storage {
         action: format!("read version {version} of the lake's log"),
         source: source.into(),
@@ -180,21 +174,23 @@ pub(crate) async fn read(store: &dyn ObjectStore, version: u64) -> Result<Option
     Ok(Some(actions))
 }
 
-/// The snapshot with one more commit.
-pub(crate) async fn step(
-    store: &Arc<dyn ObjectStore>,
-    snapshot: &LakeSnapshot,
-    actions: &[Action],
-) -> Result<LakeSnapshot, LakeError> {
-    match snapshot.apply(actions)? {
-        Step::Next(next) => Ok(next),
-        Step::Reload => LakeSnapshot::load(Arc::clone(store)).await,
-    }
-}
-
 /// How long to wait before a version is tried again: the longer, the more often it failed.
 pub(crate) fn pause(tries: u32, entropy: u128) -> Duration {
     let most = 10_u64.saturating_mul(1 << tries.min(9));
     let random = u64::try_from(entropy & 0xFFFF).unwrap_or(0);
     Duration::from_millis(most / 2 + most * random / (2 * 0xFFFF))
+}
+
+/// Will the storage say the same however often it is asked?
+pub(crate) fn is_final(refusal: &object_store::Error) -> bool {
+    use object_store::Error;
+    matches!(
+        refusal,
+        Error::PermissionDenied { .. }
+            | Error::Unauthenticated { .. }
+            | Error::NotImplemented { .. }
+            | Error::NotSupported { .. }
+            | Error::InvalidPath { .. }
+            | Error::UnknownConfigurationKey { .. }
+    )
 }

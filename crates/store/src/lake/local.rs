@@ -5,6 +5,7 @@
 //! After a directory could not be synced nobody knows what a power cut leaves: from then on this store refuses
 //! everything, so that no commit is built on, or believed from, what is only in memory.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::{Path as FsPath, PathBuf};
@@ -72,10 +73,22 @@ impl LocalStore {
         &self.shared.root
     }
 
-    /// Makes a file that somebody else wrote durable, with its directory.
-    pub(crate) async fn sync(&self, location: &Path) -> Result<()> {
-        let path = self.reads.path_to_filesystem(location)?;
-        self.blocking(move |shared| shared.sync_existing(&path)).await
+    /// Makes files that somebody else wrote durable, with their directories. What is gone already is left out.
+    pub(crate) async fn sync_all(&self, locations: Vec<Path>) -> Result<()> {
+        let paths = locations.iter().map(|location| self.reads.path_to_filesystem(location));
+        let paths = paths.collect::<Result<Vec<_>>>()?;
+        self.blocking(move |shared| {
+            let mut dirs = BTreeSet::new();
+            for path in &paths {
+                match shared.sync_file(path) {
+                    Ok(()) => drop(dirs.insert(shared.parent(path)?)),
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            dirs.into_iter().try_for_each(|dir| shared.sync_dir(dir))
+        })
+        .await
     }
 
     async fn blocking<T: Send + 'static>(
@@ -201,7 +214,7 @@ impl Shared {
             Ok(()) => self.sync_dir(self.parent(path)?),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 // Whoever made it may not have synced it yet, and the caller will build on it.
-                self.sync_existing(path)?;
+                self.sync_file(path).and_then(|()| self.sync_dir(self.parent(path)?))?;
                 Err(error)
             }
             Err(error) => Err(error),
@@ -227,15 +240,10 @@ impl Shared {
         done
     }
 
-    fn sync_existing(&self, path: &FsPath) -> io::Result<()> {
-        match self.disk.open(path).and_then(|file| self.disk.sync(&file)) {
-            Ok(()) => self.sync_dir(self.parent(path)?),
-            Err(error) if error.kind() == ErrorKind::NotFound => Err(error),
-            Err(error) => {
-                self.poisoned.store(true, Ordering::Release);
-                Err(error)
-            }
-        }
+    /// Syncs a file that somebody else wrote. As with directories, a failure says that what is read may be lost.
+    fn sync_file(&self, path: &FsPath) -> io::Result<()> {
+        let file = self.disk.open(path)?;
+        self.disk.sync(&file).inspect_err(|_| self.poisoned.store(true, Ordering::Release))
     }
 
     fn rename(&self, from: &FsPath, to: &FsPath, replace: bool) -> io::Result<()> {

@@ -6,18 +6,22 @@
 mod actions;
 #[allow(dead_code, reason = "the flush and compaction come next")]
 mod bounds;
+mod checkpoint;
 mod commit;
+mod create;
 mod disk;
 #[allow(dead_code, reason = "the flush and compaction come next")]
 mod encode;
 mod error;
 mod file;
 mod local;
+mod log;
 #[allow(dead_code, reason = "the flush and compaction come next")]
 mod order;
 #[allow(dead_code, reason = "the flush and compaction come next")]
 mod pages;
 mod place;
+mod repair;
 mod snapshot;
 mod stats;
 mod support;
@@ -27,8 +31,12 @@ mod tests;
 #[allow(dead_code, reason = "the flush and compaction come next")]
 mod texts;
 mod upload;
+mod veil;
+mod verify;
 mod view;
+mod write;
 
+pub use checkpoint::LakeLog;
 pub use commit::{Change, Txn};
 pub use encode::Encoded;
 pub use error::LakeError;

@@ -40,7 +40,7 @@ pub(crate) struct Table {
 }
 
 /// Answers what `txn` entries said when the table was read whole.
-struct Base {
+pub(crate) struct Base {
     snapshot: delta_kernel::snapshot::SnapshotRef,
     log: LogStoreRef,
     known: Mutex<HashMap<String, Option<i64>>>,
@@ -77,16 +77,14 @@ impl LakeSnapshot {
         let log = log_store(store)?;
         let base = Base::load(&log).await?;
         let version = base.snapshot.version();
-        let snapshot = Snapshot::try_new(log.as_ref(), Some(version))
-            .await
-            .map_err(|error| failed("read the lake's log", error))?;
+        let snapshot = Snapshot::try_new(log.as_ref(), Some(version)).await.map_err(delta_error)?;
         let table = Table { protocol: convert(snapshot.protocol())?, metadata: convert(snapshot.metadata())? };
         // Before its files: an unknown feature may say that they mean something else.
         support::check_read(&table.protocol, &table.metadata)?;
         let mut files = Vec::new();
         let mut raw_paths = HashMap::new();
         let mut batches = snapshot.files(log.as_ref(), None);
-        while let Some(batch) = batches.try_next().await.map_err(|error| failed("read the lake's log", error))? {
+        while let Some(batch) = batches.try_next().await.map_err(delta_error)? {
             for add in adds(&batch)? {
                 let file = actions::file(&add)?;
                 note_raw_path(&mut raw_paths, &file, add.path);
@@ -156,6 +154,25 @@ impl LakeSnapshot {
         }
     }
 
+    /// What `txn` entries say that came after the table was read whole.
+    pub(crate) fn new_txns(&self) -> &BTreeMap<String, i64> {
+        &self.txns
+    }
+
+    /// The same version, its older `txn` entries answered from a newer base.
+    pub(crate) fn based_on(&self, base: Base) -> LakeSnapshot {
+        LakeSnapshot { base: Arc::new(base), ..self.clone() }
+    }
+
+    /// How long the table wants versions of its log to be kept, if it says.
+    pub(crate) fn log_retention(&self) -> Option<std::time::Duration> {
+        let properties = self.base.snapshot.table_properties();
+        match properties.enable_expired_log_cleanup {
+            Some(false) => Some(std::time::Duration::MAX),
+            _ => properties.log_retention_duration,
+        }
+    }
+
     /// Bytes of all files.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -189,8 +206,12 @@ impl LakeSnapshot {
 impl Base {
     async fn load(log: &LogStoreRef) -> Result<Base, LakeError> {
         let (engine, root) = (log.engine(None), log.config().location().clone());
-        let snapshot = blocking(move || delta_kernel::Snapshot::builder_for(root).build(engine.as_ref())).await?;
-        Ok(Base { snapshot, log: Arc::clone(log), known: Mutex::default() })
+        let read = move || delta_kernel::Snapshot::builder_for(root).build(engine.as_ref());
+        Ok(Base::new(blocking(READ, read).await?, Arc::clone(log)))
+    }
+
+    pub(crate) fn new(snapshot: delta_kernel::snapshot::SnapshotRef, log: LogStoreRef) -> Base {
+        Base { snapshot, log, known: Mutex::default() }
     }
 
     async fn txn(&self, app_id: &str) -> Result<Option<i64>, LakeError> {
@@ -198,20 +219,48 @@ impl Base {
             return Ok(*known);
         }
         let (engine, snapshot, id) = (self.log.engine(None), Arc::clone(&self.snapshot), app_id.to_owned());
-        let found = blocking(move || snapshot.get_app_id_version(&id, engine.as_ref())).await?;
+        let look = move || snapshot.get_app_id_version(&id, engine.as_ref());
+        let found = blocking(READ, look).await?;
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(app_id.to_owned(), found);
         Ok(found)
     }
 }
 
-async fn blocking<T: Send + 'static>(
+/// Asks the kernel, which blocks.
+pub(crate) async fn blocking<T: Send + 'static>(
+    action: &str,
     work: impl FnOnce() -> delta_kernel::DeltaResult<T> + Send + 'static,
 ) -> Result<T, LakeError> {
     match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done.map_err(|error| failed("read the lake's log", error)),
-        Err(error) => Err(LakeError::Internal(format!("read the lake's log: {error}"))),
+        Ok(done) => done.map_err(|error| kernel_error(action, error)),
+        Err(error) => Err(LakeError::Internal(format!("{action}: {error}"))),
     }
 }
+
+/// What the kernel says is the storage's, the table's or its own.
+fn kernel_error(action: &str, error: delta_kernel::Error) -> LakeError {
+    use delta_kernel::Error;
+    match error {
+        Error::Backtraced { source, .. } => kernel_error(action, *source),
+        Error::Unsupported(what) | Error::InvalidProtocol(what) => LakeError::Unsupported(what),
+        // Anything may be behind these; that it may pass is the careful guess.
+        Error::ObjectStore(_)
+        | Error::IOError(_)
+        | Error::FileNotFound(_)
+        | Error::JoinFailure(_)
+        | Error::Cancelled => failed(action, error),
+        other => LakeError::Damaged(format!("{action}: {other}")),
+    }
+}
+
+fn delta_error(error: deltalake_core::DeltaTableError) -> LakeError {
+    match error {
+        deltalake_core::DeltaTableError::KernelError(error) => kernel_error(READ, error),
+        other => failed(READ, other),
+    }
+}
+
+const READ: &str = "read the lake's log";
 
 /// The kernel's protocol and metadata, in the shape in which commits have them.
 fn convert<T: serde::de::DeserializeOwned>(value: &impl serde::Serialize) -> Result<T, LakeError> {
