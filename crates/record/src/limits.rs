@@ -133,6 +133,8 @@ pub const LAKE_PART_BYTES: usize = 8 << 20;
 pub const LAKE_PARTS_IN_FLIGHT_MAX: usize = 4;
 /// How often one commit is tried: for a version that others took first, or whose outcome had to be looked up.
 pub const LAKE_COMMIT_TRIES_MAX: u32 = 64;
+/// Milliseconds of the first pause before a commit is tried again that did not land.
+pub const LAKE_COMMIT_PAUSE_MS: u64 = 20;
 /// How often a version that stays free is tried; the storage has tried each of them for long itself.
 pub const LAKE_COMMIT_REFUSALS_MAX: u32 = 10;
 /// Bytes of a foreign commit that is read.

@@ -174,11 +174,10 @@ pub(crate) async fn read(store: &dyn ObjectStore, version: u64) -> Result<Option
     Ok(Some(actions))
 }
 
-/// How long to wait before a version is tried again: the longer, the more often it failed.
-pub(crate) fn pause(tries: u32, entropy: u128) -> Duration {
-    let most = 10_u64.saturating_mul(1 << tries.min(9));
-    let random = u64::try_from(entropy & 0xFFFF).unwrap_or(0);
-    Duration::from_millis(most / 2 + most * random / (2 * 0xFFFF))
+/// How long to wait before a version is tried again: the longer, the more often it failed, and never the same as a rival.
+pub(crate) fn pause(first: Duration, refusals: u32, entropy: u128) -> Duration {
+    let most = first.saturating_mul(1 << refusals.min(6));
+    most.mul_f64(f64::from(u16::try_from(entropy & 0xFFFF).unwrap_or(0)) / f64::from(u16::MAX) / 2.0 + 0.5)
 }
 
 /// Will the storage say the same however often it is asked?

@@ -49,7 +49,9 @@ pub(super) async fn create(place: &Place, options: &LakeOptions) -> Result<(), L
             Outcome::Free(refusal) if tries + 1 == limits::LAKE_COMMIT_REFUSALS_MAX || commit::is_final(&refusal) => {
                 return Err(LakeError::Storage { action: "create the lake".to_owned(), source: refusal.into() });
             }
-            Outcome::Free(_) => tokio::time::sleep(commit::pause(tries, (options.entropy)())).await,
+            Outcome::Free(_) => {
+                tokio::time::sleep(commit::pause(options.network.commit_pause, tries, (options.entropy)())).await
+            }
         }
     }
     Ok(())

@@ -25,6 +25,8 @@ pub struct LakeNetwork {
     pub retry_timeout: Duration,
     /// Retries of a request.
     pub retries: usize,
+    /// The first pause before a commit is tried again that did not land; the next ones double.
+    pub commit_pause: Duration,
 }
 
 impl Default for LakeNetwork {
@@ -34,6 +36,7 @@ impl Default for LakeNetwork {
             connect_timeout: Duration::from_millis(limits::LAKE_CONNECT_TIMEOUT_MS),
             retry_timeout: Duration::from_millis(limits::LAKE_RETRY_TIMEOUT_MS),
             retries: limits::LAKE_RETRIES_MAX,
+            commit_pause: Duration::from_millis(limits::LAKE_COMMIT_PAUSE_MS),
         }
     }
 }

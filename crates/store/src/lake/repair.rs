@@ -1,5 +1,6 @@
 //! What a crash leaves in a log so that nobody can read the table, and the way out. Owns finding it and moving it aside;
-//! refuses to touch what can be read, and any commit but the newest.
+//! refuses to touch what can be read, and any
+//! commit that a good one follows.
 //!
 //! This server's own files cannot be torn: they get their names after they are synced. Those of other writers on a local
 //! directory can, for a name may survive a power cut that the bytes do not.
@@ -21,11 +22,11 @@ use super::{LakeError, LakeSnapshot, actions, verify};
 #[derive(Debug, Default)]
 pub(crate) struct Survey {
     /// Files that stand in the way, and why.
-    pub(crate) damage: Vec<(Path, String)>,
+    damage: Vec<(Path, String)>,
     /// The version of the newest good checkpoint.
     pub(crate) checkpoint: Option<u64>,
-    /// The newest version.
-    pub(crate) newest: Option<u64>,
+    /// The newest version; None: there is no table.
+    newest: Option<u64>,
     log: Log,
 }
 
@@ -95,7 +96,7 @@ impl Survey {
             survey.log = Log::list(store, None).await?;
             survey.find_checkpoint(place, None, care).await?;
         }
-        survey.find_torn_commit(place).await?;
+        survey.find_torn_commits(place).await?;
         survey.check_gaps()?;
         Ok(survey)
     }
@@ -142,31 +143,32 @@ impl Survey {
         })
     }
 
-    /// The newest commit alone may be torn: whoever wrote another one had read it.
-    async fn find_torn_commit(&mut self, place: &Place) -> Result<(), LakeError> {
-        let newest = self.log.commits.iter().next_back();
-        self.newest = newest.map(|(version, _)| *version).max(self.checkpoint);
-        let Some((version, commit)) =
-            newest.filter(|(version, _)| place.local.is_some() && Some(**version) > self.checkpoint)
-        else {
-            return Ok(());
-        };
-        let bytes = read(place.store.as_ref(), &commit.location).await?;
-        if let Err(error) = actions::decode(&bytes) {
+    /// Only what lies at the end may be torn: whoever wrote after it had read it.
+    async fn find_torn_commits(&mut self, place: &Place) -> Result<(), LakeError> {
+        while let Some((&version, commit)) = self.log.commits.last_key_value()
+            && place.local.is_some()
+            && Some(version) > self.checkpoint
+        {
             let path = commit.location.clone();
-            let before = version.checked_sub(1);
-            self.log.commits.remove(&version.to_owned());
+            let Err(error) = actions::decode(&read(place.store.as_ref(), &path).await?) else {
+                break;
+            };
             self.damage.push((path, error));
-            // Version 0 torn: there is no table yet.
-            self.newest = before.filter(|_| !self.log.is_empty());
+            self.log.commits.remove(&version);
         }
+        let newest = self.log.commits.last_key_value().map(|(version, _)| *version);
+        self.newest = newest.max(self.checkpoint);
         Ok(())
     }
 
-    /// Between the checkpoint and the newest commit none may be missing.
+    /// Between the checkpoint and the newest commit none may be missing or empty.
     fn check_gaps(&self) -> Result<(), LakeError> {
         let mut next = self.checkpoint.map_or(0, |version| version + 1);
-        for version in self.log.commits.range(next..).map(|(version, _)| *version) {
+        for (&version, commit) in self.log.commits.range(next..) {
+            // The kernel takes it for a commit that does nothing.
+            if commit.size == 0 {
+                return Err(LakeError::Damaged(format!("version {version} of its log is empty")));
+            }
             if version != next {
                 return Err(LakeError::Damaged(format!(
                     "version {next} is missing from its log, which goes on to {version}{}",

@@ -66,6 +66,7 @@ pub(crate) fn check_write(protocol: &Protocol, metadata: &MetaData) -> Result<()
             metadata.partition_columns
         ));
     }
+    check_rules(metadata)?;
     for (setting, harmless) in SETTINGS {
         check_setting(metadata, setting, harmless)?;
     }
@@ -98,11 +99,9 @@ pub(crate) fn is_append_only(metadata: &MetaData) -> bool {
     metadata.configuration.get("delta.appendOnly").is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
-/// The table's own columns must hold ours; others must take nothing.
+/// The table must have our columns.
 fn check_schema(metadata: &MetaData) -> Result<(), LakeError> {
-    let schema: Value = serde_json::from_str(&metadata.schema_string)
-        .map_err(|error| LakeError::Damaged(format!("its schema is no JSON: {error}")))?;
-    let fields = schema["fields"].as_array().map_or(&[][..], Vec::as_slice);
+    let fields = fields(metadata)?;
     for (column, field) in Column::ALL.into_iter().zip(logs_schema().fields()) {
         let name = column.name();
         let Some(theirs) = fields.iter().find(|field| field["name"] == name) else {
@@ -112,22 +111,34 @@ fn check_schema(metadata: &MetaData) -> Result<(), LakeError> {
         if theirs["type"] != kind && !same_list(&theirs["type"], &kind) {
             return unsupported(format!("its column {name} is {}, not {kind}", theirs["type"]));
         }
-        if theirs["nullable"] == false && !is_required(column) {
-            return unsupported(format!("its column {name} is NOT NULL; drop that"));
-        }
     }
-    for field in fields {
-        let ours = Column::ALL.iter().any(|column| field["name"] == column.name());
-        if !ours && field["nullable"] == false {
-            return unsupported(format!("its column {} is NOT NULL and not one of ours; drop that", field["name"]));
+    Ok(())
+}
+
+/// The table must take what we have: nothing in columns of others, and in ours whatever is not always there.
+fn check_rules(metadata: &MetaData) -> Result<(), LakeError> {
+    for field in &fields(metadata)? {
+        let name = field["name"].as_str().unwrap_or_default();
+        let ours = Column::ALL.into_iter().find(|column| column.name() == name);
+        if field["nullable"] == false && !ours.is_some_and(is_required) {
+            return unsupported(format!("its column {name} is NOT NULL; drop that"));
         }
         let rules =
             ["delta.invariants", "delta.generationExpression", "delta.identity.start", "delta.columnMapping.id"];
         if let Some(rule) = rules.iter().find(|rule| !field["metadata"][**rule].is_null()) {
-            return unsupported(format!("its column {} has {rule}; drop that", field["name"]));
+            return unsupported(format!("its column {name} has {rule}; drop that"));
         }
     }
     Ok(())
+}
+
+fn fields(metadata: &MetaData) -> Result<Vec<Value>, LakeError> {
+    let mut schema: Value = serde_json::from_str(&metadata.schema_string)
+        .map_err(|error| LakeError::Damaged(format!("its schema is no JSON: {error}")))?;
+    match schema["fields"].take() {
+        Value::Array(fields) => Ok(fields),
+        _ => Err(LakeError::Damaged("its schema has no fields".to_owned())),
+    }
 }
 
 /// A list may or may not say that it holds nulls.

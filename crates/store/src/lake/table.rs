@@ -65,12 +65,17 @@ impl std::fmt::Debug for LakeOptions {
 }
 
 /// The table, open. Clones share it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Lake {
     pub(super) inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
+impl std::fmt::Debug for Lake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Lake({}, version {})", self.inner.place.url, self.snapshot().version)
+    }
+}
+
 pub(super) struct Inner {
     pub(super) options: LakeOptions,
     pub(super) place: Place,

@@ -73,7 +73,7 @@ impl Lake {
         let txn_id = self.id(now_ms);
         let writer = Writer { engine_info: &inner.options.engine_info, txn_id: &txn_id, now_ms };
         let mut refusals = 0;
-        for tries in 0..limits::LAKE_COMMIT_TRIES_MAX {
+        for _ in 0..limits::LAKE_COMMIT_TRIES_MAX {
             support::check_write(&snapshot.table.protocol, &snapshot.table.metadata)?;
             commit::check(change, &snapshot).await?;
             let lines = commit::build(change, &snapshot, writer)?;
@@ -100,7 +100,8 @@ impl Lake {
                         let action = format!("commit version {version} of the lake");
                         return Err(LakeError::Storage { action, source: refusal.into() });
                     }
-                    tokio::time::sleep(commit::pause(tries, (inner.options.entropy)())).await;
+                    tokio::time::sleep(commit::pause(inner.options.network.commit_pause, refusals, self.random()))
+                        .await;
                 }
             }
         }
@@ -146,6 +147,10 @@ impl Lake {
     }
 
     fn id(&self, now_ms: i64) -> String {
-        new_id(now_ms, (self.inner.options.entropy)()).to_string()
+        new_id(now_ms, self.random()).to_string()
+    }
+
+    fn random(&self) -> u128 {
+        (self.inner.options.entropy)()
     }
 }

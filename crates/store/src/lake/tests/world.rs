@@ -35,12 +35,14 @@ pub(crate) fn options_at(location: &std::path::Path, time: &Time) -> LakeOptions
     let lake = u128::from(LAKES.fetch_add(1, Ordering::Relaxed));
     let drawn = AtomicU64::new(1);
     let clock = Arc::clone(&time.0);
-    LakeOptions::new(
+    let mut options = LakeOptions::new(
         location.to_str().unwrap(),
         "runstone/test",
         Arc::new(move || clock.load(Ordering::Relaxed)),
         Arc::new(move || (lake << 64) | u128::from(drawn.fetch_add(1, Ordering::Relaxed)) << 8),
-    )
+    );
+    options.network.commit_pause = std::time::Duration::ZERO;
+    options
 }
 
 /// A file of a journal's positions.

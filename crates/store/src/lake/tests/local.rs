@@ -1,0 +1,227 @@
+//! The store on a local directory: what it promises is durable, in the order in which it must become so.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use futures::StreamExt;
+use object_store::path::Path as Location;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, WriteMultipart};
+
+use crate::lake::disk::{Disk, RealDisk};
+use crate::lake::local::LocalStore;
+
+/// The file system, told on; the call at which it fails is a setting.
+#[derive(Debug, Default)]
+struct Watched {
+    calls: Mutex<Vec<String>>,
+    fail: Mutex<Option<&'static str>>,
+}
+
+impl Watched {
+    fn call(&self, name: &str, path: &Path) -> io::Result<()> {
+        let shown = path.file_name().unwrap().to_str().unwrap();
+        let shown =
+            shown.split('#').next().map(|name| if shown.contains('#') { format!("{name}#") } else { name.into() });
+        self.calls.lock().unwrap().push(format!("{name} {}", shown.unwrap()));
+        match *self.fail.lock().unwrap() {
+            Some(fail) if fail == name => Err(io::Error::from_raw_os_error(5)),
+            _ => Ok(()),
+        }
+    }
+
+    fn calls(&self) -> Vec<String> {
+        std::mem::take(&mut self.calls.lock().unwrap())
+    }
+}
+
+impl Disk for Watched {
+    fn create(&self, path: &Path) -> io::Result<File> {
+        self.call("create", path)?;
+        RealDisk.create(path)
+    }
+    fn write(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
+        self.call("write", Path::new("it"))?;
+        RealDisk.write(file, bytes)
+    }
+    fn sync(&self, file: &File) -> io::Result<()> {
+        self.call("sync", Path::new("it"))?;
+        RealDisk.sync(file)
+    }
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.call("link", to)?;
+        RealDisk.link(from, to)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.call("rename", to)?;
+        RealDisk.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.call("remove", path)?;
+        RealDisk.remove(path)
+    }
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.call("create_dir", path)?;
+        RealDisk.create_dir(path)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.call("sync_dir", path)?;
+        RealDisk.sync_dir(path)
+    }
+}
+
+fn world() -> (tempfile::TempDir, LocalStore, Arc<Watched>) {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("root")).unwrap();
+    let disk = Arc::new(Watched::default());
+    let store = LocalStore::on(&dir.path().join("root"), Arc::clone(&disk) as Arc<dyn Disk>).unwrap();
+    (dir, store, disk)
+}
+
+fn files(store: &LocalStore) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut dirs = vec![store.root().to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else {
+                names.push(path.strip_prefix(store.root()).unwrap().to_str().unwrap().to_owned());
+            }
+        }
+    }
+    names.sort_unstable();
+    names
+}
+
+#[tokio::test]
+async fn a_file_has_its_name_after_its_bytes_are_synced() {
+    let (_dir, store, disk) = world();
+    let path = Location::from("a/b/x");
+    store.put(&path, "one".into()).await.unwrap();
+    let first = ["create_dir a", "sync_dir root", "create_dir b", "sync_dir a"];
+    let replaced = ["create x#", "write it", "sync it", "rename x", "sync_dir b"];
+    assert_eq!(disk.calls(), [&first[..], &replaced].concat());
+    store.put(&path, "two".into()).await.unwrap();
+    assert_eq!(disk.calls(), replaced);
+    let once = Location::from("a/b/y");
+    store.put_opts(&once, "three".into(), PutMode::Create.into()).await.unwrap();
+    assert_eq!(disk.calls(), ["create y#", "write it", "sync it", "link y", "remove y#", "sync_dir b"]);
+    // Who finds it there can count on it, too.
+    let refused = store.put_opts(&once, "four".into(), PutMode::Create.into()).await.unwrap_err();
+    assert!(matches!(refused, object_store::Error::AlreadyExists { .. }), "{refused}");
+    let found = ["create y#", "write it", "sync it", "link y", "remove y#", "sync it", "sync_dir b"];
+    assert_eq!(disk.calls(), found);
+    assert_eq!(store.get(&once).await.unwrap().bytes().await.unwrap(), "three");
+    assert_eq!(store.get(&path).await.unwrap().bytes().await.unwrap(), "two");
+    assert_eq!(files(&store), ["a/b/x", "a/b/y"]);
+}
+
+#[tokio::test]
+async fn a_file_in_parts_has_its_name_after_all_are_synced() {
+    let (_dir, store, disk) = world();
+    let path = Location::from("x");
+    let mut write = WriteMultipart::new_with_chunk_size(store.put_multipart(&path).await.unwrap(), 3);
+    write.write(b"onetwothree");
+    assert!(matches!(store.get(&path).await, Err(object_store::Error::NotFound { .. })));
+    write.finish().await.unwrap();
+    let calls = disk.calls();
+    assert_eq!(calls.iter().filter(|call| *call == "write it").count(), 4);
+    assert_eq!(calls[calls.len() - 3..], ["sync it", "rename x", "sync_dir root"]);
+    assert_eq!(store.get(&path).await.unwrap().bytes().await.unwrap(), "onetwothree");
+    // One that is given up leaves nothing.
+    let mut upload = store.put_multipart(&Location::from("y")).await.unwrap();
+    upload.put_part("half".into()).await.unwrap();
+    upload.abort().await.unwrap();
+    drop(store.put_multipart(&Location::from("z")).await.unwrap());
+    assert_eq!(files(&store), ["x"]);
+}
+
+#[tokio::test]
+async fn a_failure_leaves_no_file_and_no_answer() {
+    for fail in ["create", "write", "sync", "link"] {
+        let (_dir, store, disk) = world();
+        *disk.fail.lock().unwrap() = Some(fail);
+        store.put_opts(&Location::from("x"), "one".into(), PutMode::Create.into()).await.unwrap_err();
+        assert_eq!(files(&store), Vec::<String>::new(), "{fail}");
+        *disk.fail.lock().unwrap() = None;
+        store.put_opts(&Location::from("x"), "two".into(), PutMode::Create.into()).await.unwrap();
+        assert_eq!(store.get(&Location::from("x")).await.unwrap().bytes().await.unwrap(), "two");
+    }
+}
+
+#[tokio::test]
+async fn after_a_directory_failed_to_sync_nothing_is_believed() {
+    let (_dir, store, disk) = world();
+    let path = Location::from("x");
+    store.put(&path, "one".into()).await.unwrap();
+    *disk.fail.lock().unwrap() = Some("sync_dir");
+    store.put_opts(&Location::from("y"), "two".into(), PutMode::Create.into()).await.unwrap_err();
+    *disk.fail.lock().unwrap() = None;
+    // It is there, and may be gone after a power cut: who reads it back must not take it for done.
+    assert_eq!(files(&store), ["x", "y"]);
+    let refused = store.get(&Location::from("y")).await.unwrap_err().to_string();
+    assert!(refused.contains("could not be synced"), "{refused}");
+    assert!(store.put(&Location::from("z"), "three".into()).await.is_err());
+    assert_eq!(files(&store), ["x", "y"]);
+}
+
+#[tokio::test]
+async fn deletes_are_synced() {
+    let (_dir, store, disk) = world();
+    for name in ["a/1", "a/2", "b/3"] {
+        store.put(&Location::from(name), name.into()).await.unwrap();
+    }
+    disk.calls();
+    let names = ["a/1", "b/3", "a/missing"].map(|name| Ok(Location::from(name)));
+    let deleted: Vec<_> = store.delete_stream(futures::stream::iter(names).boxed()).collect().await;
+    assert_eq!(disk.calls(), ["remove 1", "remove 3", "remove missing", "sync_dir a", "sync_dir b"]);
+    assert!(deleted[0].is_ok() && deleted[1].is_ok());
+    assert!(matches!(deleted[2], Err(object_store::Error::NotFound { .. })), "{deleted:?}");
+    assert_eq!(files(&store), ["a/2"]);
+    store.rename(&Location::from("a/2"), &Location::from("c/4")).await.unwrap();
+    assert_eq!(disk.calls(), ["create_dir c", "sync_dir root", "rename 4", "sync_dir c", "sync_dir a"]);
+    assert_eq!(files(&store), ["c/4"]);
+}
+
+#[tokio::test]
+async fn unfinished_files_are_not_listed() {
+    let (_dir, store, _) = world();
+    for name in ["2", "1", "10"] {
+        store.put(&Location::from(name), name.into()).await.unwrap();
+    }
+    std::fs::write(store.root().join("3#77"), b"half").unwrap();
+    let listed: Vec<_> = store.list(None).map(|entry| entry.unwrap().location.to_string()).collect().await;
+    assert_eq!(listed, ["1", "10", "2"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn of_many_that_create_a_file_one_does() {
+    let (_dir, store, _) = world();
+    for round in 0..20 {
+        let path = Location::from(format!("dir{round}/x"));
+        let racers: Vec<_> = (0..8)
+            .map(|racer| {
+                let (store, path) = (store.clone(), path.clone());
+                tokio::spawn(async move {
+                    let bytes = format!("{racer}").repeat(10_000);
+                    (racer, store.put_opts(&path, bytes.into(), PutMode::Create.into()).await)
+                })
+            })
+            .collect();
+        let mut winners = Vec::new();
+        for racer in racers {
+            match racer.await.unwrap() {
+                (racer, Ok(_)) => winners.push(racer),
+                (_, Err(object_store::Error::AlreadyExists { .. })) => {}
+                (racer, Err(error)) => panic!("{racer}: {error}"),
+            }
+        }
+        assert_eq!(winners.len(), 1);
+        let bytes = store.get(&path).await.unwrap().bytes().await.unwrap();
+        assert_eq!(bytes, format!("{}", winners[0]).repeat(10_000));
+    }
+    assert_eq!(files(&store).len(), 20);
+}
