@@ -138,7 +138,9 @@ async fn open(location: &Path, disk: Arc<dyn Disk>) -> Result<Lake, LakeError> {
     let local = LocalStore::on(location, disk).unwrap();
     let url = Url::from_directory_path(local.root()).unwrap();
     let place = Place { store: Arc::new(local.clone()), url, local: Some(local) };
-    Lake::open_at(place, options(location)).await
+    let mut options = options(location);
+    options.log.checkpoint_commits = 2;
+    Lake::open_at(place, options).await
 }
 
 /// What a lake does in its life, until the power fails. The last position of every commit that was answered for.
