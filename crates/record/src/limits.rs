@@ -147,3 +147,5 @@ pub const LAKE_CHECKPOINT_COMMITS: u64 = 100;
 pub const LAKE_LOG_RETENTION_DAYS: u64 = 30;
 /// Entries of the lake's log that are kept behind a checkpoint, however young: a commit a second makes 86,400 a day.
 pub const LAKE_LOG_VERSIONS_MAX: u64 = 20_000;
+/// Milliseconds after which a file that was uploaded and not committed is uploaded again: vacuum may remove it.
+pub const LAKE_UPLOADED_MS_MAX: i64 = 600_000;

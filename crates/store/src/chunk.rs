@@ -312,6 +312,6 @@ fn repeat(text: &str, rows: usize) -> ArrayRef {
     Arc::new(out.finish())
 }
 
-fn day(micros: i64) -> i32 {
+pub(crate) fn day(micros: i64) -> i32 {
     i32::try_from(micros.div_euclid(MICROS_PER_DAY)).unwrap_or(i32::MAX)
 }

@@ -4,21 +4,18 @@
 //! to write: the server says so. docs/formats/lake.md describes what is written.
 
 mod actions;
-#[allow(dead_code, reason = "the flush and compaction come next")]
 mod bounds;
 mod checkpoint;
 mod commit;
 mod create;
 mod disk;
-#[allow(dead_code, reason = "the flush and compaction come next")]
 mod encode;
 mod error;
 mod file;
+mod flush;
 mod local;
 mod log;
-#[allow(dead_code, reason = "the flush and compaction come next")]
 mod order;
-#[allow(dead_code, reason = "the flush and compaction come next")]
 mod pages;
 mod place;
 mod repair;
@@ -28,7 +25,6 @@ mod support;
 mod table;
 #[cfg(test)]
 mod tests;
-#[allow(dead_code, reason = "the flush and compaction come next")]
 mod texts;
 mod upload;
 mod veil;
@@ -41,6 +37,7 @@ pub use commit::{Change, Txn};
 pub use encode::Encoded;
 pub use error::LakeError;
 pub use file::{Bound, ColumnStats, FileStats, LakeFile};
+pub use flush::{Flushed, LakeWriter, Pending, WriterOptions};
 pub use place::LakeNetwork;
 pub use snapshot::LakeSnapshot;
 pub use table::{Lake, LakeOptions};

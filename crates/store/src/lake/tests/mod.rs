@@ -4,6 +4,7 @@ mod checkpoints;
 mod commits;
 mod damage;
 mod faults;
+mod flush;
 mod local;
 mod power;
 mod protocols;

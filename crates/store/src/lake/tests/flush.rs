@@ -1,0 +1,123 @@
+//! From frames to files: which rows lie where, and what a flush that fails leaves behind.
+
+use std::collections::BTreeSet;
+
+use arrow::array::AsArray;
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use object_store::ObjectStoreExt;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use runstone_record::{Batch, IdMint, parse};
+
+use super::world::{JOURNAL, TODAY, flush, options};
+use crate::lake::{Lake, LakeError, LakeFile, LakeWriter, WriterOptions};
+
+/// 2026-11-20T13:00:00Z.
+const NOW: i64 = 1_795_179_600_000_000;
+const HOUR: i64 = 3_600_000_000;
+
+/// Records whose times run backwards and forwards by a minute.
+fn records(rows: usize, arrived: i64) -> Batch {
+    let lines: Vec<String> = (0..rows)
+        .map(|row| {
+            let seconds = (row * 37) % 60;
+            let level = ["info", "error"][row % 2];
+            format!(r#"{{"timestamp":"2026-11-20T12:59:{seconds:02}Z","level":"{level}","message":"row {row}","run_id":"r{}"}}"#, row % 3)
+        })
+        .collect();
+    let parsed = parse::ndjson(lines.join("\n").as_bytes()).unwrap();
+    parsed.builder.stamp(&mut IdMint::new(1, u128::try_from(arrived).unwrap()), arrived, None)
+}
+
+fn writer(lake: &Lake, group_rows: usize) -> LakeWriter {
+    LakeWriter::new(lake.clone(), WriterOptions { group_rows, ..WriterOptions::default() })
+}
+
+/// Each row group's positions and times.
+async fn groups(lake: &Lake, file: &LakeFile) -> Vec<(Vec<i64>, Vec<i64>)> {
+    let bytes = lake.store().get(&file.path.as_str().into()).await.unwrap().bytes().await.unwrap();
+    let count = ParquetRecordBatchReaderBuilder::try_new(bytes.clone()).unwrap().metadata().num_row_groups();
+    let read = |group| {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes.clone()).unwrap();
+        let reader = reader.with_row_groups(vec![group]).with_batch_size(1 << 20).build().unwrap();
+        let rows = reader.map(Result::unwrap).next().unwrap();
+        let positions = rows.column_by_name("position").unwrap().as_primitive::<Int64Type>().values().to_vec();
+        let times = rows.column_by_name("timestamp").unwrap().as_primitive::<TimestampMicrosecondType>();
+        (positions, times.values().to_vec())
+    };
+    (0..count).map(read).collect()
+}
+
+#[tokio::test]
+async fn every_record_is_in_one_group_and_the_times_of_groups_do_not_overlap() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = Lake::open(options(dir.path())).await.unwrap();
+    let mut writer = writer(&lake, 1_000);
+    let mut next = 1;
+    for _ in 0..150 {
+        writer.push(JOURNAL, next, records(33, NOW)).unwrap();
+        next += 33;
+    }
+    let pending = writer.pending();
+    assert_eq!((pending.rows, pending.first, pending.last, pending.oldest), (4_950, Some(1), Some(4_950), Some(NOW)));
+    let flushed = writer.flush(None).await.unwrap().unwrap();
+    assert_eq!((flushed.rows, flushed.through, flushed.files), (4_950, 4_950, 1));
+    assert_eq!((writer.pending().rows, writer.flush(Some(4_950)).await.unwrap().is_none()), (0, true));
+    let file = &flushed.snapshot.files[0];
+    assert_eq!((file.positions(), file.journal(), file.date), (Some((1, 4_950)), Some(JOURNAL), Some(TODAY)));
+    let groups = groups(&lake, file).await;
+    assert_eq!(groups.len(), 5);
+    let mut seen = BTreeSet::new();
+    for (positions, _) in &groups {
+        assert!(positions.is_sorted() && positions.len() == 990);
+        seen.extend(positions.iter().copied());
+    }
+    assert_eq!(seen, (1..=4_950).collect());
+    for pair in groups.windows(2) {
+        assert!(pair[0].1.iter().max() <= pair[1].1.iter().min());
+    }
+}
+
+#[tokio::test]
+async fn a_flush_across_midnight_or_a_gap_is_one_commit_of_several_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = Lake::open(options(dir.path())).await.unwrap();
+    let mut writer = writer(&lake, 1_000);
+    writer.push(JOURNAL, 1, records(10, NOW)).unwrap();
+    writer.push(JOURNAL, 11, records(10, NOW + 12 * HOUR)).unwrap();
+    // The clock was set back.
+    writer.push(JOURNAL, 21, records(10, NOW)).unwrap();
+    // Positions 31 to 40 were damaged.
+    writer.push(JOURNAL, 41, records(10, NOW)).unwrap();
+    let flushed = writer.flush(None).await.unwrap().unwrap();
+    assert_eq!((flushed.snapshot.version, flushed.rows, flushed.files, flushed.through), (1, 40, 3, 50));
+    let mut files: Vec<_> =
+        flushed.snapshot.files.iter().map(|file| (file.date, file.positions(), file.stats.rows)).collect();
+    files.sort_unstable();
+    assert_eq!(
+        files,
+        [
+            (Some(TODAY), Some((1, 30)), Some(20)),
+            (Some(TODAY), Some((41, 50)), Some(10)),
+            (Some(TODAY + 1), Some((11, 20)), Some(10))
+        ]
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_committed_stays_pending_and_is_uploaded_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = Lake::open(options(dir.path())).await.unwrap();
+    flush(&lake, JOURNAL, None, 9).await;
+    let mut writer = writer(&lake, 1_000);
+    writer.push(JOURNAL, 10, records(5, NOW)).unwrap();
+    assert!(matches!(writer.push("other/1", 15, records(5, NOW)), Err(LakeError::Internal(_))));
+    assert!(matches!(writer.push(JOURNAL, 14, records(5, NOW)), Err(LakeError::Internal(_))));
+    for _ in 0..2 {
+        assert!(matches!(writer.flush(None).await, Err(LakeError::Conflict(_))));
+        assert_eq!(writer.pending().rows, 5);
+    }
+    let uploaded = std::fs::read_dir(dir.path().join("date=2026-11-20")).unwrap().count();
+    let flushed = writer.flush(Some(9)).await.unwrap().unwrap();
+    assert_eq!((flushed.through, flushed.snapshot.rows()), (14, 15));
+    assert_eq!(std::fs::read_dir(dir.path().join("date=2026-11-20")).unwrap().count(), uploaded);
+}
