@@ -71,6 +71,8 @@ pub const LAKE_FLUSH_BYTES: u64 = 64 << 20;
 pub const LAKE_VACUUM_GRACE_MS: u64 = 3_600_000;
 /// Rows of a row group in a file of the lake.
 pub const LAKE_GROUP_ROWS: usize = 1 << 16;
+/// Bytes of the records in a row group, in memory: readers hold the texts of one at once.
+pub const LAKE_GROUP_BYTES: usize = 64 << 20;
 /// Bytes of a file that compaction aims at.
 pub const LAKE_FILE_BYTES: u64 = 128 << 20;
 /// Milliseconds between looks at what the lake needs.

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::column::writer::ColumnCloseResult;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
@@ -99,24 +100,38 @@ impl FileEncoder {
             None => None,
         };
         let rows = sorted.as_ref().unwrap_or(rows);
-        let writers = self.factory.create_column_writers(self.writer.flushed_row_groups().len()).map_err(internal)?;
-        let descriptors = self.writer.schema_descr().columns().to_vec();
+        let chunks = self.encode_columns(rows)?;
         let mut group = self.writer.next_row_group().map_err(internal)?;
-        for ((column, descriptor), writer) in COLUMNS.iter().zip(descriptors).zip(writers) {
-            let values = values(rows, *column)?;
-            if is_text(*column) {
-                let texts = Texts::new(&values)?;
-                self.bounds.add_texts(*column, texts.range(), texts.nulls());
-                let (bytes, close) = texts.encode(*column, descriptor, self.options.level())?;
-                group.append_column(&bytes, close).map_err(internal)?;
-            } else {
-                self.bounds.add(*column, &values);
-                write(writer, *column, &values)?.append_to_row_group(&mut group).map_err(internal)?;
+        for chunk in chunks {
+            match chunk {
+                Chunk::Texts(bytes, close) => group.append_column(&bytes, close),
+                Chunk::Other(chunk) => chunk.append_to_row_group(&mut group),
             }
+            .map_err(internal)?;
         }
         group.close().map_err(internal)?;
         self.bounds.rows += rows.num_rows() as u64;
         Ok(())
+    }
+
+    fn encode_columns(&mut self, rows: &RecordBatch) -> Result<Vec<Chunk>, LakeError> {
+        let writers = self.factory.create_column_writers(self.writer.flushed_row_groups().len()).map_err(internal)?;
+        let descriptors = self.writer.schema_descr().columns();
+        let columns = COLUMNS.iter().zip(descriptors).zip(writers);
+        columns
+            .map(|((column, descriptor), writer)| {
+                let values = values(rows, *column)?;
+                if is_text(*column) {
+                    let texts = Texts::new(&values)?;
+                    self.bounds.add_texts(*column, texts.range(), texts.nulls());
+                    let (bytes, close) = texts.encode(*column, Arc::clone(descriptor), self.options.level())?;
+                    Ok(Chunk::Texts(bytes, close))
+                } else {
+                    self.bounds.add(*column, &values);
+                    write(writer, *column, &values).map(Chunk::Other)
+                }
+            })
+            .collect()
     }
 
     /// Bytes of the row groups so far.
@@ -141,6 +156,12 @@ impl FileEncoder {
         self.latest = greatest;
         Ok(())
     }
+}
+
+/// A column of a row group, encoded.
+enum Chunk {
+    Texts(Bytes, ColumnCloseResult),
+    Other(ArrowColumnChunk),
 }
 
 /// Is it written by `texts`?

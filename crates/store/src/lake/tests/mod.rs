@@ -1,9 +1,11 @@
-//! The log of the lake on real directories, and on storage that fails.
+//! The lake on real directories, and on storage that fails.
 
+mod bench;
 mod checkpoints;
 mod commits;
 mod damage;
 mod faults;
+mod files;
 mod flush;
 mod local;
 mod power;
