@@ -281,6 +281,20 @@ impl BatchBuilder {
         Batch { rows, ingested_at: now_us, ids, origin, columns }
     }
 
+    /// Closes a batch of records that were stamped before: their ids, one for each, and their time of arrival.
+    #[must_use]
+    pub fn restore(self, ids: Vec<RecordId>, ingested_at: i64) -> Batch {
+        let rows = self.rows;
+        let consecutive = ids.windows(2).all(|pair| pair[1].as_u128() == pair[0].as_u128().wrapping_add(1));
+        let ids = match ids.first() {
+            Some(first) if consecutive => Ids::Minted { first: *first },
+            _ => Ids::Given { hashes: vec![0; ids.len()], client: Bits::filled(ids.len(), false), ids },
+        };
+        let columns =
+            self.columns.into_iter().map(|builder| builder.and_then(|builder| builder.finish(rows))).collect();
+        Batch { rows, ingested_at, ids, origin: None, columns }
+    }
+
     fn take_ids(&mut self, mint: &mut IdMint) -> Ids {
         if !self.any_id {
             return Ids::Minted { first: mint.mint() };
@@ -345,6 +359,25 @@ impl BatchBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn records_that_were_stamped_before_are_not_stamped_again() {
+        for ids in [[7, 8, 9], [7, 9, 8]] {
+            let mut builder = BatchBuilder::default();
+            for row in 0..3 {
+                builder.set_text(Column::Type, RecordType::Activity.as_str());
+                builder.set_int(Column::Timestamp, 100 + row);
+                builder.end_row(None);
+            }
+            let batch = builder.restore(ids.map(RecordId::from_u128).to_vec(), 5);
+            let read = Batch::decode(&batch.encode()).expect("a frame");
+            assert_eq!(read, batch);
+            assert_eq!([0, 1, 2].map(|row| batch.ids().get(row).as_u128()), ids);
+            assert_eq!(matches!(batch.ids(), Ids::Minted { .. }), ids == [7, 8, 9]);
+            assert_eq!((batch.len(), batch.ingested_at(), batch.timestamp(2)), (3, 5, 102));
+            assert_eq!((batch.text(Column::RunId, 0), batch.ids().client_hash(1)), (None, None));
+        }
+    }
 
     #[test]
     fn rows_without_a_type_are_no_activities() {

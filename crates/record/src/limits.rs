@@ -102,6 +102,8 @@ pub const SQL_CALL_BYTES_MAX: usize = 64 << 20;
 pub const QUERY_TIMEOUT_MS: u64 = 30_000;
 /// Bytes of memory that all running queries share.
 pub const QUERY_MEMORY_BYTES_MAX: usize = 256 << 20;
+/// Bytes of the lake's file footers that queries keep.
+pub const LAKE_FOOTERS_BYTES_MAX: usize = 16 << 20;
 /// Rows of a query's answer.
 pub const QUERY_ROWS_MAX: usize = 10_000;
 /// Bytes of a query's answer.
@@ -116,6 +118,8 @@ pub const PAGE_ROWS_MAX: usize = 1_000;
 pub const PAGE_BYTES_MAX: usize = 16 << 20;
 /// Rows of a page when the caller names no limit.
 pub const PAGE_ROWS_DEFAULT: usize = 100;
+/// Journals whose reach a cursor remembers: those that were written to last.
+pub const CURSOR_JOURNALS_MAX: usize = 24;
 /// Bytes of one query parameter's value.
 pub const PARAMETER_BYTES_MAX: usize = 1_024;
 

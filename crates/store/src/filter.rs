@@ -1,24 +1,26 @@
 //! Filters that a scan applies itself, before it makes the columns that a query asked for. Owns evaluating them on
-//! as few values as will do: a filter on one column of words is decided once for each distinct word of a chunk, and
-//! ranges of times and positions rule whole chunks out.
+//! as few values as will do: a filter on one column of words is decided once for each distinct word of a chunk.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, StringArray, TimestampMicrosecondArray};
-use arrow::array::{RecordBatch, RecordBatchOptions, UInt64Array, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, StringArray, new_null_array,
+};
 use arrow::compute::{concat, filter, is_null, or, prep_null_mask_filter, take};
 use arrow::datatypes::{Schema, SchemaRef};
-use datafusion::common::pruning::PruningStatistics;
-use datafusion::common::{Column as NamedColumn, DataFusionError, Result, ScalarValue};
+use datafusion::common::{DataFusionError, Result};
+use datafusion::logical_expr::Operator;
+use datafusion::physical_expr::expressions::{
+    self, BinaryExpr, DynamicFilterPhysicalExpr, InListExpr, IsNotNullExpr, IsNullExpr, LikeExpr, Literal, NotExpr,
+};
+use datafusion::physical_expr::simplifier::PhysicalExprSimplifier;
 use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
-use datafusion::physical_expr::{DynamicFilterTracking, PhysicalExpr, conjunction};
+use datafusion::physical_expr::{DynamicFilterTracking, PhysicalExpr};
 use datafusion::physical_expr_common::physical_expr::is_volatile;
-use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use runstone_record::{Column, Kind};
 
 use crate::chunk::{Chunk, Stored};
 use crate::columns::{arrow_type, logs_schema};
-use crate::recent::Evicted;
 use crate::rows::{Rows, pick};
 
 /// A condition on records.
@@ -83,11 +85,29 @@ impl Filter {
         self.dynamic
     }
 
+    /// Can it be decided for every value, without an error and without a function? Then whoever decodes values may
+    /// decide it.
+    pub(crate) fn is_simple(&self) -> bool {
+        !self.columns.iter().any(|column| column.kind() == Kind::List) && is_simple(&self.full)
+    }
+
+    /// The opposite, where times, journals and positions decide it: what is known of a chunk may rule it out, and then
+    /// no row needs to be looked at.
+    pub(crate) fn opposite(&self) -> Option<Self> {
+        let known = [Column::Timestamp, Column::Journal, Column::Position];
+        if self.dynamic || !self.is_simple() || self.columns.iter().any(|column| !known.contains(column)) {
+            return None;
+        }
+        let opposite: Arc<dyn PhysicalExpr> = Arc::new(NotExpr::new(Arc::clone(&self.full)));
+        Self::new(&PhysicalExprSimplifier::new(&logs_schema()).simplify(opposite).ok()?)
+    }
+
     pub(crate) fn full(&self) -> &Arc<dyn PhysicalExpr> {
         &self.full
     }
 
-    fn evaluate(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<BooleanArray> {
+    /// Which rows pass, given the values of its columns.
+    pub(crate) fn evaluate(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<BooleanArray> {
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?;
         let verdict = self.expr.evaluate(&batch)?.into_array(rows)?;
@@ -143,6 +163,23 @@ impl Filter {
     }
 }
 
+fn is_simple(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    use Operator::{And, Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq, Or};
+    let itself = if let Some(binary) = expr.downcast_ref::<BinaryExpr>() {
+        matches!(binary.op(), And | Or | Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
+    } else {
+        expr.is::<DynamicFilterPhysicalExpr>()
+            || expr.is::<expressions::Column>()
+            || expr.is::<InListExpr>()
+            || expr.is::<IsNotNullExpr>()
+            || expr.is::<IsNullExpr>()
+            || expr.is::<LikeExpr>()
+            || expr.is::<Literal>()
+            || expr.is::<NotExpr>()
+    };
+    itself && expr.children().into_iter().all(is_simple)
+}
+
 /// Columns that no batch stores: they are made when asked for, and never absent.
 fn is_made(column: Column) -> bool {
     column == Column::Id || column.is_stamped()
@@ -191,117 +228,4 @@ pub(crate) fn narrow(rows: &Rows, mask: &BooleanArray) -> Result<Rows> {
         ),
         Rows::Picked(picked) => Rows::Picked(filter(picked, mask)?.as_primitive().clone()),
     })
-}
-
-/// Records that are read together or not at all.
-#[derive(Debug, Clone)]
-pub(crate) enum Unit {
-    /// In memory.
-    Chunk(Arc<Chunk>),
-    /// To be read back.
-    Evicted(Evicted),
-}
-
-impl Unit {
-    pub(crate) fn rows(&self) -> usize {
-        match self {
-            Unit::Chunk(chunk) => chunk.rows,
-            Unit::Evicted(evicted) => usize::try_from(evicted.rows()).unwrap_or(usize::MAX),
-        }
-    }
-
-    pub(crate) fn times(&self) -> (i64, i64) {
-        match self {
-            Unit::Chunk(chunk) => chunk.times,
-            Unit::Evicted(evicted) => evicted.times,
-        }
-    }
-
-    pub(crate) fn positions(&self) -> (u64, u64) {
-        match self {
-            Unit::Chunk(chunk) => (chunk.first, chunk.last()),
-            Unit::Evicted(evicted) => (evicted.first, evicted.last),
-        }
-    }
-
-    /// Do records have the least and the greatest of its times?
-    pub(crate) fn is_exact(&self) -> bool {
-        match self {
-            Unit::Chunk(_) => true,
-            Unit::Evicted(evicted) => !evicted.is_cut,
-        }
-    }
-
-    fn journal(&self) -> &str {
-        match self {
-            Unit::Chunk(chunk) => &chunk.journal,
-            Unit::Evicted(evicted) => &evicted.journal,
-        }
-    }
-}
-
-/// Which units may hold records that pass, one answer each.
-pub(crate) fn may_pass(filters: &[&Filter], units: &[Unit]) -> Result<Vec<bool>> {
-    if filters.is_empty() || units.is_empty() {
-        return Ok(vec![true; units.len()]);
-    }
-    let all = conjunction(filters.iter().map(|filter| Arc::clone(&filter.full)));
-    let pruning = PruningPredicateBuilder::new().with_file_schema(logs_schema()).build(all);
-    match pruning {
-        Some(pruning) => pruning.prune(&Ranges(units)),
-        None => Ok(vec![true; units.len()]),
-    }
-}
-
-/// What is known of units without reading them.
-struct Ranges<'a>(&'a [Unit]);
-
-impl Ranges<'_> {
-    fn bounds(&self, column: &NamedColumn, least: bool) -> Option<ArrayRef> {
-        let side = |(low, high): (i64, i64)| if least { low } else { high };
-        match Column::from_field(&column.name)? {
-            Column::Timestamp => {
-                let times = self.0.iter().map(|unit| side(unit.times()));
-                Some(Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC")))
-            }
-            Column::Position => Some(Arc::new(Int64Array::from_iter_values(self.0.iter().map(|unit| {
-                let (low, high) = unit.positions();
-                i64::try_from(if least { low } else { high }).unwrap_or(i64::MAX)
-            })))),
-            Column::Journal => Some(Arc::new(StringArray::from_iter_values(self.0.iter().map(Unit::journal)))),
-            _ => None,
-        }
-    }
-}
-
-impl PruningStatistics for Ranges<'_> {
-    fn min_values(&self, column: &NamedColumn) -> Option<ArrayRef> {
-        self.bounds(column, true)
-    }
-
-    fn max_values(&self, column: &NamedColumn) -> Option<ArrayRef> {
-        self.bounds(column, false)
-    }
-
-    fn num_containers(&self) -> usize {
-        self.0.len()
-    }
-
-    fn null_counts(&self, column: &NamedColumn) -> Option<ArrayRef> {
-        // Every record has these; `ORDER BY timestamp DESC` asks, because nulls would come first.
-        self.bounds(column, true)?;
-        Some(Arc::new(UInt64Array::from(vec![0; self.0.len()])))
-    }
-
-    fn row_counts(&self) -> Option<ArrayRef> {
-        Some(Arc::new(UInt64Array::from_iter_values(self.0.iter().map(|unit| unit.rows() as u64))))
-    }
-
-    fn contained(
-        &self,
-        _column: &NamedColumn,
-        _values: &std::collections::HashSet<ScalarValue>,
-    ) -> Option<BooleanArray> {
-        None
-    }
 }

@@ -7,6 +7,9 @@
 //!
 //! The only crate that names Arrow and DataFusion. Refuses to write anything, and to know about HTTP or journals.
 
+// Without the feature there is nothing here.
+#![cfg(feature = "lake")]
+
 mod answer;
 mod chunk;
 mod columns;
@@ -16,10 +19,6 @@ mod filter;
 mod functions;
 mod growth;
 mod guard;
-#[cfg(feature = "lake")]
-pub mod lake;
-#[cfg(not(feature = "lake"))]
-#[path = "lake/none.rs"]
 pub mod lake;
 mod layout;
 mod list;
@@ -28,11 +27,13 @@ mod merge;
 mod plan;
 mod read;
 mod recent;
+mod records;
 mod rows;
 mod runner;
 mod scan;
 mod session;
 mod table;
+mod unit;
 mod watch;
 
 pub use columns::{logs_schema, sql_type_name};

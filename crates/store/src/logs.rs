@@ -4,7 +4,6 @@
 //! A page is found in two steps: the keys of its records first, over the columns of the filters alone, then these
 //! records whole. The scan reads the newest (or oldest) chunks first and skips the rest once the page is full.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::AsArray;
@@ -12,13 +11,14 @@ use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use datafusion::common::{Result as PlanResult, ScalarValue};
 use datafusion::logical_expr::{Expr, ident, lit};
 use futures::TryStreamExt;
-use runstone_record::limits::{PAGE_BYTES_MAX, PAGE_ROWS_MAX};
-use runstone_record::{Batch, Column, Kind, Level};
+use runstone_record::limits::PAGE_ROWS_MAX;
+use runstone_record::{Column, Kind, Level};
 use xxhash_rust::xxh3::Xxh3Default;
 
-use crate::cursor::Cursor;
+use crate::cursor::{Bounds, Cursor};
 use crate::error::{Phase, QueryError, sort_out};
-use crate::recent::{Evicted, Snapshot};
+use crate::recent::Snapshot;
+use crate::records::Key;
 use crate::session::{Shared, Sql, start};
 use crate::watch::Stop;
 
@@ -80,14 +80,6 @@ impl LogsPage {
         body.push(b'}');
         body
     }
-}
-
-/// What orders records, and finds them again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Key {
-    timestamp: i64,
-    journal: String,
-    position: u64,
 }
 
 impl Sql {
@@ -157,7 +149,7 @@ impl LogsQuery {
             filters.push(has(Column::Message).or(has(Column::Title)).or(has(Column::Exception)));
         }
         if let Some(cursor) = &self.cursor {
-            filters.push(name(Column::Position).lt_eq(position(cursor.through)));
+            filters.push(within(&cursor.bounds));
             filters.extend(self.after(cursor));
         }
         filters
@@ -199,6 +191,17 @@ fn position(position: u64) -> Expr {
     lit(i64::try_from(position).unwrap_or(i64::MAX))
 }
 
+/// Only what was there when a walk began.
+fn within(bounds: &Bounds) -> Expr {
+    let journal = |journal: &str| name(Column::Journal).eq(lit(journal));
+    let listed = bounds.through.iter();
+    let listed =
+        listed.map(|(name_of, through)| journal(name_of).and(name(Column::Position).lt_eq(position(*through))));
+    let names = || bounds.through.iter().map(|(name_of, _)| lit(name_of.as_str())).collect();
+    let others = bounds.others.then(|| name(Column::Journal).in_list(names(), true));
+    listed.chain(others).reduce(Expr::or).unwrap_or_else(|| lit(bounds.others))
+}
+
 /// The text with the pattern characters of LIKE taken literally.
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
@@ -207,12 +210,11 @@ fn escaped(text: &str) -> String {
 impl Shared {
     async fn logs(&self, query: LogsQuery, stop: &Arc<Stop>) -> Result<LogsPage, QueryError> {
         let snapshot = self.snapshot();
-        let through = query.cursor.as_ref().map_or(snapshot.through, |cursor| cursor.through);
         let mut keys =
             self.keys(&query, snapshot.clone(), stop).await.map_err(|error| sort_out(&error, Phase::Running))?;
         let found = keys.len();
         keys.truncate(query.limit);
-        let (records_json, count) = self.records(&snapshot, &keys)?;
+        let (records_json, count) = self.records(&snapshot, &keys).await?;
         keys.truncate(count);
         let more = found > count;
         let next = keys.last().filter(|_| more).map(|last| Cursor {
@@ -220,7 +222,7 @@ impl Shared {
             timestamp: last.timestamp,
             journal: last.journal.clone(),
             position: last.position,
-            through,
+            bounds: query.cursor.as_ref().map_or_else(|| Bounds::of(&snapshot), |cursor| cursor.bounds.clone()),
         });
         Ok(LogsPage { records_json, count, next })
     }
@@ -252,90 +254,5 @@ impl Shared {
             }));
         }
         Ok(keys)
-    }
-
-    /// The records of these keys, in their order, as a JSON array.
-    /// These records as a JSON array, as many of them as a page's bytes allow, and how many: at least one.
-    fn records(&self, snapshot: &Snapshot, keys: &[Key]) -> Result<(Vec<u8>, usize), QueryError> {
-        let older = self.read_older(snapshot, keys)?;
-        let mut out = vec![b'['];
-        let mut count = 0;
-        for key in keys {
-            if count > 0 {
-                if out.len() >= PAGE_BYTES_MAX {
-                    break;
-                }
-                out.push(b',');
-            }
-            count += 1;
-            let chunk = snapshot.chunks.partition_point(|chunk| chunk.last() < key.position);
-            let chunk = snapshot.chunks.get(chunk).filter(|chunk| chunk.first <= key.position);
-            match (chunk, older.get(&key.position)) {
-                (Some(chunk), _) => {
-                    let row = usize::try_from(key.position - chunk.first).unwrap_or(usize::MAX);
-                    chunk.write_json(row, &mut out);
-                }
-                (None, Some(record)) => out.extend_from_slice(record),
-                (None, None) => {
-                    let Key { journal, position, .. } = key;
-                    return Err(QueryError::Internal(format!(
-                        "read records: position {position} of journal {journal} is missing"
-                    )));
-                }
-            }
-        }
-        out.push(b']');
-        Ok((out, count))
-    }
-
-    /// The evicted ones among them, as JSON, by their position.
-    fn read_older(&self, snapshot: &Snapshot, keys: &[Key]) -> Result<HashMap<u64, Vec<u8>>, QueryError> {
-        let mut wanted: Vec<u64> = keys.iter().map(|key| key.position).collect();
-        wanted.sort_unstable();
-        let mut records = HashMap::new();
-        for range in snapshot.evicted.iter() {
-            let from = wanted.partition_point(|position| *position < range.first);
-            let to = wanted.partition_point(|position| *position <= range.last);
-            if let Some(wanted) = wanted.get(from..to).filter(|wanted| !wanted.is_empty()) {
-                self.read_range(range, wanted, &mut records)
-                    .map_err(|error| QueryError::Internal(error.to_string()))?;
-            }
-        }
-        Ok(records)
-    }
-
-    fn read_range(
-        &self,
-        range: &Evicted,
-        wanted: &[u64],
-        records: &mut HashMap<u64, Vec<u8>>,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let (Some(first), Some(last)) = (wanted.first(), wanted.last()) else {
-            return Ok(());
-        };
-        for frame in self.older.frames(*first, *last)? {
-            let (start, payload) = frame?;
-            if start > *last {
-                break;
-            }
-            // Most frames of the range hold nothing wanted: their number of rows is told by the next one's start,
-            // so they are decoded only where a wanted position may lie in them.
-            let from = wanted.partition_point(|position| *position < start);
-            let Some(next) = wanted.get(from) else {
-                break;
-            };
-            let batch = Batch::decode(&payload)?;
-            let end = start + batch.len() as u64;
-            if *next >= end {
-                continue;
-            }
-            for position in wanted[from..].iter().take_while(|position| **position < end) {
-                let mut json = Vec::new();
-                let row = usize::try_from(position - start)?;
-                batch.write_json(row, &range.journal, *position, &mut json);
-                records.insert(*position, json);
-            }
-        }
-        Ok(())
     }
 }

@@ -1,37 +1,56 @@
 //! One partition of a scan: units one after the other, a few thousand rows at a time, filtered first, then only the
-//! columns that were asked for. Owns reading evicted records back frame by frame.
+//! columns that were asked for. Owns reading evicted records back frame by frame; files are read by `lake/scan.rs`.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::RecordBatchStream;
 use datafusion::physical_plan::metrics::{BaselineMetrics, Count};
 use futures::Stream;
 use runstone_record::{Batch, Column, ColumnSet};
 
 use crate::chunk::Chunk;
-use crate::filter::{Filter, Unit, Verdict, mask_words, may_pass, narrow};
+use crate::filter::{Filter, Verdict, mask_words, narrow};
+use crate::lake::{FileReader, LakeFile};
 use crate::recent::{Evicted, Frames, Older, OlderError};
 use crate::rows::Rows;
+use crate::unit::{Unit, may_pass};
 
 /// Rows of small frames that are read back before they are passed on together.
 const READ_ROWS: usize = 8 << 10;
 
 /// What every partition of a scan does.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Task {
     pub(crate) older: Arc<dyn Older>,
     pub(crate) schema: SchemaRef,
     pub(crate) projection: Vec<Column>,
     pub(crate) filters: Vec<Filter>,
+    /// The opposite of each, where there is one.
+    pub(crate) opposites: Vec<Option<Filter>>,
+    pub(crate) files: Option<Files>,
     /// Within a chunk too: its rows are in the order of their arrival, and so nearly in that of their times.
     pub(crate) newest_first: bool,
     pub(crate) rows_per_batch: usize,
+    /// What nobody has begun to read: whoever is idle takes the next.
+    pub(crate) queue: Mutex<VecDeque<Unit>>,
+}
+
+/// How files are read.
+#[derive(Debug)]
+pub(crate) struct Files {
+    pub(crate) reader: FileReader,
+    /// The columns that come from it, the projection's first.
+    pub(crate) columns: Vec<Column>,
+    /// Filters that it does not apply.
+    pub(crate) rest: Vec<Filter>,
 }
 
 impl Task {
@@ -39,17 +58,49 @@ impl Task {
         let read = self.filters.iter().flat_map(|filter| filter.columns.iter());
         ColumnSet::of(&self.projection.iter().chain(read).copied().collect::<Vec<_>>())
     }
+
+    fn next(&self) -> Option<Unit> {
+        // Nothing is left half-done under this lock.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+}
+
+impl Files {
+    /// The rows of a batch that pass, in the columns that were asked for.
+    fn finish(&self, mut batch: RecordBatch, task: &Task) -> Result<RecordBatch> {
+        for filter in &self.rest {
+            let place = |column| self.columns.iter().position(|read| *read == column);
+            let values = filter.columns.iter().filter_map(|column| place(*column));
+            let values = values.map(|place| Arc::clone(batch.column(place))).collect();
+            batch = filter_record_batch(&batch, &filter.evaluate(values, batch.num_rows())?)?;
+        }
+        let columns = batch.columns().get(..task.projection.len()).unwrap_or_default().to_vec();
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        Ok(RecordBatch::try_new_with_options(Arc::clone(&task.schema), columns, &options)?)
+    }
+}
+
+/// What a partition counts.
+#[derive(Debug)]
+pub(crate) struct Counts {
+    /// Chunks and ranges that filters ruled out while the query ran.
+    pub(crate) skipped: Count,
+    /// Files, or parts of large ones, that were opened.
+    pub(crate) files: Count,
+    /// Those that filters ruled out while the query ran.
+    pub(crate) files_skipped: Count,
 }
 
 /// The records of one partition.
 pub(crate) struct Reading {
-    pub(crate) task: Task,
-    pub(crate) units: VecDeque<Unit>,
-    pub(crate) left: usize,
-    pub(crate) metrics: BaselineMetrics,
-    pub(crate) skipped: Count,
+    task: Arc<Task>,
+    left: usize,
+    metrics: BaselineMetrics,
+    counts: Counts,
     open: Option<Open>,
     frames: Option<FrameReader>,
+    file: Option<SendableRecordBatchStream>,
+    file_name: Option<Arc<LakeFile>>,
 }
 
 /// A chunk that is being read.
@@ -64,29 +115,18 @@ enum Step {
     Rows(RecordBatch),
     /// Worked, but no row passed.
     Nothing,
+    /// The storage will wake us.
+    Wait,
     End,
 }
 
 impl Reading {
-    pub(crate) fn new(
-        task: Task,
-        units: &[Unit],
-        limit: Option<usize>,
-        metrics: BaselineMetrics,
-        skipped: Count,
-    ) -> Self {
-        Self {
-            task,
-            units: units.iter().cloned().collect(),
-            left: limit.unwrap_or(usize::MAX),
-            metrics,
-            skipped,
-            open: None,
-            frames: None,
-        }
+    pub(crate) fn new(task: Arc<Task>, limit: Option<usize>, metrics: BaselineMetrics, counts: Counts) -> Self {
+        let left = limit.unwrap_or(usize::MAX);
+        Self { task, left, metrics, counts, open: None, frames: None, file: None, file_name: None }
     }
 
-    fn step(&mut self) -> Result<Step> {
+    fn step(&mut self, context: &mut Context<'_>) -> Result<Step> {
         if self.left == 0 {
             return Ok(Step::End);
         }
@@ -110,32 +150,73 @@ impl Reading {
             }
             self.frames = None;
         }
-        let Some(unit) = self.units.pop_front() else {
-            return Ok(Step::End);
-        };
-        let narrowed: Vec<&Filter> = self.task.filters.iter().filter(|filter| filter.is_dynamic()).collect();
-        if may_pass(&narrowed, std::slice::from_ref(&unit))? == [false] {
-            self.skipped.add(1);
-            return Ok(Step::Nothing);
+        if let Some(file) = &mut self.file {
+            return match file.as_mut().poll_next(context) {
+                Poll::Pending => Ok(Step::Wait),
+                Poll::Ready(Some(Err(error))) => Err(match &self.file_name {
+                    Some(file) => unread(file, &error),
+                    None => error,
+                }),
+                Poll::Ready(Some(Ok(batch))) => self.file_rows(batch),
+                Poll::Ready(None) => {
+                    self.file = None;
+                    Ok(Step::Nothing)
+                }
+            };
         }
+        match self.task.next() {
+            Some(unit) => self.open(unit),
+            None => Ok(Step::End),
+        }
+    }
+
+    fn open(&mut self, unit: Unit) -> Result<Step> {
+        let narrowed: Vec<&Filter> = self.task.filters.iter().filter(|filter| filter.is_dynamic()).collect();
+        let is_skipped = may_pass(&narrowed, std::slice::from_ref(&unit))? == [false];
         match unit {
+            Unit::File(..) if is_skipped => self.counts.files_skipped.add(1),
+            _ if is_skipped => self.counts.skipped.add(1),
             Unit::Chunk(chunk) => {
                 let rows = chunk.rows;
-                self.begin(chunk, 0, rows)
+                return self.begin(chunk, 0, rows);
             }
-            Unit::Evicted(evicted) => {
-                self.frames = Some(FrameReader::new(self.task.older.as_ref(), evicted)?);
-                Ok(Step::Nothing)
+            Unit::Evicted(evicted) => self.frames = Some(FrameReader::new(self.task.older.as_ref(), evicted)?),
+            Unit::File(file, part) => {
+                if let Some(files) = &self.task.files {
+                    // Filters that come after the reader may leave fewer rows than it gives.
+                    let limit = Some(self.left).filter(|left| *left < usize::MAX && files.rest.is_empty());
+                    self.counts.files.add(1);
+                    let opened = files.reader.open(&file, part, limit);
+                    self.file = Some(opened.map_err(|error| unread(&file, &error))?);
+                    self.file_name = Some(file);
+                }
             }
         }
+        Ok(Step::Nothing)
+    }
+
+    fn file_rows(&mut self, batch: RecordBatch) -> Result<Step> {
+        let Some(files) = &self.task.files else {
+            return Ok(Step::Nothing);
+        };
+        let batch = files.finish(batch, &self.task)?;
+        if batch.num_rows() == 0 {
+            return Ok(Step::Nothing);
+        }
+        let batch = batch.slice(0, batch.num_rows().min(self.left));
+        self.left -= batch.num_rows();
+        Ok(Step::Rows(batch))
     }
 
     fn begin(&mut self, chunk: Arc<Chunk>, start: usize, end: usize) -> Result<Step> {
         let mut verdicts = Vec::with_capacity(self.task.filters.len());
-        for filter in &self.task.filters {
-            let verdict = filter.judge(&chunk)?;
+        let unit = [Unit::Chunk(Arc::clone(&chunk))];
+        for (filter, opposite) in self.task.filters.iter().zip(&self.task.opposites) {
+            let all_pass = opposite.as_ref().map(|opposite| may_pass(&[opposite], &unit)).transpose()?;
+            let verdict =
+                if all_pass.is_some_and(|may| may == [false]) { Verdict::All } else { filter.judge(&chunk)? };
             if matches!(verdict, Verdict::None) {
-                self.skipped.add(1);
+                self.counts.skipped.add(1);
                 return Ok(Step::Nothing);
             }
             verdicts.push(verdict);
@@ -183,12 +264,13 @@ impl Stream for Reading {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let timer = self.metrics.elapsed_compute().clone();
         let _timing = timer.timer();
-        let answer = match self.step() {
+        let answer = match self.step(context) {
             Ok(Step::Nothing) => {
                 // Others get their turn, and a cancelled query ends here.
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
+            Ok(Step::Wait) => return Poll::Pending,
             Ok(Step::Rows(batch)) => Poll::Ready(Some(Ok(batch))),
             Ok(Step::End) => Poll::Ready(None),
             Err(error) => {
@@ -255,6 +337,11 @@ impl FrameReader {
         let (journal, next) = (&self.range.journal, self.next);
         unreadable(OlderError(format!("position {next} of journal {journal} is missing").into()))
     }
+}
+
+/// The storage's failure, and never the query's: what a query asks for is decided elsewhere.
+pub(crate) fn unread(file: &LakeFile, error: &DataFusionError) -> DataFusionError {
+    unreadable(OlderError(format!("{} of the lake: {}", file.path, error.strip_backtrace()).into()))
 }
 
 fn unreadable(error: OlderError) -> DataFusionError {

@@ -121,7 +121,6 @@ pub(crate) struct Snapshot {
     pub(crate) evicted: Arc<Vec<Evicted>>,
     /// Oldest first, after the evicted.
     pub(crate) chunks: Vec<Arc<Chunk>>,
-    pub(crate) through: u64,
 }
 
 #[derive(Debug, Default)]
@@ -236,7 +235,6 @@ impl Recent {
             lake: state.lake.clone(),
             evicted: Arc::clone(&state.evicted),
             chunks: state.chunks.iter().cloned().collect(),
-            through: state.through,
         }
     }
 }

@@ -15,6 +15,8 @@ use crate::watch::Stop;
 
 /// Deeply nested SQL is planned by recursion; pages of a stack are taken only when they are touched.
 const STACK_BYTES: usize = 64 << 20;
+/// Reads of the lake's files that each thread may have under way.
+const FILES_AT_ONCE: usize = 4;
 /// How much later than others these threads get the processor (nice).
 const NICENESS: i32 = 5;
 
@@ -70,7 +72,8 @@ impl Runner {
                 #[cfg(target_os = "linux")]
                 let _ = rustix::process::nice(NICENESS);
             })
-            .enable_time()
+            .max_blocking_threads(threads.max(1) * FILES_AT_ONCE)
+            .enable_all()
             .build()?;
         let handle = runtime.handle().clone();
         Ok(Self { runtime: Some(runtime), handle, timeout })

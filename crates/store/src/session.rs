@@ -9,8 +9,7 @@ use datafusion::catalog::{MemorySchemaProvider, SchemaProvider};
 use datafusion::common::Result as PlanResult;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
-use datafusion::execution::object_store::DefaultObjectStoreRegistry;
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{FunctionRegistry, SendableRecordBatchStream, SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::execute_stream;
@@ -25,6 +24,7 @@ use crate::error::{Phase, QueryError, sort_out};
 use crate::functions::scalars;
 use crate::growth::LimitGrowth;
 use crate::guard;
+use crate::lake::Stores;
 use crate::plan::{check_constants, check_functions};
 use crate::recent::{Older, Recent, Snapshot};
 use crate::runner::{Runner, Slots};
@@ -181,7 +181,8 @@ fn template(limits: &SqlLimits) -> PlanResult<SessionState> {
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(GreedyMemoryPool::new(limits.memory_bytes)))
         .with_disk_manager_builder(no_disk)
-        .with_object_store_registry(Arc::new(DefaultObjectStoreRegistry::default()))
+        .with_object_store_registry(Arc::new(Stores(None)))
+        .with_metadata_cache_limit(limits::LAKE_FOOTERS_BYTES_MAX)
         .build_arc()?;
     let mut state = SessionStateBuilder::new()
         .with_config(config)
@@ -201,6 +202,15 @@ fn template(limits: &SqlLimits) -> PlanResult<SessionState> {
 impl Shared {
     pub(crate) fn snapshot(&self) -> Snapshot {
         self.recent.snapshot()
+    }
+
+    /// What running queries share.
+    pub(crate) fn runtime(&self) -> Arc<RuntimeEnv> {
+        Arc::clone(self.template.runtime_env())
+    }
+
+    pub(crate) fn config(&self) -> SessionConfig {
+        self.template.config().clone()
     }
 
     /// A session whose tables stand still.

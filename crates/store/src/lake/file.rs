@@ -94,6 +94,14 @@ impl LakeFile {
         self.stats.ints(Column::Timestamp)
     }
 
+    /// The day of arrival that its rows show: its partition, or as near as is known.
+    #[must_use]
+    pub fn day(&self) -> i32 {
+        const MICROS: i64 = 86_400_000_000;
+        let arrived = || self.arrivals().map_or(self.modified_ms.saturating_mul(1_000), |arrivals| arrivals.0);
+        self.date.unwrap_or_else(|| i32::try_from(arrived().div_euclid(MICROS)).unwrap_or(i32::MAX))
+    }
+
     /// The least and greatest time of arrival in microseconds, where known.
     #[must_use]
     pub fn arrivals(&self) -> Option<(i64, i64)> {

@@ -6,40 +6,62 @@ use std::sync::Arc;
 
 use object_store::ObjectStore;
 
-use crate::lake::LakeFile;
+use crate::lake::{Lake, LakeFile, LakeSnapshot};
 
 /// One snapshot of the table, for queries.
 #[derive(Debug)]
 pub struct LakeView {
     store: Arc<dyn ObjectStore>,
+    is_local: bool,
     version: u64,
     files: Arc<Vec<Arc<LakeFile>>>,
-    through: BTreeMap<String, u64>,
+    reach: BTreeMap<String, Reach>,
     is_known: bool,
 }
 
+/// How far a journal's records in the lake reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reach {
+    /// The greatest position.
+    pub(crate) position: u64,
+    /// When the last of them arrived; 0 where that is not known.
+    pub(crate) arrived: i64,
+}
+
 impl LakeView {
-    /// A snapshot's files, whose paths `store` understands.
+    /// A snapshot of a table.
     #[must_use]
-    pub fn over(store: Arc<dyn ObjectStore>, version: u64, files: Arc<Vec<Arc<LakeFile>>>) -> Self {
-        let mut through = BTreeMap::<String, u64>::new();
+    pub fn new(lake: &Lake, snapshot: &LakeSnapshot) -> Self {
+        let (version, files) = (snapshot.version, Arc::clone(&snapshot.files));
+        let mut reach = BTreeMap::<String, Reach>::new();
         let mut is_known = true;
         for file in files.iter() {
-            match (file.journal(), file.positions()) {
-                (Some(journal), Some((_, last))) => match through.get_mut(journal) {
-                    Some(greatest) => *greatest = last.max(*greatest),
-                    None => drop(through.insert(journal.to_owned(), last)),
-                },
-                _ => is_known = false,
+            let (Some(journal), Some((_, position))) = (file.journal(), file.positions()) else {
+                is_known = false;
+                continue;
+            };
+            let arrived = file.arrivals().map_or(0, |arrivals| arrivals.1);
+            match reach.get_mut(journal) {
+                Some(known) => {
+                    known.position = known.position.max(position);
+                    known.arrived = known.arrived.max(arrived);
+                }
+                None => drop(reach.insert(journal.to_owned(), Reach { position, arrived })),
             }
         }
-        Self { store, version, files, through, is_known }
+        let is_local = lake.url().scheme() == "file";
+        Self { store: lake.store(), is_local, version, files, reach, is_known }
     }
 
     /// The table's version.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// Is it on a disk of this machine? Elsewhere every read takes long, and many at once take no longer.
+    pub(crate) fn is_local(&self) -> bool {
+        self.is_local
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {
@@ -50,12 +72,12 @@ impl LakeView {
         &self.files
     }
 
-    /// The greatest position of each journal.
-    pub(crate) fn through(&self) -> &BTreeMap<String, u64> {
-        &self.through
+    /// How far each journal reaches.
+    pub(crate) fn reach(&self) -> &BTreeMap<String, Reach> {
+        &self.reach
     }
 
-    /// Does [`Self::through`] speak for every file? Other writers may leave statistics out, or mix journals.
+    /// Does [`Self::reach`] speak for every file? Other writers may leave statistics out, or mix journals.
     pub(crate) fn is_known(&self) -> bool {
         self.is_known
     }

@@ -8,5 +8,6 @@ mod limits;
 mod model;
 mod pages;
 mod settle;
+mod shelf;
 mod tiers;
 mod world;

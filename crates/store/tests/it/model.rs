@@ -128,16 +128,23 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn answers_equal_the_model_wherever_the_records_are(batches in batches(), share in 0_usize..4) {
+    fn answers_equal_the_model_wherever_the_records_are(
+        batches in batches(), share in 0_usize..4, seams in prop::collection::vec(0.0..1.0_f64, 0..4), all: bool,
+    ) {
         // All in memory, two thirds, one third, or nothing.
         let mut sizing = World::new(usize::MAX, limits());
         batches.iter().for_each(|batch| sizing.push(batch.clone()));
         let bytes_max = [usize::MAX, sizing.recent.stats().bytes * 2 / 3, sizing.recent.stats().bytes / 3, 0][share];
         let mut world = World::new(bytes_max, limits());
         batches.into_iter().for_each(|batch| world.push(batch));
+        // Nothing is in the lake, some, in several files, or everything.
+        let mut seams: Vec<u64> = seams.iter().map(|share| (share * world.last() as f64) as u64).collect();
+        seams.sort_unstable();
+        seams.extend(all.then(|| world.last()));
+        seams.iter().for_each(|through| world.settle(*through));
         check(&world)?;
         let stats = world.recent.stats();
         prop_assert!(stats.bytes <= bytes_max);
-        prop_assert_eq!(stats.records + stats.evicted, rows(&world).len() as u64);
+        prop_assert_eq!(stats.records + stats.evicted + stats.settled, rows(&world).len() as u64);
     }
 }

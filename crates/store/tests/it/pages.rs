@@ -87,9 +87,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 8, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_walk_gives_every_record_once_and_in_order(batches in batches(), query in query(), evicting: bool) {
+    fn a_walk_gives_every_record_once_and_in_order(
+        batches in batches(), query in query(), evicting: bool, seam in prop::option::of(0.0..=1.0_f64),
+    ) {
         let mut world = World::new(if evicting { 20_000 } else { usize::MAX }, limits());
         batches.into_iter().for_each(|batch| world.push(batch));
+        if let Some(share) = seam {
+            world.settle((share * world.last() as f64) as u64);
+        }
         for query in [query.clone(), LogsQuery { limit: 700, order: query.order, ..LogsQuery::default() }] {
             let before = world.batches.len();
             let expected = expected(&rows(&world), &query);

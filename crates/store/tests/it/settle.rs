@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use object_store::memory::InMemory;
 use proptest::prelude::*;
 use runstone_store::PushError;
-use runstone_store::lake::LakeView;
+use runstone_store::lake::{FileStats, LakeView};
 
+use crate::shelf::Shelf;
 use crate::world::{JOURNAL, World, limits, lines};
 
-fn nothing(version: u64) -> Arc<LakeView> {
-    Arc::new(LakeView::over(Arc::new(InMemory::new()), version, Arc::default()))
+/// A lake that says nothing, to see what is held beside it.
+fn nothing(world: &World) -> Arc<LakeView> {
+    world.wait(Shelf::new()).view()
 }
 
 #[derive(Debug, Clone)]
@@ -35,6 +36,7 @@ proptest! {
     #[test]
     fn what_is_settled_is_not_held(steps in steps(), bytes_max in prop_oneof![Just(0_usize), Just(20_000), Just(usize::MAX)]) {
         let mut world = World::new(bytes_max, limits());
+        let lake = nothing(&world);
         let (mut through, mut settled) = (0_u64, 0_u64);
         for (number, step) in steps.into_iter().enumerate() {
             let number = number as u64;
@@ -45,7 +47,7 @@ proptest! {
                 }
                 Step::Settle(share) => {
                     settled += (through - settled) * share / 16;
-                    world.recent.settle(nothing(number), settled);
+                    world.recent.settle(Arc::clone(&lake), settled);
                     let expected: Vec<u64> = (settled + 1..=through).collect();
                     prop_assert_eq!(world.positions("true"), expected);
                 }
@@ -78,8 +80,11 @@ proptest! {
 #[test]
 fn frames_below_the_seam_are_left_out() {
     let mut world = World::new(usize::MAX, limits());
+    let shelf = world.wait(Shelf::new());
+    let old = shelf.view();
+    world.wait(shelf.put_foreign(&crate::shelf::table(JOURNAL, &[]), FileStats { rows: Some(0), columns: vec![] }, 0));
     // A start: the lake has more than was pushed yet.
-    world.recent.settle(nothing(1), 25);
+    world.recent.settle(shelf.view(), 25);
     assert_eq!(world.recent.through(), 25);
     world.push(lines(10, 1));
     world.push(lines(10, 2));
@@ -90,10 +95,10 @@ fn frames_below_the_seam_are_left_out() {
     let again = world.recent.push(JOURNAL, 31, lines(10, 4)).unwrap_err();
     assert!(matches!(again, PushError::Order { first: 31, through: 40 }), "{again}");
     // What is older than what is in use changes nothing.
-    world.recent.settle(nothing(0), 30);
-    world.recent.settle(nothing(2), 24);
+    world.recent.settle(old, 30);
+    world.recent.settle(shelf.view(), 24);
     assert_eq!(world.recent.stats().settled, 25);
-    world.recent.settle(nothing(2), 33);
+    world.recent.settle(shelf.view(), 33);
     assert_eq!(world.positions("true"), (34..=40).collect::<Vec<_>>());
 }
 
@@ -116,7 +121,7 @@ fn chunks_and_ranges_hold_one_journal_each() {
             world.query("EXPLAIN SELECT message FROM logs WHERE journal = '01980000-0000-7000-8000-000000000001/2'");
         let text = serde_json::to_string(&pruned.rows).unwrap();
         assert!(text.contains("pruned="), "{text}");
-        world.recent.settle(nothing(1), 20);
+        world.recent.settle(nothing(&world), 20);
         assert_eq!(world.number("SELECT min(position) FROM logs"), 21);
         assert_eq!(world.number("SELECT count(DISTINCT journal) FROM logs"), 2);
     }
@@ -135,10 +140,11 @@ fn settling_while_frames_come_and_chunks_merge() {
         }
         next - 1
     });
-    for version in 0..40 {
+    let lake = nothing(&world);
+    for _ in 0..40 {
         let through = world.recent.through();
         let settled = through - through % 7;
-        world.recent.settle(nothing(version), settled);
+        world.recent.settle(Arc::clone(&lake), settled);
         let sql = "SELECT count(*) AS n, min(position) AS low, max(position) AS high, sum(position) AS sum FROM logs";
         let row = world.query(sql).rows.remove(0);
         if let (Some(low), Some(high)) = (row["low"].as_u64(), row["high"].as_u64()) {

@@ -12,6 +12,8 @@ use runstone_store::{
     Frames, LogsQuery, Older, OlderError, QueryError, Recent, RecentOptions, RunsSource, Sql, SqlLimits,
 };
 
+use crate::shelf::{Shelf, rows_between};
+
 pub(crate) const JOURNAL: &str = "01980000-0000-7000-8000-000000000001/1";
 
 /// Frames by their first positions, as a journal keeps them.
@@ -58,6 +60,7 @@ pub(crate) struct World {
     pub(crate) journal: Arc<Journal>,
     pub(crate) sql: Sql,
     pub(crate) batches: Vec<(u64, Batch)>,
+    pub(crate) shelf: Option<Shelf>,
     runtime: tokio::runtime::Runtime,
     next: u64,
 }
@@ -85,7 +88,8 @@ impl World {
             recent,
             journal,
             batches: Vec::new(),
-            runtime: tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap(),
+            shelf: None,
+            runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
             next: 1,
         }
     }
@@ -96,6 +100,22 @@ impl World {
         self.journal.put(first, &batch);
         self.recent.push(JOURNAL, first, batch.clone()).unwrap();
         self.batches.push((first, batch));
+    }
+
+    /// The last position.
+    pub(crate) fn last(&self) -> u64 {
+        self.next - 1
+    }
+
+    /// Moves what came up to a position to the lake, in one commit.
+    pub(crate) fn settle(&mut self, through: u64) {
+        let mut shelf = self.shelf.take().unwrap_or_else(|| self.wait(Shelf::new()));
+        let rows = rows_between(&self.batches, self.recent.stats().settled, through);
+        if !rows.is_empty() {
+            self.wait(shelf.put(JOURNAL, &rows));
+        }
+        self.recent.settle(shelf.view(), through);
+        self.shelf = Some(shelf);
     }
 
     pub(crate) fn wait<T>(&self, future: impl Future<Output = T>) -> T {
