@@ -282,3 +282,56 @@ pub(crate) fn decode_path(raw: &str) -> Result<String, LakeError> {
     }
     Ok(path)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn paths_are_encoded_as_other_writers_read_them() {
+        for (path, raw) in [
+            ("date=2026-11-20/a.parquet", "date=2026-11-20/a.parquet"),
+            ("date=2026-11-20/ä b%20#?[c].parquet", "date=2026-11-20/%C3%A4%20b%2520%23%3F%5Bc%5D.parquet"),
+            ("a:b/c", "a%3Ab/c"),
+        ] {
+            assert_eq!(encode_path(path), raw);
+            assert_eq!(decode_path(raw).unwrap(), path);
+        }
+        // Others encode more, or less.
+        for (raw, path) in [("date%3D2026-11-20/a.parquet", "date=2026-11-20/a.parquet"), ("a+b/c d", "a+b/c d")] {
+            assert_eq!(decode_path(raw).unwrap(), path);
+        }
+        for raw in ["s3://b/x", "file:/x", "/x", "%2Fx", "abfss://c@a.dfs.core.windows.net/x"] {
+            assert!(matches!(decode_path(raw), Err(LakeError::Unsupported(_))), "{raw}");
+        }
+        assert!(matches!(decode_path("%FF"), Err(LakeError::Damaged(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn a_path_comes_back(path in "[^/].*") {
+            prop_assert_eq!(decode_path(&encode_path(&path)).unwrap(), path);
+        }
+    }
+
+    #[test]
+    fn lines_that_do_not_matter_are_read_over() {
+        let text = concat!(
+            "{\"commitInfo\":{\"txnId\":\"t\",\"timestamp\":\"x\",\"operationParameters\":null}}\r\n\n",
+            "{\"domainMetadata\":{\"domain\":\"x\"}}\n",
+            "{\"cdc\":{\"path\":\"x\"}}\n",
+            "{\"add\":{\"path\":\"x\",\"size\":3,\"clusteringProvider\":\"y\",\"stats\":null}}",
+        );
+        let actions = decode(text.as_bytes()).unwrap();
+        assert_eq!(actions.len(), 4);
+        assert_eq!(actions[0].commit_info.as_ref().unwrap().txn_id.as_deref(), Some("t"));
+        assert_eq!((&actions[1], &actions[2]), (&Action::default(), &Action::default()));
+        assert_eq!(actions[3].add.as_ref().map(|add| (add.size, add.stats.clone())), Some((3, None)));
+        for torn in ["", "\n", "{", "{\"add\":", "{\"add\":{}}", "\0\0\0"] {
+            assert!(decode(torn.as_bytes()).is_err(), "{torn:?}");
+        }
+        assert!(decode(b"{}\n{\"txn\":1}\n").unwrap_err().starts_with("line 2: "));
+    }
+}

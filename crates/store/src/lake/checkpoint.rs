@@ -10,8 +10,9 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use runstone_record::limits;
 
+use super::kernel::Base;
 use super::log::{self, Log};
-use super::snapshot::{Base, LakeSnapshot, blocking, log_store};
+use super::snapshot::LakeSnapshot;
 use super::veil::Veil;
 use super::{LakeError, verify};
 
@@ -44,14 +45,8 @@ const DELETES_MAX: usize = 5_000;
 
 /// Writes a checkpoint of a snapshot, reads it back, and only then points the hint to it. Answers the snapshot based on it.
 pub(crate) async fn write(store: &Arc<dyn ObjectStore>, snapshot: &LakeSnapshot) -> Result<LakeSnapshot, LakeError> {
-    let veil = Arc::new(Veil::keeping_hint(Arc::clone(store)));
-    let log = log_store(Arc::clone(&veil) as Arc<dyn ObjectStore>)?;
-    let (engine, root, version) = (log.engine(None), log.config().location().clone(), snapshot.version);
-    let checkpointed = blocking("write a checkpoint", move || {
-        let table = delta_kernel::Snapshot::builder_for(root).at_version(version).build(engine.as_ref())?;
-        table.checkpoint(engine.as_ref(), None).map(|(_, table)| table)
-    })
-    .await?;
+    let (veil, version) = (Arc::new(Veil::keeping_hint(Arc::clone(store))), snapshot.version);
+    let base = Base::checkpoint(version, Arc::clone(&veil) as Arc<dyn ObjectStore>, Arc::clone(store)).await?;
     let ours = veil.hint();
     let found = Log::list(store.as_ref(), Some(version)).await?;
     let found: Vec<_> = found.checkpoints.iter().filter(|checkpoint| checkpoint.version == version).collect();
@@ -80,7 +75,7 @@ pub(crate) async fn write(store: &Arc<dyn ObjectStore>, snapshot: &LakeSnapshot)
         }
     }
     // Later questions must not need files that a clean-up may take.
-    Ok(snapshot.based_on(Base::new(checkpointed, log_store(Arc::clone(store))?)))
+    Ok(snapshot.based_on(base))
 }
 
 /// What a clean-up goes by.

@@ -35,9 +35,6 @@ pub(crate) trait Disk: Debug + Send + Sync {
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
     }
-    fn is_dir(&self, path: &Path) -> bool {
-        path.is_dir()
-    }
     fn exists(&self, path: &Path) -> bool {
         path.exists()
     }

@@ -53,7 +53,9 @@ pub(crate) async fn load(place: &Place, write: bool) -> Result<Option<(LakeSnaps
     let snapshot = match first {
         Ok(snapshot) => snapshot,
         // Damage inside a file shows when it is read; storage over the network keeps files whole.
-        Err(error) if place.local.is_some() && survey.checkpoint.is_some() => {
+        Err(error @ (LakeError::Damaged(_) | LakeError::Storage { .. }))
+            if place.local.is_some() && survey.checkpoint.is_some() =>
+        {
             let before = survey.damage.len();
             survey = Survey::take(place, Care::Whole).await?;
             if survey.damage.len() == before {

@@ -101,3 +101,79 @@ pub(crate) fn format_date(days: i32) -> Option<String> {
 pub(crate) fn parse_date(text: &str) -> Option<i32> {
     Date32Type::parse(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(column: Column, least: Option<Bound>, greatest: Option<Bound>, nulls: Option<u64>) -> ColumnStats {
+        ColumnStats { column, least, greatest, nulls }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let text = |text: &str| Some(Bound::Text(text.to_owned()));
+        let int = |int| Some(Bound::Int(int));
+        let stats = FileStats {
+            rows: Some(u64::MAX),
+            columns: vec![
+                column(Column::Journal, text("a"), text("a"), Some(0)),
+                column(Column::Position, int(i64::MIN), int(i64::MAX), None),
+                column(Column::Timestamp, int(-1), int(1_795_179_600_123_456), Some(3)),
+                column(Column::IngestedAt, int(1_795_179_600_000_000), int(1_795_179_600_000_000), None),
+                column(Column::Stage, None, text("\"ä\u{10ffff}\0\\"), None),
+                column(Column::Duration, Some(Bound::Float(-0.1)), Some(Bound::Float(1e300)), Some(1)),
+                column(Column::Message, None, None, Some(7)),
+            ],
+        };
+        let json = to_json(&stats).unwrap();
+        assert!(json.contains(r#""timestamp":"2026-11-20T13:00:00.123456Z""#), "{json}");
+        assert_eq!(from_json(&json), stats);
+        assert_eq!(to_json(&FileStats::default()), None);
+        let empty = FileStats { rows: Some(0), columns: Vec::new() };
+        assert_eq!(to_json(&empty).as_deref().map(from_json), Some(empty));
+    }
+
+    #[test]
+    fn a_float_that_json_has_no_word_for_is_no_bound() {
+        let bounds = column(Column::Duration, Some(Bound::Float(f64::NAN)), Some(Bound::Float(f64::INFINITY)), Some(0));
+        let read = from_json(&to_json(&FileStats { rows: Some(1), columns: vec![bounds] }).unwrap());
+        assert_eq!(read.columns, [column(Column::Duration, None, None, Some(0))]);
+    }
+
+    #[test]
+    fn times_that_others_cut_hold_what_they_held() {
+        for (text, least, greatest) in [
+            ("2026-11-20T13:00:00.123456Z", 123_456, 123_456),
+            ("2026-11-20T13:00:00.123Z", 123_000, 123_999),
+            ("2026-11-20T13:00:00Z", 0, 999),
+            ("2026-11-20T14:00:00.123+01:00", 123_000, 123_999),
+        ] {
+            let json = format!(r#"{{"minValues":{{"timestamp":"{text}"}},"maxValues":{{"timestamp":"{text}"}}}}"#);
+            let base = 1_795_179_600_000_000;
+            let (least, greatest) = (Some(Bound::Int(base + least)), Some(Bound::Int(base + greatest)));
+            assert_eq!(from_json(&json).columns, [column(Column::Timestamp, least, greatest, None)], "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_known() {
+        for text in ["", "null", "[]", "{", r#"{"numRecords":"x"}"#] {
+            assert_eq!(from_json(text), FileStats::default(), "{text}");
+        }
+        let odd = r#"{"numRecords":3,"tightBounds":false,"minValues":{"position":"1","journal":5,"timestamp":7,"theirs":1,
+            "duration":"NaN","date":"2026-11-20"},"nullCount":{"position":-1,"capabilities":{"element":0},"stage":2}}"#;
+        let stats = from_json(odd);
+        assert_eq!((stats.rows, &stats.columns[..]), (Some(3), &[column(Column::Stage, None, None, Some(2))][..]));
+    }
+
+    #[test]
+    fn days_have_one_text() {
+        for (days, text) in [(0, "1970-01-01"), (20_777, "2026-11-20"), (-1, "1969-12-31")] {
+            assert_eq!((format_date(days).as_deref(), parse_date(text)), (Some(text), Some(days)));
+        }
+        for text in ["", "x", "2026-13-01", "__HIVE_DEFAULT_PARTITION__"] {
+            assert_eq!(parse_date(text), None, "{text}");
+        }
+    }
+}

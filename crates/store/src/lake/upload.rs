@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use object_store::{MultipartUpload, PutPayload, PutResult, Result, UploadPart};
 
-use super::local::{Shared, blocking};
+use super::durable::Directory;
+use super::local::blocking;
 
 /// An upload in parts to a local directory.
 #[derive(Debug)]
@@ -20,7 +21,7 @@ pub(super) struct LocalUpload {
 
 #[derive(Debug)]
 struct State {
-    shared: Arc<Shared>,
+    directory: Arc<Directory>,
     /// Taken when the file has its name.
     file: Mutex<Option<File>>,
     staged: PathBuf,
@@ -28,26 +29,28 @@ struct State {
 }
 
 impl LocalUpload {
-    pub(super) fn new(shared: Arc<Shared>, file: File, staged: PathBuf, path: PathBuf) -> Self {
-        Self { state: Arc::new(State { shared, file: Mutex::new(Some(file)), staged, path }), end: 0 }
+    pub(super) fn new(directory: Arc<Directory>, file: File, staged: PathBuf, path: PathBuf) -> Self {
+        Self { state: Arc::new(State { directory, file: Mutex::new(Some(file)), staged, path }), end: 0 }
     }
 }
 
 impl State {
     fn write(&self, at: u64, data: &PutPayload) -> std::io::Result<()> {
         use std::io::{Seek, SeekFrom};
-        self.shared.check()?;
+        self.directory.check()?;
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let file = file.as_mut().ok_or_else(|| std::io::Error::other("the upload has ended"))?;
         file.seek(SeekFrom::Start(at))?;
-        data.iter().try_for_each(|bytes| self.shared.disk().write(file, bytes))
+        data.iter().try_for_each(|bytes| self.directory.disk().write(file, bytes))
     }
 
     fn complete(&self) -> std::io::Result<()> {
-        self.shared.check()?;
+        self.directory.check()?;
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner).take();
         let file = file.ok_or_else(|| std::io::Error::other("the upload has ended"))?;
-        self.shared.publish(&file, &self.staged, &self.path, true).inspect_err(|_| self.shared.discard(&self.staged))
+        self.directory
+            .publish(&file, &self.staged, &self.path, true)
+            .inspect_err(|_| self.directory.discard(&self.staged))
     }
 }
 
@@ -68,7 +71,7 @@ impl MultipartUpload for LocalUpload {
 
     async fn abort(&mut self) -> Result<()> {
         self.state.file.lock().unwrap_or_else(PoisonError::into_inner).take();
-        self.state.shared.discard(&self.state.staged);
+        self.state.directory.discard(&self.state.staged);
         Ok(())
     }
 }
@@ -76,7 +79,7 @@ impl MultipartUpload for LocalUpload {
 impl Drop for LocalUpload {
     fn drop(&mut self) {
         if self.state.file.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
-            self.state.shared.discard(&self.state.staged);
+            self.state.directory.discard(&self.state.staged);
         }
     }
 }

@@ -12,6 +12,7 @@ use runstone_record::limits;
 use super::checkpoint::{self, Keep};
 use super::commit::{self, Change, Outcome, Writer};
 use super::encode::Encoded;
+use super::kernel::Keeping;
 use super::snapshot::{LakeSnapshot, Step};
 use super::table::{Lake, new_id};
 use super::{LakeError, LakeFile, stats, support};
@@ -135,12 +136,15 @@ impl Lake {
         self.writable()?;
         let (store, log) = (&self.inner.place.store, &self.inner.options.log);
         let based = checkpoint::write(store, snapshot).await?;
-        let keep = Keep {
-            retention: based.log_retention().unwrap_or(log.retention),
-            versions_max: log.versions_max,
-            now_ms: self.now_ms(),
-        };
+        let keeping = based.keeping();
         self.publish(based);
+        let (retention, versions_max) = match keeping {
+            Keeping::Forever => return Ok(()),
+            // Whoever says so wants every one of them.
+            Keeping::For(time) => (time, u64::MAX),
+            Keeping::Unsaid => (log.retention, log.versions_max),
+        };
+        let keep = Keep { retention, versions_max, now_ms: self.now_ms() };
         let files = checkpoint::clean(store.as_ref(), snapshot.version, keep).await?;
         tracing::debug!(version = snapshot.version, deleted = files, "wrote a checkpoint of the lake");
         Ok(())

@@ -232,3 +232,23 @@ async fn unfinished_files_go_when_nobody_goes_on_with_them() {
     assert!(kept.iter().all(|path| path.exists()));
     assert_eq!(lake.snapshot().version, 8);
 }
+
+/// Whatever a file of the log is cut to, the flushes before the newest are there.
+#[tokio::test]
+async fn no_cut_keeps_the_table_shut() {
+    let dir = world().await;
+    let hint = file(dir.path(), "_last_checkpoint");
+    for (path, step) in [(hint, 1), (commit(dir.path(), 8), 7), (checkpoint(dir.path(), 6), 397)] {
+        let whole = std::fs::read(&path).unwrap();
+        for cut in (0..whole.len()).step_by(step) {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            let opened = Lake::open_read_only(options(dir.path())).await;
+            let lake = opened.unwrap_or_else(|error| panic!("{} cut to {cut}: {error:?}", path.display()));
+            let found = ranges(&lake.snapshot(), JOURNAL).len();
+            let torn = path == commit(dir.path(), 8);
+            assert!(found == 8 || torn && found == 7, "{} cut to {cut}: {found}", path.display());
+        }
+        std::fs::write(&path, whole).unwrap();
+    }
+    opens_with(dir.path(), 8, "whole again").await;
+}

@@ -10,13 +10,15 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult,
 };
 
 use super::world::{JOURNAL, flush, options, paths, write};
 use crate::lake::log::commit_path;
 use crate::lake::place::Place;
 use crate::lake::{Change, Lake, LakeError};
+
+type Result<T, E = object_store::Error> = std::result::Result<T, E>;
 
 /// What happens to one write of a commit.
 #[derive(Debug, Clone)]
@@ -47,6 +49,8 @@ struct Faulty {
     faults: Mutex<VecDeque<Fault>>,
     late: Mutex<Option<(Path, PutPayload, PutOptions)>>,
     blind: Mutex<bool>,
+    /// The end of names of files that cannot be read now.
+    unreadable: Mutex<Option<&'static str>>,
 }
 
 impl std::fmt::Display for Faulty {
@@ -64,6 +68,11 @@ fn taken(path: &Path) -> object_store::Error {
 }
 
 impl Faulty {
+    fn check_readable(&self, path: &Path) -> Result<()> {
+        let unreadable = *self.unreadable.lock().unwrap();
+        if unreadable.is_some_and(|end| path.as_ref().ends_with(end)) { Err(timeout()) } else { Ok(()) }
+    }
+
     fn is_commit(path: &Path) -> bool {
         path.as_ref().starts_with("_delta_log/0") && path.as_ref().ends_with(".json")
     }
@@ -116,7 +125,13 @@ impl ObjectStore for Faulty {
         if Self::is_commit(path) && std::mem::take(&mut *self.blind.lock().unwrap()) {
             return Err(timeout());
         }
+        self.check_readable(path)?;
         self.store.get_opts(path, options).await
+    }
+
+    async fn get_ranges(&self, path: &Path, ranges: &[std::ops::Range<u64>]) -> Result<Vec<Bytes>> {
+        self.check_readable(path)?;
+        self.store.get_ranges(path, ranges).await
     }
 
     fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
@@ -143,6 +158,7 @@ async fn world(faults: impl IntoIterator<Item = Fault>) -> (Lake, Arc<Faulty>) {
         faults: Mutex::default(),
         late: Mutex::default(),
         blind: Mutex::default(),
+        unreadable: Mutex::default(),
     });
     let lake = open(&store).await;
     flush(&lake, JOURNAL, None, 9).await;
@@ -151,9 +167,34 @@ async fn world(faults: impl IntoIterator<Item = Fault>) -> (Lake, Arc<Faulty>) {
 }
 
 async fn open(store: &Arc<Faulty>) -> Lake {
+    try_open(store).await.unwrap()
+}
+
+async fn try_open(store: &Arc<Faulty>) -> Result<Lake, LakeError> {
     let place =
         Place { store: Arc::clone(store) as Arc<dyn ObjectStore>, url: "memory:///".parse().unwrap(), local: None };
-    Lake::open_at(place, options(std::path::Path::new("memory"))).await.unwrap()
+    Lake::open_at(place, options(std::path::Path::new("memory"))).await
+}
+
+#[tokio::test]
+async fn storage_that_is_away_is_not_taken_for_damage() {
+    let (lake, store) = world([]).await;
+    lake.checkpoint(&lake.snapshot()).await.unwrap();
+    flush(&lake, JOURNAL, Some(9), 19).await;
+    for end in ["_last_checkpoint", "1.checkpoint.parquet", "2.json"] {
+        *store.unreadable.lock().unwrap() = Some(end);
+        let refused = try_open(&store).await.unwrap_err();
+        assert!(refused.is_transient(), "{end}: {refused:?}");
+        *store.unreadable.lock().unwrap() = None;
+        settled(&lake, &store, 2, 19).await;
+    }
+    *store.unreadable.lock().unwrap() = Some("2.checkpoint.parquet");
+    // A checkpoint that cannot be read back is not pointed to.
+    lake.checkpoint(&lake.snapshot()).await.unwrap_err();
+    let hint = store.get(&crate::lake::log::hint_path()).await.unwrap().bytes().await.unwrap();
+    assert!(String::from_utf8_lossy(&hint).contains("\"version\":1"));
+    *store.unreadable.lock().unwrap() = None;
+    settled(&lake, &store, 2, 19).await;
 }
 
 /// The lake reads the same from its log as it believes.

@@ -1,0 +1,249 @@
+//! What deltalake's kernel is asked: to read a table whole, what its `txn` entries say, and to write a checkpoint. Owns the
+//! translation of its answers and of its errors; refuses to keep the files, which the snapshot does.
+
+use std::collections::{BTreeMap, HashMap};
+use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arrow::array::{Array, AsArray, MapArray, RecordBatch, StringArray, StructArray};
+use arrow::datatypes::Int64Type;
+use delta_kernel::snapshot::SnapshotRef;
+use deltalake_core::DeltaTableError;
+use deltalake_core::kernel::Snapshot;
+use deltalake_core::kernel::engine::arrow_expression::evaluate_expression::to_json;
+use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use object_store::ObjectStore;
+use url::Url;
+
+use super::LakeError;
+use super::actions::{Add, MetaData, Protocol};
+
+const READ: &str = "read the lake's log";
+
+/// A version of the table, as the kernel knows it: its log's files, but not what is in them.
+pub(crate) struct Base {
+    snapshot: SnapshotRef,
+    log: LogStoreRef,
+    txns: Mutex<HashMap<String, Option<i64>>>,
+}
+
+impl std::fmt::Debug for Base {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Base({})", self.snapshot.version())
+    }
+}
+
+/// How long a table wants its log to be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keeping {
+    /// It does not say.
+    Unsaid,
+    For(Duration),
+    Forever,
+}
+
+/// The kernel wants a URL and makes paths of it. The store is rooted at the table.
+fn log_store(store: Arc<dyn ObjectStore>) -> Result<LogStoreRef, LakeError> {
+    let root = Url::parse("memory:///").map_err(|error| LakeError::Internal(format!("parse a URL: {error}")))?;
+    Ok(default_logstore(Arc::clone(&store), store, &root, &StorageConfig::default()))
+}
+
+impl Base {
+    /// The newest version.
+    pub(crate) async fn load(store: Arc<dyn ObjectStore>) -> Result<Base, LakeError> {
+        let log = log_store(store)?;
+        let (engine, root) = (log.engine(None), log.config().location().clone());
+        let snapshot = ask(READ, move || delta_kernel::Snapshot::builder_for(root).build(engine.as_ref())).await?;
+        Ok(Base { snapshot, log, txns: Mutex::default() })
+    }
+
+    /// Writes a checkpoint of a version, and the hint to it. What stands on it is answered from another store: the one
+    /// that is written to may be a stand-in.
+    pub(crate) async fn checkpoint(
+        version: u64,
+        to: Arc<dyn ObjectStore>,
+        store: Arc<dyn ObjectStore>,
+    ) -> Result<Base, LakeError> {
+        let log = log_store(to)?;
+        let (engine, root) = (log.engine(None), log.config().location().clone());
+        let write = move || {
+            let table = delta_kernel::Snapshot::builder_for(root).at_version(version).build(engine.as_ref())?;
+            table.checkpoint(engine.as_ref(), None).map(|(_, table)| table)
+        };
+        let snapshot = ask("write a checkpoint", write).await?;
+        Ok(Base { snapshot, log: log_store(store)?, txns: Mutex::default() })
+    }
+
+    pub(crate) fn version(&self) -> u64 {
+        self.snapshot.version()
+    }
+
+    pub(crate) fn keeping(&self) -> Keeping {
+        let properties = self.snapshot.table_properties();
+        match (properties.enable_expired_log_cleanup, properties.log_retention_duration) {
+            (Some(false), _) => Keeping::Forever,
+            (_, Some(time)) => Keeping::For(time),
+            (_, None) => Keeping::Unsaid,
+        }
+    }
+
+    /// The version of an application's newest `txn`.
+    pub(crate) async fn txn(&self, app_id: &str) -> Result<Option<i64>, LakeError> {
+        if let Some(known) = self.txns.lock().unwrap_or_else(PoisonError::into_inner).get(app_id) {
+            return Ok(*known);
+        }
+        let found = match self.look_up(Arc::clone(&self.snapshot), app_id).await {
+            Ok(found) => found,
+            // The files that this version stood on may be gone, after a checkpoint of another writer: a newer one tells.
+            Err(_) => {
+                let newer = Base::load(self.log.object_store(None)).await?;
+                self.look_up(newer.snapshot, app_id).await?
+            }
+        };
+        self.txns.lock().unwrap_or_else(PoisonError::into_inner).insert(app_id.to_owned(), found);
+        Ok(found)
+    }
+
+    async fn look_up(&self, snapshot: SnapshotRef, app_id: &str) -> Result<Option<i64>, LakeError> {
+        let (engine, id) = (self.log.engine(None), app_id.to_owned());
+        ask(READ, move || snapshot.get_app_id_version(&id, engine.as_ref())).await
+    }
+
+    /// Reads what is in it.
+    pub(crate) async fn reader(&self) -> Result<Reader, LakeError> {
+        let snapshot = Snapshot::try_new(self.log.as_ref(), Some(self.version())).await.map_err(table_error)?;
+        Ok(Reader { snapshot, log: Arc::clone(&self.log) })
+    }
+}
+
+/// A version of the table, about to be read.
+pub(crate) struct Reader {
+    snapshot: Snapshot,
+    log: LogStoreRef,
+}
+
+impl Reader {
+    pub(crate) fn protocol(&self) -> Result<Protocol, LakeError> {
+        convert(self.snapshot.protocol())
+    }
+
+    pub(crate) fn metadata(&self) -> Result<MetaData, LakeError> {
+        convert(self.snapshot.metadata())
+    }
+
+    /// The entries of its files, many at a time.
+    pub(crate) fn adds(&self) -> BoxStream<'_, Result<Vec<Add>, LakeError>> {
+        let batches = self.snapshot.files(self.log.as_ref(), None);
+        batches.map_err(table_error).and_then(|batch| futures::future::ready(adds(&batch))).boxed()
+    }
+}
+
+/// Asks the kernel, which blocks.
+async fn ask<T: Send + 'static>(
+    action: &str,
+    question: impl FnOnce() -> delta_kernel::DeltaResult<T> + Send + 'static,
+) -> Result<T, LakeError> {
+    match tokio::task::spawn_blocking(question).await {
+        Ok(done) => done.map_err(|error| kernel_error(action, error)),
+        Err(error) => Err(LakeError::Internal(format!("{action}: {error}"))),
+    }
+}
+
+/// What the kernel complains of is what the table needs, the storage, or what is there.
+fn kernel_error(action: &str, error: delta_kernel::Error) -> LakeError {
+    use delta_kernel::Error;
+    match error {
+        Error::Backtraced { source, .. } => kernel_error(action, *source),
+        Error::Unsupported(what) | Error::InvalidProtocol(what) => LakeError::Unsupported(what),
+        Error::ObjectStore(_)
+        | Error::IOError(_)
+        | Error::FileNotFound(_)
+        | Error::JoinFailure(_)
+        | Error::Cancelled => LakeError::Storage { action: action.to_owned(), source: error.into() },
+        other => storage_or_damage(action, other),
+    }
+}
+
+fn table_error(error: DeltaTableError) -> LakeError {
+    match error {
+        DeltaTableError::KernelError(error) => kernel_error(READ, error),
+        other => storage_or_damage(READ, other),
+    }
+}
+
+/// Readers of Parquet and JSON pass the storage's errors on as their own.
+fn storage_or_damage(action: &str, error: impl Error + Send + Sync + 'static) -> LakeError {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
+    while let Some(error_here) = cause {
+        if error_here.is::<object_store::Error>() || error_here.is::<std::io::Error>() {
+            return LakeError::Storage { action: action.to_owned(), source: Box::new(error) };
+        }
+        cause = error_here.source();
+    }
+    LakeError::Damaged(format!("{action}: {error}"))
+}
+
+/// The kernel's protocol and metadata, in the shape in which commits have them.
+fn convert<T: serde::de::DeserializeOwned>(value: &impl serde::Serialize) -> Result<T, LakeError> {
+    serde_json::to_value(value)
+        .and_then(serde_json::from_value)
+        .map_err(|error| LakeError::Internal(format!("read the table's protocol and metadata: {error}")))
+}
+
+/// The files of a batch of the kernel's.
+fn adds(batch: &RecordBatch) -> Result<Vec<Add>, LakeError> {
+    let shape = || LakeError::Internal("read a file's entry: the kernel answers in another shape".to_owned());
+    let column = |name: &str| batch.column_by_name(name).ok_or_else(shape);
+    let paths = column("path")?.as_string_opt::<i32>().ok_or_else(shape)?;
+    let sizes = column("size")?.as_primitive_opt::<Int64Type>().ok_or_else(shape)?;
+    let modified = column("modificationTime")?.as_primitive_opt::<Int64Type>().ok_or_else(shape)?;
+    let vectors = batch.column_by_name("deletionVector").and_then(|column| column.as_struct_opt());
+    let partitions = column("fileConstantValues")?
+        .as_struct_opt()
+        .and_then(|constants| constants.column_by_name("partitionValues"))
+        .and_then(|partitions| partitions.as_map_opt())
+        .ok_or_else(shape)?;
+    (0..batch.num_rows())
+        .map(|row| {
+            Ok(Add {
+                path: paths.value(row).to_owned(),
+                partition_values: partition_values(partitions, row).ok_or_else(shape)?,
+                size: sizes.value(row),
+                modification_time: modified.value(row),
+                data_change: true,
+                stats: stats(batch, row),
+                deletion_vector: vectors.filter(|vectors| has_vector(vectors, row)).map(|_| true.into()),
+            })
+        })
+        .collect()
+}
+
+fn has_vector(vectors: &StructArray, row: usize) -> bool {
+    let kind = vectors.column_by_name("storageType");
+    vectors.is_valid(row) && kind.is_some_and(|kind| kind.is_valid(row))
+}
+
+fn partition_values(partitions: &MapArray, row: usize) -> Option<BTreeMap<String, Option<String>>> {
+    if partitions.is_null(row) {
+        return Some(BTreeMap::new());
+    }
+    let entries = partitions.value(row);
+    let texts = |column: usize| entries.column(column).as_any().downcast_ref::<StringArray>();
+    let (keys, values) = (texts(0)?, texts(1)?);
+    Some(keys.iter().zip(values).filter_map(|(key, value)| Some((key?.to_owned(), value.map(str::to_owned)))).collect())
+}
+
+/// Checkpoints may keep statistics as text, as columns, or as both.
+fn stats(batch: &RecordBatch, row: usize) -> Option<String> {
+    let text = batch.column_by_name("stats").and_then(|stats| stats.as_string_opt::<i32>());
+    if let Some(text) = text.filter(|text| text.is_valid(row)) {
+        return Some(text.value(row).to_owned());
+    }
+    let parsed = batch.column_by_name("stats_parsed")?.as_struct_opt()?;
+    let json = to_json(&parsed.slice(row, 1)).ok()?;
+    let json = json.as_string_opt::<i32>()?;
+    (json.is_valid(0) && !json.value(0).is_empty()).then(|| json.value(0).to_owned())
+}
