@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{BackoffConfig, ClientOptions, ObjectStore, ObjectStoreScheme, RetryConfig};
+use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, ObjectStoreScheme, RetryConfig};
 use runstone_record::limits;
 use url::Url;
 
@@ -56,8 +56,13 @@ impl LakeNetwork {
         }
     }
 
-    fn client(&self) -> ClientOptions {
-        ClientOptions::new().with_timeout(self.request_timeout).with_connect_timeout(self.connect_timeout)
+    /// Beside what the environment says of proxies and the like.
+    fn client(&self) -> [(ClientConfigKey, String); 2] {
+        let millis = |time: Duration| format!("{} ms", time.as_millis());
+        [
+            (ClientConfigKey::Timeout, millis(self.request_timeout)),
+            (ClientConfigKey::ConnectTimeout, millis(self.connect_timeout)),
+        ]
     }
 }
 
@@ -131,13 +136,13 @@ fn rooted<T: ObjectStore>(store: T, prefix: Path) -> PrefixStore<T> {
 
 fn s3(location: &str, network: &LakeNetwork) -> Result<object_store::aws::AmazonS3, LakeError> {
     use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
-    let builder = AmazonS3Builder::from_env();
-    // Client settings of the environment would be lost with ours in their place.
-    let allow_http = builder.get_config_value(&AmazonS3ConfigKey::Client(object_store::ClientConfigKey::AllowHttp));
-    let allow_http = allow_http.is_some_and(|text| text.eq_ignore_ascii_case("true") || text == "1");
-    builder
+    network
+        .client()
+        .into_iter()
+        .fold(AmazonS3Builder::from_env(), |builder, (key, value)| {
+            builder.with_config(AmazonS3ConfigKey::Client(key), value)
+        })
         .with_url(location)
-        .with_client_options(network.client().with_allow_http(allow_http))
         .with_retry(network.retry())
         .with_conditional_put(S3ConditionalPut::ETagMatch)
         .build()
@@ -147,12 +152,13 @@ fn s3(location: &str, network: &LakeNetwork) -> Result<object_store::aws::Amazon
 #[cfg(feature = "azure")]
 fn azure(location: &str, network: &LakeNetwork, prefix: Path) -> Result<Arc<dyn ObjectStore>, LakeError> {
     use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
-    let builder = MicrosoftAzureBuilder::from_env();
-    let allow_http = builder.get_config_value(&AzureConfigKey::Client(object_store::ClientConfigKey::AllowHttp));
-    let allow_http = allow_http.is_some_and(|text| text.eq_ignore_ascii_case("true") || text == "1");
-    let store = builder
+    let store = network
+        .client()
+        .into_iter()
+        .fold(MicrosoftAzureBuilder::from_env(), |builder, (key, value)| {
+            builder.with_config(AzureConfigKey::Client(key), value)
+        })
         .with_url(location)
-        .with_client_options(network.client().with_allow_http(allow_http))
         .with_retry(network.retry())
         .build()
         .map_err(|error| wrong(location, &error.to_string()))?;
@@ -178,4 +184,62 @@ fn create_durably(path: &FsPath) -> std::io::Result<()> {
         _ => {}
     }
     std::fs::File::open(parent)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(location: &str) -> Result<Place, LakeError> {
+        Place::find(location, &LakeNetwork::default(), false)
+    }
+
+    #[test]
+    fn a_location_says_where_the_table_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().canonicalize().unwrap();
+        let url = format!("file://{}", path.display());
+        for location in [path.to_str().unwrap(), &url, &format!("{url}/")] {
+            let place = find(location).unwrap();
+            assert_eq!((place.url.as_str(), place.local.is_some()), (format!("{url}/").as_str(), true));
+        }
+        for location in ["s3://bucket/a/lake", "s3a://bucket/a/lake/"] {
+            let place = find(location).unwrap();
+            assert!(place.local.is_none());
+            assert!(place.url.as_str().ends_with("//bucket/a/lake/"), "{}", place.url);
+            assert!(place.store.to_string().contains("a/lake"), "{}", place.store);
+        }
+        let new = dir.path().join("new/er");
+        let made = Place::find(new.to_str().unwrap(), &LakeNetwork::default(), true).unwrap();
+        assert!(new.is_dir() && made.local.is_some());
+    }
+
+    #[test]
+    fn azure_is_there_where_it_was_asked_for() {
+        for location in [
+            "abfss://container@account.dfs.core.windows.net/a/lake",
+            "abfss://workspace@onelake.dfs.fabric.microsoft.com/house.Lakehouse/Tables/logs",
+            "https://onelake.dfs.fabric.microsoft.com/workspace/house.Lakehouse/Tables/logs",
+        ] {
+            match find(location) {
+                Ok(place) => assert!(cfg!(feature = "azure") && place.url.as_str().ends_with('/')),
+                Err(error) => assert!(!cfg!(feature = "azure") && error.to_string().contains("azure"), "{error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_location_is_refused() {
+        for (location, why) in [
+            ("", "it is empty"),
+            ("gs://bucket/lake", "use a path"),
+            ("https://example.org/lake", "use a path"),
+            ("x://lake", "use a path"),
+            ("s3://", "read the lake's location"),
+            ("/missing/lake", "is no directory"),
+        ] {
+            let refused = find(location).unwrap_err();
+            assert!(matches!(&refused, LakeError::Location(text) if text.contains(why)), "{location}: {refused}");
+        }
+    }
 }

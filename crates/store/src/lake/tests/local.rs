@@ -9,8 +9,11 @@ use futures::StreamExt;
 use object_store::path::Path as Location;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, WriteMultipart};
 
+use super::world::{JOURNAL, flush, options, write};
+use crate::lake::Lake;
 use crate::lake::disk::{Disk, RealDisk};
 use crate::lake::local::LocalStore;
+use crate::lake::place::Place;
 
 /// The file system, told on; the call at which it fails is a setting.
 #[derive(Debug, Default)]
@@ -228,4 +231,50 @@ async fn of_many_that_create_a_file_one_does() {
         assert_eq!(bytes, format!("{}", winners[0]).repeat(10_000));
     }
     assert_eq!(files(&store).len(), 20);
+}
+
+async fn open(store: &LocalStore) -> Lake {
+    let url = url::Url::from_directory_path(store.root()).unwrap();
+    let place = Place { store: Arc::new(store.clone()), url, local: Some(store.clone()) };
+    Lake::open_at(place, options(store.root())).await.unwrap()
+}
+
+/// A commit of a writer that syncs nothing, with one file.
+fn foreign(store: &LocalStore, version: u64) {
+    let name = format!("date=2026-11-20/{version}.parquet");
+    let add = serde_json::json!({"add": {
+        "path": name, "partitionValues": {"date": "2026-11-20"}, "size": 1, "modificationTime": 1, "dataChange": true,
+    }});
+    std::fs::write(store.root().join(&name), b"x").unwrap();
+    std::fs::write(store.root().join(format!("_delta_log/{version:020}.json")), add.to_string()).unwrap();
+}
+
+#[tokio::test]
+async fn what_a_commit_stands_on_is_synced_before_it() {
+    let (_dir, store, disk) = world();
+    let lake = open(&store).await;
+    flush(&lake, JOURNAL, None, 9).await;
+    let commit = |version: u64| {
+        let name = format!("{version:020}.json");
+        let named = [format!("link {name}"), format!("remove {name}#"), "sync_dir _delta_log".to_owned()];
+        [vec![format!("create {name}#"), "write it".to_owned(), "sync it".to_owned()], named.to_vec()].concat()
+    };
+    let synced = ["sync it", "sync it", "sync_dir _delta_log", "sync_dir date=2026-11-20"].map(str::to_owned);
+    // It meets another writer's version when it has written its own.
+    foreign(&store, 2);
+    disk.calls();
+    lake.commit(write(JOURNAL, Some(9), 9, Vec::new())).await.unwrap();
+    let found = [commit(2)[..5].to_vec(), vec!["sync it".to_owned(), "sync_dir _delta_log".to_owned()]].concat();
+    assert_eq!(disk.calls(), [found, synced.to_vec(), commit(3)].concat());
+    // It has seen another writer's before.
+    foreign(&store, 4);
+    lake.refresh().await.unwrap();
+    lake.commit(write(JOURNAL, Some(9), 9, Vec::new())).await.unwrap();
+    assert_eq!(disk.calls(), [synced.to_vec(), commit(5)].concat());
+    // And so does the next process, which knows nobody's commits: those from 0 to 6.
+    foreign(&store, 6);
+    open(&store).await;
+    let opened = disk.calls();
+    assert_eq!(opened[..7], vec!["sync it".to_owned(); 7]);
+    assert_eq!(opened[7..], ["sync_dir _delta_log".to_owned()]);
 }
