@@ -50,7 +50,7 @@ pub(super) async fn create(place: &Place, options: &LakeOptions) -> Result<(), L
                 return Err(LakeError::Storage { action: "create the lake".to_owned(), source: refusal.into() });
             }
             Outcome::Free(_) => {
-                tokio::time::sleep(commit::pause(options.network.commit_pause, tries, (options.entropy)())).await
+                tokio::time::sleep(commit::pause(options.network.commit_pause, tries, (options.entropy)())).await;
             }
         }
     }

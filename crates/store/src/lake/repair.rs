@@ -165,8 +165,8 @@ impl Survey {
 
     /// Between the checkpoint and the newest commit none may be missing or empty.
     fn check_gaps(&self) -> Result<(), LakeError> {
-        let mut next = self.checkpoint.map_or(0, |version| version + 1);
-        for (&version, commit) in self.log.commits.range(next..) {
+        let first = self.checkpoint.map_or(0, |version| version + 1);
+        for (next, (&version, commit)) in (first..).zip(self.log.commits.range(first..)) {
             // The kernel takes it for a commit that does nothing.
             if commit.size == 0 {
                 return Err(LakeError::Damaged(format!("version {version} of its log is empty")));
@@ -177,7 +177,6 @@ impl Survey {
                     if self.damage.is_empty() { "" } else { "; the checkpoints after it are damaged" }
                 )));
             }
-            next += 1;
         }
         Ok(())
     }

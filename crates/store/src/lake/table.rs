@@ -1,7 +1,7 @@
 //! The lake, open: one handle to read the table's newest version and to write to it. Owns opening it and the snapshot that
 //! was last seen; refuses to know what is in the files.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use object_store::ObjectStore;
@@ -85,8 +85,6 @@ pub(super) struct Inner {
     listed_ms: AtomicI64,
     /// One commit at a time: those of one process would only race each other.
     pub(super) turn: tokio::sync::Mutex<()>,
-    /// An attempt's outcome is not known: look before the next.
-    pub(super) uncertain: AtomicBool,
     /// At this version a checkpoint is due.
     pub(super) checkpoint_due: AtomicU64,
 }
@@ -148,7 +146,6 @@ impl Lake {
             newest: RwLock::new(Arc::new(snapshot)),
             listed_ms,
             turn: tokio::sync::Mutex::new(()),
-            uncertain: AtomicBool::new(false),
             checkpoint_due: AtomicU64::new(due),
         };
         Lake { inner: Arc::new(inner) }

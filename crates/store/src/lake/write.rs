@@ -67,7 +67,7 @@ impl Lake {
     async fn commit_in_turn(&self, change: &Change) -> Result<Arc<LakeSnapshot>, LakeError> {
         let inner = &self.inner;
         let mut snapshot = self.snapshot();
-        if inner.uncertain.load(Ordering::Acquire) || self.is_stale() {
+        if self.is_stale() {
             snapshot = self.refresh().await?;
         }
         let now_ms = self.now_ms();
@@ -78,22 +78,19 @@ impl Lake {
             support::check_write(&snapshot.table.protocol, &snapshot.table.metadata)?;
             commit::check(change, &snapshot).await?;
             let lines = commit::build(change, &snapshot, writer)?;
+            // An attempt of before whose outcome nobody learned may have taken it: then the journal has moved.
             let version = snapshot.version + 1;
-            // Until the outcome is known: also where this future is dropped, and the storage goes on.
-            inner.uncertain.store(true, Ordering::Release);
             match commit::attempt(inner.place.store.as_ref(), version, &lines, &txn_id).await? {
                 Outcome::Done => {
                     let Step::Next(next) = snapshot.apply(&lines)? else {
                         return Err(LakeError::Internal("commit metadata with a change of files".to_owned()));
                     };
-                    inner.uncertain.store(false, Ordering::Release);
                     return Ok(self.publish(next));
                 }
                 Outcome::Taken(actions) => {
                     tracing::debug!(version, operation = change.operation, "another writer took the version");
                     self.follow(&snapshot, &actions).await?;
                     snapshot = self.refresh().await?;
-                    inner.uncertain.store(false, Ordering::Release);
                 }
                 Outcome::Free(refusal) => {
                     refusals += 1;
