@@ -39,9 +39,9 @@ impl Bounds {
         self.extend(column, range, values.logical_null_count());
     }
 
-    /// A column's texts in the next row group.
+    /// A column's texts in the next row group; none where they are not to have bounds.
     pub(crate) fn add_texts(&mut self, column: Column, range: Option<(&str, &str)>, nulls: usize) {
-        let range = match range.filter(|_| has_bounds(column)) {
+        let range = match range {
             Some((least, greatest)) => Range::Of(Bound::Text(least.into()), Bound::Text(greatest.into())),
             None => Range::None,
         };

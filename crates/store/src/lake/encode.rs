@@ -19,7 +19,7 @@ use parquet::schema::types::ColumnPath;
 use runstone_record::limits::LAKE_GROUP_ROWS;
 use runstone_record::{Column, Kind};
 
-use super::bounds::{BOUND_BYTES_MAX, Bounds};
+use super::bounds::{BOUND_BYTES_MAX, Bounds, has_bounds};
 use super::order::by_position;
 use super::pages::PAGE_ROWS;
 use super::texts::{BLOOM_FALSE, Texts};
@@ -54,8 +54,10 @@ pub(crate) struct EncodeOptions {
 }
 
 impl EncodeOptions {
-    fn level(self) -> i32 {
-        if self.small { 3 } else { 1 }
+    /// The level of zstd. More work makes messages larger: it finds short matches, where long ones are cheaper to name.
+    /// In objects of one shape that lie by their values it is worth its time.
+    fn level(self, column: Column) -> i32 {
+        if self.small && column.kind() == Kind::Json { 9 } else { 1 }
     }
 }
 
@@ -82,7 +84,7 @@ impl FileEncoder {
     pub(crate) fn new(options: EncodeOptions) -> Result<Self, LakeError> {
         let schema = file_schema();
         let parquet = ArrowSchemaConverter::new().with_coerce_types(true).convert(&schema).map_err(internal)?;
-        let properties = Arc::new(properties(options)?);
+        let properties = Arc::new(properties()?);
         let writer = SerializedFileWriter::new(Vec::new(), parquet.root_schema_ptr(), properties).map_err(internal)?;
         let factory = ArrowRowGroupWriterFactory::new(&writer, schema);
         Ok(Self { writer, factory, options, bounds: Bounds::default(), latest: None })
@@ -123,8 +125,9 @@ impl FileEncoder {
                 let values = values(rows, *column)?;
                 if is_text(*column) {
                     let texts = Texts::new(&values)?;
-                    self.bounds.add_texts(*column, texts.range(), texts.nulls());
-                    let (bytes, close) = texts.encode(*column, Arc::clone(descriptor), self.options.level())?;
+                    let range = if has_bounds(*column) { texts.range() } else { None };
+                    self.bounds.add_texts(*column, range, texts.nulls());
+                    let (bytes, close) = texts.encode(*column, Arc::clone(descriptor), self.options.level(*column))?;
                     Ok(Chunk::Texts(bytes, close))
                 } else {
                     self.bounds.add(*column, &values);
@@ -191,8 +194,8 @@ pub(crate) fn internal(error: impl std::fmt::Display) -> LakeError {
 }
 
 /// How the columns are written that are no texts.
-fn properties(options: EncodeOptions) -> Result<WriterProperties, LakeError> {
-    let level = ZstdLevel::try_new(options.level()).map_err(internal)?;
+fn properties() -> Result<WriterProperties, LakeError> {
+    let level = ZstdLevel::try_new(1).map_err(internal)?;
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
         .set_coerce_types(true)

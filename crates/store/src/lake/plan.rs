@@ -19,7 +19,7 @@ use crate::chunk::{Chunk, Stored};
 use crate::rows::{Rows, pick};
 
 /// Bytes of records that are laid out as one: what waits while the lake is away may be far more.
-const PART_BYTES: usize = 256 << 20;
+const PART_BYTES: usize = 128 << 20;
 
 /// What is to be encoded.
 pub(crate) struct Plan {

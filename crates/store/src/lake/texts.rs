@@ -77,7 +77,8 @@ impl Texts {
             .map(|(word, _)| (rank(words.value(word as usize)), word))
             .collect();
         let rest = |word: u32| words.value(word as usize).as_bytes().get(RANK_BYTES..);
-        order.sort_unstable_by(|(a, x), (b, y)| a.cmp(b).then_with(|| rest(*x).cmp(&rest(*y))));
+        // The stable sort, for it is fast over what is partly in order: dictionaries of files that are merged.
+        order.sort_by(|(a, x), (b, y)| a.cmp(b).then_with(|| rest(*x).cmp(&rest(*y))));
 
         let mut places = vec![0_u32; words.len()];
         let mut sorted: Vec<u32> = Vec::with_capacity(order.len());
@@ -151,8 +152,10 @@ impl Texts {
         let width = width(self.sorted.len());
         let mut body = Vec::new();
         let mut present = Vec::new();
-        for start in (0..self.keys.len()).step_by(PAGE_ROWS) {
-            let rows = PAGE_ROWS.min(self.keys.len() - start);
+        // Where all rows are equal, one page is as good as many.
+        let page_rows = if self.sorted.len() == 1 && self.nulls.is_none() { self.keys.len() } else { PAGE_ROWS };
+        for start in (0..self.keys.len()).step_by(page_rows.max(1)) {
+            let rows = page_rows.min(self.keys.len() - start);
             let keys = &self.keys[start..start + rows];
             body.clear();
             let valid = self.write_levels(chunk, &mut body, start, rows);
@@ -171,10 +174,11 @@ impl Texts {
 
     fn write_plain(&self, chunk: &mut ChunkWriter) -> Result<(), LakeError> {
         let mut body = Vec::new();
+        let page_rows = if self.sorted.is_empty() { self.keys.len() } else { PAGE_ROWS };
         let mut start = 0;
         while start < self.keys.len() {
             let (mut rows, mut bytes) = (0, 0);
-            while start + rows < self.keys.len() && rows < PAGE_ROWS && bytes < PAGE_BYTES {
+            while start + rows < self.keys.len() && rows < page_rows && bytes < PAGE_BYTES {
                 if self.is_valid(start + rows) {
                     bytes += self.word(self.keys[start + rows] as usize).len();
                 }
@@ -207,7 +211,7 @@ impl Texts {
 
     fn statistics(&self, column: Column) -> Statistics {
         let nulls = Some(self.nulls() as u64);
-        let range = self.range().filter(|_| has_bounds(column));
+        let range = if has_bounds(column) { self.range() } else { None };
         let (least, greatest) = range.map_or((None, None), |(least, greatest)| {
             let bytes = |text: &str| ByteArray::from(text.as_bytes().to_vec());
             (

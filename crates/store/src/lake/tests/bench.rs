@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::compute::concat_batches;
+use arrow::datatypes::{DataType, Schema};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
@@ -89,12 +90,21 @@ fn files(lake: &Path) -> Vec<Bytes> {
     files
 }
 
+/// As compaction does: texts stay dictionaries.
 fn encode_again(file: &Bytes) -> Bytes {
+    let words = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+    let inferred = ParquetRecordBatchReaderBuilder::try_new(file.clone()).unwrap();
+    let fields = inferred.schema().fields().iter().map(|field| match field.data_type() {
+        DataType::Utf8 if field.name() != "id" => field.as_ref().clone().with_data_type(words.clone()),
+        _ => field.as_ref().clone(),
+    });
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     let mut encoder = FileEncoder::new(EncodeOptions { small: true }).unwrap();
     for group in 0..metadata(file).num_row_groups() {
-        let reader = ParquetRecordBatchReaderBuilder::try_new(file.clone()).unwrap().with_row_groups(vec![group]);
-        let schema = Arc::clone(reader.schema());
-        let batches: Vec<_> = reader.with_batch_size(1 << 16).build().unwrap().map(Result::unwrap).collect();
+        let options = ArrowReaderOptions::new().with_schema(Arc::clone(&schema));
+        let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file.clone(), options).unwrap();
+        let reader = reader.with_row_groups(vec![group]).with_batch_size(1 << 14).build().unwrap();
+        let batches: Vec<_> = reader.map(Result::unwrap).collect();
         encoder.write_group(&concat_batches(&schema, &batches).unwrap()).unwrap();
     }
     encoder.finish().unwrap().bytes
@@ -131,4 +141,9 @@ async fn a_million_records() {
     let again: Vec<Bytes> = written.iter().map(encode_again).collect();
     println!("read and encode again {:.2} s", cpu() - started);
     print_columns(&again);
+    if let Ok(kept) = std::env::var("KEEP") {
+        for (number, file) in again.iter().enumerate() {
+            std::fs::write(Path::new(&kept).join(format!("{number}.parquet")), file).unwrap();
+        }
+    }
 }

@@ -9,7 +9,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use runstone_record::{Batch, IdMint, parse};
 
 use super::world::{JOURNAL, TODAY, flush, options};
-use crate::lake::{Lake, LakeError, LakeFile, LakeWriter, WriterOptions};
+use crate::lake::{Lake, LakeError, LakeFile, LakeWriter, Pending, WriterOptions};
 
 /// 2026-11-20T13:00:00Z.
 const NOW: i64 = 1_795_179_600_000_000;
@@ -120,4 +120,64 @@ async fn what_cannot_be_committed_stays_pending_and_is_uploaded_once() {
     let flushed = writer.flush(Some(9)).await.unwrap().unwrap();
     assert_eq!((flushed.through, flushed.snapshot.rows()), (14, 15));
     assert_eq!(std::fs::read_dir(dir.path().join("date=2026-11-20")).unwrap().count(), uploaded);
+}
+
+#[tokio::test]
+async fn what_the_lake_has_already_is_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = Lake::open(options(dir.path())).await.unwrap();
+    flush(&lake, JOURNAL, None, 13).await;
+    let mut writer = writer(&lake, 1_000);
+    writer.push(JOURNAL, 10, records(2, NOW)).unwrap();
+    assert!(writer.flush(Some(13)).await.unwrap().is_none());
+    assert_eq!(writer.pending(), Pending::default());
+    // A frame across the seam, and one before it.
+    writer.push(JOURNAL, 9, records(3, NOW)).unwrap();
+    writer.push(JOURNAL, 12, records(5, NOW)).unwrap();
+    let flushed = writer.flush(Some(13)).await.unwrap().unwrap();
+    assert_eq!((flushed.rows, flushed.through, flushed.snapshot.rows()), (3, 16, 17));
+    let newest = flushed.snapshot.files.iter().max_by_key(|file| file.positions()).unwrap();
+    assert_eq!(groups(&lake, newest).await[0].0, [14, 15, 16]);
+}
+
+#[tokio::test]
+async fn frames_of_one_record_are_gathered() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = Lake::open(options(dir.path())).await.unwrap();
+    let mut writer = writer(&lake, 1_000);
+    for position in 1..=700_u64 {
+        writer.push(JOURNAL, position, records(1, NOW + 700 - i64::try_from(position).unwrap())).unwrap();
+    }
+    let pending = writer.pending();
+    assert_eq!((pending.rows, pending.last, pending.oldest), (700, Some(700), Some(NOW)));
+    // One frame by itself takes more than a kilobyte.
+    assert!(pending.bytes < 700 * 500, "{pending:?}");
+    let flushed = writer.flush(None).await.unwrap().unwrap();
+    let positions = groups(&lake, &flushed.snapshot.files[0]).await.remove(0).0;
+    assert_eq!(positions, (1..=700).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn files_are_bounded_and_the_next_flush_follows_a_failed_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = Lake::open(options(dir.path())).await.unwrap();
+    flush(&lake, JOURNAL, None, 9).await;
+    let mut writer = LakeWriter::new(lake.clone(), WriterOptions { group_rows: 100, file_bytes: 1 });
+    writer.push(JOURNAL, 10, records(300, NOW)).unwrap();
+    assert!(matches!(writer.flush(None).await, Err(LakeError::Conflict(_))));
+    // What came since is committed, too.
+    writer.push(JOURNAL, 310, records(50, NOW)).unwrap();
+    let flushed = writer.flush(Some(9)).await.unwrap().unwrap();
+    assert_eq!((flushed.rows, flushed.files, flushed.through), (350, 4, 359));
+    assert_eq!((flushed.snapshot.rows(), writer.pending()), (360, Pending::default()));
+    let mut times = Vec::new();
+    for file in flushed.snapshot.files.iter().filter(|file| file.positions().is_some_and(|(first, _)| first >= 10)) {
+        let groups = groups(&lake, file).await;
+        assert_eq!(groups.len(), 1);
+        if file.stats.rows == Some(100) {
+            times.push((*groups[0].1.iter().min().unwrap(), *groups[0].1.iter().max().unwrap()));
+        }
+    }
+    times.sort_unstable();
+    assert!(times.len() == 3 && times.windows(2).all(|pair| pair[0].1 <= pair[1].0));
 }
