@@ -4,9 +4,11 @@
 
 mod answers;
 mod hostile;
+mod lake;
 mod limits;
 mod model;
 mod pages;
+mod positions;
 mod settle;
 mod shelf;
 mod tiers;

@@ -1,14 +1,15 @@
 //! The seam to the lake: what is settled is held nowhere else, wherever the seam lies and whatever goes on meanwhile.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use proptest::prelude::*;
+use runstone_record::{Batch, Column};
 use runstone_store::PushError;
 use runstone_store::lake::{FileStats, LakeView};
 
-use crate::shelf::Shelf;
-use crate::world::{JOURNAL, World, limits, lines};
+use crate::shelf::{Shelf, rows_between};
+use crate::world::{Draft, JOURNAL, NOW, World, batch, limits, lines};
 
 /// A lake that says nothing, to see what is held beside it.
 fn nothing(world: &World) -> Arc<LakeView> {
@@ -66,7 +67,7 @@ proptest! {
                     let shown = rows.next().unwrap();
                     prop_assert_eq!(&shown["position"], position);
                     prop_assert_eq!(&shown["id"], &batch.ids().get(row).to_string());
-                    prop_assert_eq!(shown["message"].as_str(), batch.text(runstone_record::Column::Message, row));
+                    prop_assert_eq!(shown["message"].as_str(), batch.text(Column::Message, row));
                 }
             }
         }
@@ -157,4 +158,101 @@ fn settling_while_frames_come_and_chunks_merge() {
     let total = pusher.join().unwrap();
     let settled = world.recent.stats().settled;
     assert_eq!(world.positions("true"), (settled + 1..=total).collect::<Vec<_>>());
+}
+
+/// What one query sees of the positions: how many, their sum, their distinct ids, the greatest.
+const SEEN: &str =
+    "SELECT count(*) AS n, sum(position) AS sum, count(DISTINCT id) AS ids, max(position) AS high FROM logs";
+
+/// Records whose ids are their positions; a day of arrival lasts for many.
+fn frame(first: u64, count: u64) -> Batch {
+    let draft = |position: u64| Draft {
+        id: Some(position.into()),
+        timestamp: Some(NOW + i64::try_from(position).unwrap() * 1_000),
+        texts: vec![(Column::Message, format!("record {position}"))],
+        ..Draft::default()
+    };
+    batch(&(first..first + count).map(draft).collect::<Vec<_>>(), first / 1_000)
+}
+
+#[test]
+fn no_gap_and_no_overlap_while_frames_come_and_files_change() {
+    let mut world = World::new(60_000, limits());
+    world.shelf();
+    let (done, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(1)));
+    let (recent, journal, stop) = (Arc::clone(&world.recent), Arc::clone(&world.journal), Arc::clone(&done));
+    let turn = Arc::clone(&asked);
+    // One thread takes frames in, one moves them to the lake and compacts it, this one asks.
+    let pusher = std::thread::spawn(move || {
+        let mut next = 1;
+        while !stop.load(Ordering::Relaxed) {
+            let batch = frame(next, 1 + next % 50);
+            journal.put(next, &batch);
+            recent.push(JOURNAL, next, batch.clone()).unwrap();
+            next += batch.len() as u64;
+            // So many for each question: who runs away leaves the others no processor.
+            while !stop.load(Ordering::Relaxed) && next > 600 * turn.load(Ordering::Relaxed) {
+                std::thread::yield_now();
+            }
+        }
+        next - 1
+    });
+    let (recent, journal, stop) = (Arc::clone(&world.recent), Arc::clone(&world.journal), Arc::clone(&done));
+    let mut shelf = world.shelf.take().unwrap();
+    let mover = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let mut rounds = 0_u64;
+        while !stop.load(Ordering::Relaxed) {
+            rounds += 1;
+            let (settled, through) = (recent.stats().settled, recent.through());
+            // In the middle of a frame, mostly.
+            let through = settled + (through - settled) * (rounds % 4 + 1) / 4;
+            if through > settled {
+                let batches = journal.batches(settled + 1, through);
+                let rows = rows_between(&batches, settled, through);
+                runtime.block_on(shelf.flush(JOURNAL, &rows));
+                recent.settle(shelf.view(), through);
+            }
+            if rounds.is_multiple_of(5) {
+                let files =
+                    shelf.lake.snapshot().files.iter().filter(|file| file.bytes < 200_000).cloned().collect::<Vec<_>>();
+                let day = files.first().and_then(|file| file.date);
+                let files: Vec<_> = files.into_iter().filter(|file| file.date == day).take(8).collect();
+                if files.len() > 1 {
+                    let kept: Vec<(u64, u64)> = files.iter().map(|file| file.positions().unwrap()).collect();
+                    let batches: Vec<_> =
+                        kept.iter().flat_map(|(first, last)| journal.batches(*first, *last)).collect();
+                    let is_in = |row: &crate::shelf::Row<'_>| {
+                        kept.iter().any(|(first, last)| (*first..=*last).contains(&row.0))
+                            && Some(i32::try_from(row.1.ingested_at().div_euclid(86_400_000_000)).unwrap()) == day
+                    };
+                    let mut rows: Vec<_> = rows_between(&batches, 0, u64::MAX - 1).into_iter().filter(is_in).collect();
+                    rows.sort_by_key(|row| row.0);
+                    rows.dedup_by_key(|row| row.0);
+                    rows.sort_by_key(|(position, batch, row)| (batch.timestamp(*row), *position));
+                    runtime.block_on(shelf.compact(files, JOURNAL, &rows));
+                    recent.settle(shelf.view(), recent.stats().settled);
+                }
+            }
+        }
+        (rounds, shelf)
+    });
+    let mut highest = 0;
+    for question in 0..60 {
+        asked.store(question + 1, Ordering::Relaxed);
+        let row = world.query(SEEN).rows.remove(0);
+        let high = row["high"].as_u64().unwrap_or(0);
+        assert_eq!((row["n"].as_u64(), row["ids"].as_u64()), (Some(high), Some(high)));
+        assert_eq!(row["sum"].as_u64().unwrap_or(0), high * (high + 1) / 2);
+        assert!(high >= highest);
+        highest = high;
+        let page = world.page(runstone_store::LogsQuery { limit: 20, ..Default::default() }).unwrap();
+        assert!(page.count == 20 || high < 20);
+    }
+    done.store(true, Ordering::Relaxed);
+    let total = pusher.join().unwrap();
+    let (rounds, _shelf) = mover.join().unwrap();
+    assert!(rounds > 5 && highest > 0, "{rounds} rounds");
+    assert_eq!(world.number("SELECT max(position) FROM logs"), i64::try_from(total).unwrap());
+    assert_eq!(world.positions("position % 1000 = 0").len() as u64, total / 1000);
 }

@@ -12,14 +12,15 @@ use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
+use runstone_record::bits::Bits;
 use runstone_record::{Batch, Column, Kind};
-use runstone_store::lake::{Bound, Change, ColumnStats, Encoded, FileStats, Lake, LakeOptions, LakeView, Txn};
+use runstone_store::lake::{
+    Bound, Change, ColumnStats, Encoded, FileStats, Lake, LakeFile, LakeOptions, LakeView, LakeWriter, WriterOptions,
+};
 use runstone_store::logs_schema;
 
 /// A record: its position, its batch, its row.
 pub(crate) type Row<'a> = (u64, &'a Batch, usize);
-
-const DAY: i64 = 86_400_000_000;
 
 #[derive(Debug)]
 pub(crate) struct Shelf {
@@ -46,40 +47,41 @@ impl Shelf {
         Arc::new(LakeView::new(&self.lake, &self.lake.snapshot()))
     }
 
-    /// Commits records of a journal: a file a day.
-    pub(crate) async fn put(&mut self, journal: &str, rows: &[Row<'_>]) {
-        let mut days: BTreeMap<i64, Vec<Row<'_>>> = BTreeMap::new();
-        for row in rows {
-            days.entry(row.1.ingested_at().div_euclid(DAY)).or_default().push(*row);
+    /// Flushes records of a journal as the server does.
+    pub(crate) async fn flush(&mut self, journal: &str, rows: &[Row<'_>]) {
+        let options = WriterOptions { group_rows: self.rows_per_group, ..WriterOptions::default() };
+        let mut writer = LakeWriter::new(self.lake.clone(), options);
+        for rows in rows.chunk_by(|one, other| std::ptr::eq(one.1, other.1)) {
+            let mut keep = Bits::filled(rows[0].1.len(), false);
+            rows.iter().for_each(|row| keep.set(row.2, true));
+            writer.push(journal, rows[0].0, rows[0].1.filter(&keep)).unwrap();
         }
-        let mut add = Vec::new();
-        for (day, mut rows) in days {
-            rows.sort_by_key(|(position, batch, row)| (batch.timestamp(*row), *position));
-            let table = table(journal, &rows);
-            let file = Encoded { bytes: parquet(&table, self.rows_per_group), stats: stats(journal, &rows) };
-            add.push(self.lake.put(file, i32::try_from(day).unwrap()).await.unwrap());
-        }
-        let through = rows.iter().map(|row| row.0).max().unwrap_or(0);
-        let after = self.through.insert(journal.to_owned(), through);
-        let journal = Some(Txn { journal: journal.to_owned(), after, through });
-        let change = Change { journal, add, remove: vec![], data_change: true, operation: "WRITE", metrics: vec![] };
-        self.lake.commit(change).await.unwrap();
+        let flushed = writer.flush(self.through.get(journal).copied()).await.unwrap().unwrap();
+        self.through.insert(journal.to_owned(), flushed.through);
     }
 
     /// Commits a file that somebody else wrote.
     pub(crate) async fn put_foreign(&self, table: &RecordBatch, stats: FileStats, day: i32) {
+        self.replace(Vec::new(), table, stats, day).await;
+    }
+
+    /// Puts one file with these records in the place of others, as compaction does.
+    pub(crate) async fn compact(&self, files: Vec<Arc<LakeFile>>, journal: &str, rows: &[Row<'_>]) {
+        let day = files[0].date.unwrap();
+        self.replace(files, &table(journal, rows), stats(journal, rows), day).await;
+    }
+
+    async fn replace(&self, remove: Vec<Arc<LakeFile>>, table: &RecordBatch, stats: FileStats, day: i32) {
         let file = Encoded { bytes: parquet(table, self.rows_per_group), stats };
         let add = vec![self.lake.put(file, day).await.unwrap()];
-        let change =
-            Change { journal: None, add, remove: vec![], data_change: true, operation: "WRITE", metrics: vec![] };
+        let (operation, data_change) = if remove.is_empty() { ("WRITE", true) } else { ("OPTIMIZE", false) };
+        let change = Change { journal: None, add, remove, data_change, operation, metrics: vec![] };
         self.lake.commit(change).await.unwrap();
     }
 
-    /// Where the files are that match.
-    pub(crate) fn paths(&self, matches: impl Fn(&runstone_store::lake::LakeFile) -> bool) -> Vec<PathBuf> {
-        let snapshot = self.lake.snapshot();
-        let files = snapshot.files.iter().filter(|file| matches(file));
-        files.map(|file| self.directory.path().join(&file.path)).collect()
+    /// Where a file is.
+    pub(crate) fn path(&self, file: &LakeFile) -> PathBuf {
+        self.directory.path().join(&file.path)
     }
 }
 
@@ -176,7 +178,7 @@ pub(crate) fn parquet(table: &RecordBatch, rows_per_group: usize) -> Bytes {
     bytes.into()
 }
 
-/// Moves everything up to `through` that is not there yet.
+/// The records at these positions.
 pub(crate) fn rows_between(batches: &[(u64, Batch)], after: u64, through: u64) -> Vec<Row<'_>> {
     let all =
         batches.iter().flat_map(|(first, batch)| (0..batch.len()).map(move |row| (first + row as u64, batch, row)));

@@ -24,6 +24,12 @@ impl Journal {
     pub(crate) fn put(&self, first: u64, batch: &Batch) {
         self.0.lock().unwrap().insert(first, Bytes::from(batch.encode()));
     }
+
+    /// The batches that hold some positions.
+    pub(crate) fn batches(&self, first: u64, last: u64) -> Vec<(u64, Batch)> {
+        let frames = self.frames(first, last).unwrap().map(Result::unwrap);
+        frames.map(|(first, payload)| (first, Batch::decode(&payload).unwrap())).collect()
+    }
 }
 
 impl Older for Journal {
@@ -107,12 +113,19 @@ impl World {
         self.next - 1
     }
 
+    pub(crate) fn shelf(&mut self) -> &mut Shelf {
+        if self.shelf.is_none() {
+            self.shelf = Some(self.wait(Shelf::new()));
+        }
+        self.shelf.as_mut().unwrap()
+    }
+
     /// Moves what came up to a position to the lake, in one commit.
     pub(crate) fn settle(&mut self, through: u64) {
         let mut shelf = self.shelf.take().unwrap_or_else(|| self.wait(Shelf::new()));
         let rows = rows_between(&self.batches, self.recent.stats().settled, through);
         if !rows.is_empty() {
-            self.wait(shelf.put(JOURNAL, &rows));
+            self.wait(shelf.flush(JOURNAL, &rows));
         }
         self.recent.settle(shelf.view(), through);
         self.shelf = Some(shelf);
