@@ -155,3 +155,35 @@ pub const LAKE_LOG_RETENTION_DAYS: u64 = 30;
 pub const LAKE_LOG_VERSIONS_MAX: u64 = 20_000;
 /// Milliseconds after which a file that was uploaded and not committed is uploaded again: vacuum may remove it.
 pub const LAKE_UPLOADED_MS_MAX: i64 = 600_000;
+
+/// Files of the lake that are merged at least, while records of their day still arrive.
+pub const LAKE_MERGE_FILES_MIN: usize = 8;
+/// Files that are merged at once.
+pub const LAKE_MERGE_FILES_MAX: usize = 256;
+/// Rows that are merged at once: finding where to cut them in time takes 16 bytes each.
+pub const LAKE_MERGE_ROWS_MAX: u64 = 4 << 20;
+/// Merges of one look at what the lake needs that may come too late because another writer was faster.
+pub const LAKE_MERGE_CONFLICTS_MAX: usize = 16;
+/// Milliseconds without a new file after which a day of the lake is over.
+pub const LAKE_QUIET_MS: i64 = 3_600_000;
+/// Data files that are opened at a time.
+pub const LAKE_FILES_OPENING_MAX: usize = 8;
+/// Bytes of a data file that is read whole rather than in parts.
+pub const LAKE_READ_WHOLE_BYTES: u64 = 1 << 20;
+/// Files that leave the lake in one commit because they are old enough.
+pub const LAKE_RETIRE_FILES_MAX: usize = 1_000;
+/// Files that are deleted at a time after they left the lake's table.
+pub const LAKE_DELETE_FILES_MAX: usize = 1_000;
+/// Milliseconds by which a clock may be off before nothing is deleted by it.
+pub const LAKE_CLOCK_JUMP_MS: i64 = 86_400_000;
+/// Milliseconds that an uploaded file may wait for its commit, at least, before it may be taken for an orphan.
+pub const LAKE_ORPHAN_MS: i64 = 3_600_000;
+/// The same for a file of another writer: a long job uploads for days and commits once.
+pub const LAKE_FOREIGN_ORPHAN_MS: i64 = 7 * 86_400_000;
+
+/// Bytes of filters of the lake's files that are kept in memory to recognise records that are there already.
+pub const LAKE_FILTERS_BYTES_MAX: usize = 32 << 20;
+/// Questions to filters that one flush asks for random ids, which may be anywhere in the lake.
+pub const LAKE_COPY_PROBES_MAX: u64 = 32 << 20;
+/// Row groups that one flush reads for random ids, apart from those in which a record may be by its time.
+pub const LAKE_COPY_GROUPS_MAX: usize = 256;

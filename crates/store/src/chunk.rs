@@ -203,6 +203,19 @@ impl Chunk {
         Arc::new(out.finish())
     }
 
+    /// When each record happened.
+    #[cfg(feature = "lake")]
+    pub(crate) fn timestamps(&self) -> Vec<i64> {
+        match self.stored(Column::Timestamp) {
+            Some(Stored::Plain(times)) => {
+                let times = times.as_primitive::<TimestampMicrosecondType>();
+                let arrived = self.arrivals(&Rows::Range(0, self.rows));
+                times.iter().zip(arrived).map(|(time, arrived)| time.unwrap_or(arrived)).collect()
+            }
+            _ => self.arrivals(&Rows::Range(0, self.rows)),
+        }
+    }
+
     /// Appends one record as a JSON object of the API, as `Batch::write_json` does.
     pub(crate) fn write_json(&self, row: usize, out: &mut Vec<u8>) {
         let mut writer = RecordWriter::new(out);

@@ -4,6 +4,9 @@
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::{max, max_string, min, min_string};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
+use parquet::data_type::ByteArray;
+use parquet::file::metadata::ColumnChunkMetaData;
+use parquet::file::statistics::Statistics;
 use runstone_record::{Column, Kind};
 
 use super::file::{Bound, ColumnStats, FileStats};
@@ -46,6 +49,22 @@ impl Bounds {
             None => Range::None,
         };
         self.extend(column, range, nulls);
+    }
+
+    /// A column of a row group that is taken over, by its own statistics.
+    pub(crate) fn add_chunk(&mut self, chunk: &ColumnChunkMetaData, rows: u64) {
+        // A list is stored in a column below its own.
+        let name = chunk.column_path().parts().first().map_or("", String::as_str);
+        let Some(column) = Column::ALL.into_iter().find(|column| column.name() == name) else { return };
+        let stats = chunk.statistics();
+        let nulls = stats.and_then(Statistics::null_count_opt);
+        let range = match stats.and_then(stored) {
+            _ if !has_bounds(column) => Range::None,
+            Some((least, greatest)) => Range::Of(least, greatest),
+            None if nulls == Some(rows) => Range::None,
+            None => Range::Unbounded,
+        };
+        self.extend(column, range, nulls.and_then(|nulls| usize::try_from(nulls).ok()).unwrap_or(0));
     }
 
     fn extend(&mut self, column: Column, range: Range, nulls: usize) {
@@ -129,6 +148,17 @@ fn range(values: &ArrayRef) -> Range {
             }
         }
         _ => Range::Unbounded,
+    }
+}
+
+/// The bounds of a stored column, which may be cut and raised already.
+fn stored(stats: &Statistics) -> Option<(Bound, Bound)> {
+    let text = |bytes: &ByteArray| bytes.as_utf8().ok().map(|text| Bound::Text(text.to_owned()));
+    match stats {
+        Statistics::Int64(values) => Some((Bound::Int(*values.min_opt()?), Bound::Int(*values.max_opt()?))),
+        Statistics::Double(values) => Some((Bound::Float(*values.min_opt()?), Bound::Float(*values.max_opt()?))),
+        Statistics::ByteArray(values) => Some((text(values.min_opt()?)?, text(values.max_opt()?)?)),
+        _ => None,
     }
 }
 

@@ -72,10 +72,10 @@ pub struct Encoded {
 
 /// One Parquet file that grows in memory.
 pub(crate) struct FileEncoder {
-    writer: SerializedFileWriter<Vec<u8>>,
+    pub(super) writer: SerializedFileWriter<Vec<u8>>,
     factory: ArrowRowGroupWriterFactory,
     options: EncodeOptions,
-    bounds: Bounds,
+    pub(super) bounds: Bounds,
     latest: Option<i64>,
 }
 
@@ -151,8 +151,10 @@ impl FileEncoder {
     fn check_times(&mut self, rows: &RecordBatch) -> Result<(), LakeError> {
         let times = rows.column_by_name(Column::Timestamp.name());
         let times = times.and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
-        let least = times.and_then(arrow::compute::min);
-        let greatest = times.and_then(arrow::compute::max);
+        self.check_order(times.and_then(arrow::compute::min), times.and_then(arrow::compute::max))
+    }
+
+    pub(super) fn check_order(&mut self, least: Option<i64>, greatest: Option<i64>) -> Result<(), LakeError> {
         if least < self.latest {
             return Err(LakeError::Internal("group rows: the times of two groups overlap".into()));
         }
@@ -168,7 +170,7 @@ enum Chunk {
 }
 
 /// Is it written by `texts`?
-fn is_text(column: Column) -> bool {
+pub(super) fn is_text(column: Column) -> bool {
     use Kind::{Hex, Identifier, Json, Label, Text, Word};
     matches!(column.kind(), Hex | Identifier | Json | Label | Text | Word)
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use runstone_record::Batch;
 use runstone_record::limits::{LAKE_FILE_BYTES, LAKE_GROUP_ROWS, LAKE_UPLOADED_MS_MAX};
 
+use super::copies::{CopyOptions, CopySearch, Found};
 use super::encode::internal;
 use super::pending::{Pending, Waiting};
 use super::plan::Plan;
@@ -41,6 +42,10 @@ pub struct Flushed {
     pub bytes: u64,
     /// How many files.
     pub files: u64,
+    /// Records that are not among them, for the lake had them already.
+    pub copies: u64,
+    /// Records that are not among them either, for their id stands for another there: they are with the dead letters.
+    pub refused: u64,
 }
 
 /// Files in the storage that no commit names yet.
@@ -49,6 +54,8 @@ struct Uploaded {
     first: u64,
     through: u64,
     files: Vec<LakeFile>,
+    copies: u64,
+    refused: u64,
 }
 
 /// Collects the frames of a journal and brings them to the lake.
@@ -59,13 +66,19 @@ pub struct LakeWriter {
     journal: String,
     waiting: Waiting,
     uploaded: Option<Uploaded>,
+    search: Option<CopySearch>,
 }
 
 impl LakeWriter {
     /// A writer without records.
     #[must_use]
     pub fn new(lake: Lake, options: WriterOptions) -> Self {
-        Self { lake, options, journal: String::new(), waiting: Waiting::default(), uploaded: None }
+        Self { lake, options, journal: String::new(), waiting: Waiting::default(), uploaded: None, search: None }
+    }
+
+    /// From now on a flush looks for records that the lake has already, where a client minted their ids.
+    pub fn leave_out_copies(&mut self, options: CopyOptions) {
+        self.search = Some(CopySearch::new(options));
     }
 
     /// Adds a frame whose first position is `first`. Frames come in the order of their positions, and those between two
@@ -108,6 +121,8 @@ impl LakeWriter {
                     rows: done.rows + next.rows,
                     bytes: done.bytes + next.bytes,
                     files: done.files + next.files,
+                    copies: done.copies + next.copies,
+                    refused: done.refused + next.refused,
                     ..next
                 },
             });
@@ -125,8 +140,9 @@ impl LakeWriter {
         };
         let uploaded = match self.uploaded.take().filter(is_of_use) {
             Some(uploaded) => uploaded,
-            None => Uploaded { first, through: last, files: self.upload(after).await? },
+            None => self.upload(first, after, last).await?,
         };
+        let (copies, refused) = (uploaded.copies, uploaded.refused);
         let (through, rows, bytes) = (uploaded.through, rows(&uploaded.files), bytes(&uploaded.files));
         let files = uploaded.files.len() as u64;
         let change = Change {
@@ -141,7 +157,7 @@ impl LakeWriter {
         let snapshot = self.lake.commit(change).await?;
         self.uploaded = None;
         self.waiting.forget(through);
-        Ok(Flushed { snapshot, journal: self.journal.clone(), through, rows, bytes, files })
+        Ok(Flushed { snapshot, journal: self.journal.clone(), through, rows, bytes, files, copies, refused })
     }
 
     /// Forgets what waits.
@@ -150,8 +166,15 @@ impl LakeWriter {
         self.uploaded = None;
     }
 
-    async fn upload(&self, after: Option<u64>) -> Result<Vec<LakeFile>, LakeError> {
-        let mut plan = Plan::new(self.waiting.after(after), self.options);
+    async fn upload(&mut self, first: u64, after: Option<u64>, through: u64) -> Result<Uploaded, LakeError> {
+        let chunks = self.waiting.after(after);
+        let found = match &mut self.search {
+            Some(search) => search.run(&self.lake, &chunks).await?,
+            None => Found::default(),
+        };
+        let refused = found.letters.len() as u64;
+        let copies = found.dropped.len() as u64 - refused;
+        let mut plan = Plan::new(chunks, found.dropped, self.options);
         let mut files = Vec::new();
         loop {
             let encode = move || {
@@ -162,7 +185,7 @@ impl LakeWriter {
             plan = rest;
             match file? {
                 Some((day, file)) => files.push(self.lake.put(file, day).await?),
-                None => return Ok(files),
+                None => return Ok(Uploaded { first, through, files, copies, refused }),
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What deltalake's kernel is asked: to read a table whole, what its `txn` entries say, and to write a checkpoint. Owns the
+//! What deltalake's kernel is asked: to read a table whole, what its `txn` and `remove` entries say, and to write a checkpoint. Owns the
 //! translation of its answers and of its errors; refuses to keep the files, which the snapshot does.
 
 use std::collections::{BTreeMap, HashMap};
@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use arrow::array::{Array, AsArray, MapArray, RecordBatch, StringArray, StructArray};
 use arrow::datatypes::Int64Type;
+use delta_kernel::actions::{REMOVE_NAME, SIDECAR_NAME, get_all_actions_schema};
+use delta_kernel::engine::arrow_data::ArrowEngineData;
 use delta_kernel::snapshot::SnapshotRef;
 use deltalake_core::DeltaTableError;
 use deltalake_core::kernel::Snapshot;
@@ -110,6 +112,25 @@ impl Base {
     async fn look_up(&self, snapshot: SnapshotRef, app_id: &str) -> Result<Option<i64>, LakeError> {
         let (engine, id) = (self.log.engine(None), app_id.to_owned());
         ask(READ, move || snapshot.get_app_id_version(&id, engine.as_ref())).await
+    }
+
+    /// The entries of files that left the table, as far as the log is kept: `each` has their paths, as the entries have
+    /// them, and when they left, in milliseconds since 1970.
+    pub(crate) async fn removes<T: Default + Send + 'static>(
+        &self,
+        each: impl Fn(&mut T, &str, i64) + Send + 'static,
+    ) -> Result<T, LakeError> {
+        let (engine, snapshot) = (self.log.engine(None), Arc::clone(&self.snapshot));
+        let read = move || {
+            let schema = get_all_actions_schema().project(&[REMOVE_NAME, SIDECAR_NAME])?;
+            let mut found = T::default();
+            for batch in snapshot.log_segment().read_actions(engine.as_ref(), schema)? {
+                let batch = ArrowEngineData::try_from_engine_data(batch?.actions)?;
+                removes(batch.record_batch(), |path, left_ms| each(&mut found, path, left_ms));
+            }
+            Ok(found)
+        };
+        ask("read which files left the lake", read).await
     }
 
     /// Reads what is in it.
@@ -219,6 +240,18 @@ fn adds(batch: &RecordBatch) -> Result<Vec<Add>, LakeError> {
             })
         })
         .collect()
+}
+
+/// The files that left in a batch of the kernel's. Time 0 where an entry has none.
+fn removes(batch: &RecordBatch, mut each: impl FnMut(&str, i64)) {
+    let Some(entries) = batch.column_by_name(REMOVE_NAME).and_then(|entries| entries.as_struct_opt()) else { return };
+    let paths = entries.column_by_name("path").and_then(|paths| paths.as_string_opt::<i32>());
+    let times = entries.column_by_name("deletionTimestamp");
+    let times = times.and_then(|times| times.as_primitive_opt::<Int64Type>());
+    let Some(paths) = paths else { return };
+    for row in (0..entries.len()).filter(|row| entries.is_valid(*row) && paths.is_valid(*row)) {
+        each(paths.value(row), times.filter(|times| times.is_valid(row)).map_or(0, |times| times.value(row)));
+    }
 }
 
 fn has_vector(vectors: &StructArray, row: usize) -> bool {

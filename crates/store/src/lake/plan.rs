@@ -28,12 +28,14 @@ pub(crate) struct Plan {
     chunk: Option<Arc<Chunk>>,
     /// Its row groups that are still to come, each with its day.
     groups: VecDeque<(i32, Rows)>,
+    /// Positions that are not to be written, in order.
+    dropped: Vec<u64>,
     options: WriterOptions,
 }
 
 impl Plan {
-    /// For records of one journal, in the order of their positions.
-    pub(crate) fn new(chunks: Vec<Arc<Chunk>>, options: WriterOptions) -> Self {
+    /// For records of one journal, in the order of their positions, without those that are `dropped`.
+    pub(crate) fn new(chunks: Vec<Arc<Chunk>>, dropped: Vec<u64>, options: WriterOptions) -> Self {
         let mut parts: VecDeque<Vec<Arc<Chunk>>> = VecDeque::new();
         let (mut bytes, mut next) = (0, None);
         for chunk in chunks {
@@ -49,13 +51,15 @@ impl Plan {
                 }
             }
         }
-        Self { parts, chunk: None, groups: VecDeque::new(), options }
+        Self { parts, chunk: None, groups: VecDeque::new(), dropped, options }
     }
 
     /// The next file and its day; none after the last.
     pub(crate) fn next_file(&mut self) -> Result<Option<(i32, Encoded)>, LakeError> {
-        if self.groups.is_empty() && !self.next_part()? {
-            return Ok(None);
+        while self.groups.is_empty() {
+            if !self.next_part()? {
+                return Ok(None);
+            }
         }
         let (Some(chunk), Some((day, _))) = (self.chunk.clone(), self.groups.front()) else { return Ok(None) };
         let day = *day;
@@ -83,10 +87,11 @@ impl Plan {
         let rows_max =
             (LAKE_GROUP_BYTES / (chunk.bytes / chunk.rows.max(1)).max(1)).clamp(1, self.options.group_rows.max(1));
         for (day, rows) in days(&chunk) {
+            let rows = without(&chunk, rows, &self.dropped);
             self.groups.extend(groups(&times, &rows, rows_max).into_iter().map(|rows| (day, rows)));
         }
         self.chunk = Some(chunk);
-        Ok(!self.groups.is_empty())
+        Ok(true)
     }
 }
 
@@ -107,6 +112,18 @@ fn days(chunk: &Chunk) -> BTreeMap<i32, Rows> {
         _ => Rows::Picked(ranges.into_iter().flatten().filter_map(|row| u32::try_from(row).ok()).collect()),
     };
     ranges.into_iter().map(|(day, ranges)| (day, rows(ranges))).collect()
+}
+
+/// The rows whose positions are not among these.
+fn without(chunk: &Chunk, rows: Rows, dropped: &[u64]) -> Rows {
+    let here = dropped.partition_point(|position| *position < chunk.first)
+        ..dropped.partition_point(|position| *position <= chunk.last());
+    let dropped = &dropped[here];
+    if dropped.is_empty() {
+        return rows;
+    }
+    let stays = |row: &usize| dropped.binary_search(&(chunk.first + *row as u64)).is_err();
+    Rows::Picked(rows.iter().filter(stays).filter_map(|row| u32::try_from(row).ok()).collect::<Vec<_>>().into())
 }
 
 fn times(chunk: &Chunk) -> Result<Vec<i64>, LakeError> {

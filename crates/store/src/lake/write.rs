@@ -15,6 +15,7 @@ use super::encode::Encoded;
 use super::kernel::Keeping;
 use super::snapshot::{LakeSnapshot, Step};
 use super::table::{Lake, new_id};
+use super::upkeep::COMPACTED;
 use super::{LakeError, LakeFile, stats, support};
 
 impl Lake {
@@ -23,10 +24,19 @@ impl Lake {
     /// # Errors
     /// The storage fails.
     pub async fn put(&self, file: Encoded, date: i32) -> Result<LakeFile, LakeError> {
+        self.put_as(file, date, "").await
+    }
+
+    /// The same for a file that compaction made: its name says so.
+    pub(crate) async fn put_compacted(&self, file: Encoded, date: i32) -> Result<LakeFile, LakeError> {
+        self.put_as(file, date, COMPACTED).await
+    }
+
+    async fn put_as(&self, file: Encoded, date: i32, made: &str) -> Result<LakeFile, LakeError> {
         self.writable()?;
         let day = stats::format_date(date).ok_or_else(|| LakeError::Internal(format!("write a file of day {date}")))?;
         let now_ms = self.now_ms();
-        let path = format!("date={day}/{}.parquet", self.id(now_ms));
+        let path = format!("date={day}/{}{made}.parquet", self.id(now_ms));
         let bytes = file.bytes.len() as u64;
         self.upload(&Path::from(path.as_str()), file.bytes).await.map_err(|source| LakeError::Storage {
             action: format!("upload {path}, {bytes} bytes"),

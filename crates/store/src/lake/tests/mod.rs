@@ -3,6 +3,7 @@
 mod bench;
 mod checkpoints;
 mod commits;
+mod copies;
 mod damage;
 mod faults;
 mod files;

@@ -1,0 +1,256 @@
+//! Repeated deliveries that the server no longer knows: the lake has each id once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use arrow::array::AsArray;
+use proptest::prelude::*;
+use runstone_record::{Batch, Column, IdMint, parse};
+
+use super::world::{JOURNAL, options};
+use crate::lake::source::{Opened, Reading, Source};
+use crate::lake::{CopyOptions, DeadLetter, DeadLetters, Flushed, Lake, LakeError, LakeWriter, WriterOptions};
+
+/// 2026-11-20T13:00:00Z.
+const NOW: i64 = 1_795_179_600_000_000;
+const OTHER: &str = "01980000-0000-7000-8000-000000000002/1";
+
+#[derive(Debug, Default)]
+struct Letters {
+    kept: Mutex<Vec<DeadLetter>>,
+    full: AtomicBool,
+}
+
+impl DeadLetters for Letters {
+    fn keep(&self, letters: &[DeadLetter]) -> std::io::Result<()> {
+        if self.full.load(Ordering::Relaxed) {
+            return Err(std::io::Error::other("the disk is full"));
+        }
+        self.kept.lock().unwrap().extend(letters.iter().cloned());
+        Ok(())
+    }
+}
+
+/// A record: its id's number (None: the server mints one), what it says, and when it happened, if the client says.
+type Line = (Option<u64>, &'static str, Option<u32>);
+
+/// Numbers as random ids.
+fn id(number: u64) -> String {
+    let hash = xxhash_rust::xxh3::xxh3_128(&number.to_le_bytes());
+    let hex = format!("{hash:032x}");
+    format!("{}-{}-4{}-8{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..])
+}
+
+fn batch(lines: &[Line], arrived: i64) -> Batch {
+    let line = |(number, message, second): &Line| {
+        let id = number.map(|number| format!(r#""id":"{}","#, id(number))).unwrap_or_default();
+        let time = second.map(|second| format!(r#""timestamp":"2026-11-20T12:00:{second:02}Z","#)).unwrap_or_default();
+        format!(r#"{{{id}{time}"message":"{message}","row_count":3,"capabilities":["a","b"],"extra":{{"k":[1]}}}}"#)
+    };
+    let text: Vec<String> = lines.iter().map(line).collect();
+    let parsed = parse::ndjson(text.join("\n").as_bytes()).unwrap();
+    assert_eq!(parsed.builder.len(), lines.len(), "every line is a record");
+    parsed.builder.stamp(&mut IdMint::new(7, u128::try_from(arrived).unwrap()), arrived, None)
+}
+
+struct World {
+    lake: Lake,
+    letters: Arc<Letters>,
+    _dir: tempfile::TempDir,
+}
+
+impl World {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let lake = Lake::open(options(dir.path())).await.unwrap();
+        Self { lake, letters: Arc::default(), _dir: dir }
+    }
+
+    fn writer(&self, known_from: u64, filter_bytes_max: usize) -> LakeWriter {
+        let mut writer =
+            LakeWriter::new(self.lake.clone(), WriterOptions { group_rows: 4, ..WriterOptions::default() });
+        let letters = Arc::clone(&self.letters) as Arc<dyn DeadLetters>;
+        writer.leave_out_copies(CopyOptions { known_from: Arc::new(move || known_from), letters, filter_bytes_max });
+        writer
+    }
+
+    /// One flush of a journal's next records, whose window knows the ids from a position on.
+    async fn flush(&self, journal: &str, lines: &[Line], arrived: i64, known_from: u64) -> Result<Flushed, LakeError> {
+        let after = self.lake.cursor(&self.lake.snapshot(), journal).await.unwrap();
+        let mut writer = self.writer(known_from, 1 << 20);
+        let mut first = after.map_or(1, |after| after + 1);
+        for lines in lines.chunks(5) {
+            writer.push(journal, first, batch(lines, arrived)).unwrap();
+            first += lines.len() as u64;
+        }
+        writer.flush(after).await.map(Option::unwrap)
+    }
+
+    /// Every record of the lake: id, and what it says.
+    async fn contents(&self) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        for file in self.lake.refresh().await.unwrap().files.iter() {
+            let Opened::Source(source) = Source::open(&self.lake.store(), file).await.unwrap() else { panic!() };
+            for group in 0..source.metadata().num_row_groups() {
+                let reading = Reading { group, columns: Some(vec![Column::Id, Column::Message]), rows: None };
+                let rows = source.read(reading, |batches| {
+                    let mut rows = Vec::new();
+                    for batch in batches {
+                        let batch = batch?;
+                        let messages =
+                            arrow::compute::cast(batch.column(1), &arrow::datatypes::DataType::Utf8).unwrap();
+                        let (ids, messages) = (batch.column(0).as_string::<i32>(), messages.as_string::<i32>());
+                        let pairs = ids.iter().flatten().zip(messages.iter().flatten());
+                        rows.extend(pairs.map(|(id, message)| (id.to_owned(), message.to_owned())));
+                    }
+                    Ok(rows)
+                });
+                found.extend(rows.await.unwrap());
+            }
+        }
+        found.sort();
+        found
+    }
+
+    fn letters(&self) -> Vec<DeadLetter> {
+        self.letters.kept.lock().unwrap().clone()
+    }
+}
+
+fn said(lines: &[(u64, &str)]) -> Vec<(String, String)> {
+    let mut said: Vec<_> = lines.iter().map(|(number, message)| (id(*number), (*message).to_owned())).collect();
+    said.sort();
+    said
+}
+
+#[tokio::test]
+async fn what_the_lake_has_is_dropped_and_what_differs_becomes_a_dead_letter() {
+    let world = World::new().await;
+    let first = [(Some(1), "one", Some(1)), (Some(2), "two", Some(2)), (Some(3), "three", Some(3))];
+    let flushed = world.flush(JOURNAL, &first, NOW, u64::MAX).await.unwrap();
+    assert_eq!((flushed.rows, flushed.copies, flushed.refused), (3, 0, 0));
+    // Other files, so that the search has to choose.
+    world.flush(JOURNAL, &[(Some(4), "four", Some(4))], NOW + 1, u64::MAX).await.unwrap();
+    let again = [
+        (Some(1), "one", Some(1)),
+        (Some(2), "something else", Some(2)),
+        (Some(5), "five", Some(5)),
+        (Some(4), "four", Some(4)),
+    ];
+    let flushed = world.flush(JOURNAL, &again, NOW + 2, u64::MAX).await.unwrap();
+    assert_eq!((flushed.rows, flushed.copies, flushed.refused, flushed.through), (1, 2, 1, 8));
+    assert_eq!(world.contents().await, said(&[(1, "one"), (2, "two"), (3, "three"), (4, "four"), (5, "five")]));
+    let letters = world.letters();
+    assert_eq!(letters.len(), 1);
+    let letter = &letters[0];
+    assert_eq!((letter.journal.as_str(), letter.position), (JOURNAL, 6));
+    assert_eq!((letter.first_journal.as_str(), letter.first_position), (JOURNAL, 2));
+    let record: serde_json::Value = serde_json::from_str(&letter.record).unwrap();
+    assert_eq!((record["id"].as_str(), record["message"].as_str()), (Some(id(2).as_str()), Some("something else")));
+    // A flush of nothing but copies moves the cursor all the same.
+    let flushed = world.flush(JOURNAL, &first, NOW + 3, u64::MAX).await.unwrap();
+    assert_eq!((flushed.rows, flushed.files, flushed.copies, flushed.through), (0, 0, 3, 11));
+    assert_eq!(world.lake.cursor(&flushed.snapshot, JOURNAL).await.unwrap(), Some(11));
+}
+
+#[tokio::test]
+async fn where_the_server_looked_itself_the_lake_is_not_searched_again() {
+    let world = World::new().await;
+    let lines = [(Some(1), "one", Some(1))];
+    world.flush(JOURNAL, &lines, NOW, 0).await.unwrap();
+    // A lie of the test's: the server would have refused it.
+    assert_eq!(world.flush(JOURNAL, &lines, NOW + 1, 0).await.unwrap().copies, 0);
+    // It knows only its own journal, and that only from a position on.
+    assert_eq!(world.flush(JOURNAL, &lines, NOW + 2, 2).await.unwrap().copies, 1);
+    assert_eq!(world.flush(OTHER, &lines, NOW + 3, 0).await.unwrap().copies, 1);
+    // Ids that the server minted are not looked for, though they are the same here.
+    let minted = [(None, "one", Some(1))];
+    for journal in [JOURNAL, OTHER] {
+        assert_eq!(world.flush(journal, &minted, NOW, u64::MAX).await.unwrap().copies, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_time_of_arrival_is_equal_to_another_but_to_no_time_that_a_client_gave() {
+    let world = World::new().await;
+    world.flush(JOURNAL, &[(Some(1), "one", None), (Some(2), "two", None)], NOW, u64::MAX).await.unwrap();
+    let again = [(Some(1), "one", None), (Some(2), "two", Some(9))];
+    let flushed = world.flush(JOURNAL, &again, NOW + 7, u64::MAX).await.unwrap();
+    assert_eq!((flushed.rows, flushed.copies, flushed.refused), (0, 1, 1));
+}
+
+#[tokio::test]
+async fn of_copies_in_one_flush_the_first_stays() {
+    let world = World::new().await;
+    let lines =
+        [(Some(1), "one", Some(1)), (Some(1), "one", Some(1)), (Some(1), "another", Some(1)), (Some(2), "two", None)];
+    let flushed = world.flush(JOURNAL, &lines, NOW, u64::MAX).await.unwrap();
+    assert_eq!((flushed.rows, flushed.copies, flushed.refused), (2, 1, 1));
+    assert_eq!(world.contents().await, said(&[(1, "one"), (2, "two")]));
+    assert_eq!((world.letters()[0].position, world.letters()[0].first_position), (3, 1));
+}
+
+#[tokio::test]
+async fn nothing_is_committed_before_dead_letters_are_kept() {
+    let world = World::new().await;
+    world.flush(JOURNAL, &[(Some(1), "one", None)], NOW, u64::MAX).await.unwrap();
+    let version = world.lake.snapshot().version;
+    world.letters.full.store(true, Ordering::Relaxed);
+    let mut writer = world.writer(u64::MAX, 1 << 20);
+    writer.push(JOURNAL, 2, batch(&[(Some(1), "other", None)], NOW + 1)).unwrap();
+    for _ in 0..2 {
+        assert!(matches!(writer.flush(Some(1)).await, Err(LakeError::Storage { .. })));
+        assert_eq!((writer.pending().rows, world.lake.refresh().await.unwrap().version), (1, version));
+    }
+    world.letters.full.store(false, Ordering::Relaxed);
+    let flushed = writer.flush(Some(1)).await.unwrap().unwrap();
+    assert_eq!((flushed.refused, world.letters().len()), (1, 1));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #[test]
+    fn each_id_is_there_once_and_the_first_wins(
+        flushes in prop::collection::vec(
+            (any::<bool>(), prop::collection::vec((0..40_u64, 0..2_usize, prop::option::of(0..30_u32)), 1..25)),
+            1..12,
+        ),
+        filter_bytes_max in prop_oneof![Just(0_usize), Just(200), Just(1 << 20)],
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let world = World::new().await;
+            let mut writers = BTreeMap::from([
+                (JOURNAL, (world.writer(u64::MAX, filter_bytes_max), None, 1_u64)),
+                (OTHER, (world.writer(u64::MAX, filter_bytes_max), None, 1)),
+            ]);
+            let mut expected: BTreeMap<u64, (&str, Option<u32>)> = BTreeMap::new();
+            let mut refused = BTreeSet::new();
+            for (number, (other, lines)) in flushes.into_iter().enumerate() {
+                let journal = if other { OTHER } else { JOURNAL };
+                let (writer, after, first) = writers.get_mut(journal).unwrap();
+                let lines: Vec<Line> = lines
+                    .into_iter()
+                    .map(|(number, message, second)| (Some(number), ["this", "that"][message], second))
+                    .collect();
+                for (row, (number, message, second)) in lines.iter().enumerate() {
+                    let there = *expected.entry(number.unwrap()).or_insert((message, *second));
+                    if there != (*message, *second) {
+                        refused.insert((journal, *first + row as u64));
+                    }
+                }
+                writer.push(journal, *first, batch(&lines, NOW + number as i64)).unwrap();
+                let flushed = writer.flush(*after).await.unwrap().unwrap();
+                *first += lines.len() as u64;
+                *after = Some(flushed.through);
+                assert_eq!(flushed.through + 1, *first);
+            }
+            let expected: Vec<_> = expected.into_iter().map(|(number, (message, _))| (number, message)).collect();
+            assert_eq!(world.contents().await, said(&expected));
+            let letters: BTreeSet<_> = world.letters().into_iter().map(|letter| (letter.journal, letter.position)).collect();
+            let refused: BTreeSet<_> = refused.into_iter().map(|(journal, at)| (journal.to_owned(), at)).collect();
+            assert_eq!(letters, refused);
+        });
+    }
+}

@@ -1,0 +1,197 @@
+//! Retention and vacuum: what may go goes, and nothing else.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::super::{Effort, Step};
+use super::world::*;
+use crate::lake::Lake;
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+async fn days(lake: &Lake) -> Vec<i32> {
+    let snapshot = lake.refresh().await.unwrap();
+    let mut days: Vec<_> = snapshot.files.iter().map(|file| TODAY - file.date.unwrap()).collect();
+    days.sort_unstable();
+    days
+}
+
+#[tokio::test]
+async fn whole_days_leave_when_their_last_moment_is_old_enough() {
+    let world = World::new();
+    // Half a day before the rows' own time of arrival counts for nothing: the files' days are what is old.
+    let lake = world.lake().await;
+    for days_ago in 0..10 {
+        put_day(&lake, TODAY - days_ago).await;
+    }
+    // At 13:00 a record is 7 days old that arrived 7 days ago at 13:00; the whole day before that is older.
+    let report = world.upkeep_with(7, HOUR).run(&lake, world.now_ms(), Effort::Usual).await;
+    assert_eq!((report.retired_files, report.retired_rows, report.failures.len()), (2, 2, 0));
+    assert_eq!(days(&lake).await, [0, 1, 2, 3, 4, 5, 6, 7]);
+    // The end of the day.
+    world.advance(11 * HOUR_MS - 1);
+    assert_eq!(world.upkeep_with(7, HOUR).run(&lake, world.now_ms(), Effort::Usual).await.retired_files, 0);
+    world.advance(1);
+    assert_eq!(world.upkeep_with(7, HOUR).run(&lake, world.now_ms(), Effort::Usual).await.retired_files, 1);
+    assert_eq!(days(&lake).await, [0, 1, 2, 3, 4, 5, 6]);
+    // 0 keeps everything.
+    assert_eq!(world.upkeep_with(0, HOUR).run(&lake, world.now_ms(), Effort::Usual).await.retired_files, 0);
+}
+
+/// A file of one row that arrived on a day.
+async fn put_day(lake: &Lake, date: i32) {
+    use crate::lake::Change;
+    let file = encode(&rows_on(date, A, u64::try_from(date).unwrap(), &[1]), 10);
+    let file = lake.put(file, date).await.unwrap();
+    let change = Change {
+        journal: None,
+        add: vec![file],
+        remove: Vec::new(),
+        data_change: true,
+        operation: "WRITE",
+        metrics: Vec::new(),
+    };
+    lake.commit(change).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_deletes_nothing() {
+    let world = World::new();
+    let lake = world.lake().await;
+    for days_ago in 0..10 {
+        put_day(&lake, TODAY - days_ago).await;
+    }
+    let upkeep = world.upkeep_with(30, HOUR);
+    assert_eq!(upkeep.run(&lake, world.now_ms(), Effort::Usual).await.failures, []);
+    // Ten years on, within a moment; the process knows how long it has been running.
+    let report = upkeep.run(&lake, world.now_ms() + 3_650 * DAY_MS, Effort::Usual).await;
+    assert_eq!((report.retired_files, report.deleted_files), (0, 0));
+    assert_eq!(report.failures.len(), 1);
+    assert_eq!(report.failures[0].step, Step::Retire);
+    assert!(report.failures[0].why.contains("jumped by 87600 hours"), "{}", report.failures[0].why);
+    assert_eq!(days(&lake).await.len(), 10);
+    // A process that starts with such a clock knows only the commits.
+    let stranger = world.upkeep_with(30, HOUR);
+    assert_eq!(stranger.run(&lake, world.now_ms() + 3_650 * DAY_MS, Effort::Usual).await.failures.len(), 1);
+    assert_eq!(days(&lake).await.len(), 10);
+}
+
+#[tokio::test]
+async fn an_append_only_table_keeps_its_records_and_says_so() {
+    let world = World::new();
+    let lake = world.lake().await;
+    put_day(&lake, TODAY - 20).await;
+    set_append_only(&world, &lake).await;
+    let lake = world.lake().await;
+    let report = world.upkeep_with(7, HOUR).run(&lake, world.now_ms(), Effort::All).await;
+    assert_eq!(days(&lake).await.len(), 1);
+    assert_eq!(report.failures.len(), 1, "{report:?}");
+    assert!(report.failures[0].is_final && report.failures[0].why.contains("appendOnly"));
+    // Merging and deleting what merges leave behind is no loss of records.
+    assert_eq!(report.merges, 1);
+}
+
+/// Another writer changes the table's metadata.
+async fn set_append_only(world: &World, lake: &Lake) {
+    use object_store::ObjectStoreExt;
+    let first = object_store::path::Path::from("_delta_log/00000000000000000000.json");
+    let text = world.store.get(&first).await.unwrap().bytes().await.unwrap();
+    let line = text.split(|byte| *byte == b'\n').find(|line| line.starts_with(b"{\"metaData\"")).unwrap();
+    let mut metadata: serde_json::Value = serde_json::from_slice(line).unwrap();
+    metadata["metaData"]["configuration"]["delta.appendOnly"] = "true".into();
+    let version = lake.snapshot().version + 1;
+    let path = object_store::path::Path::from(format!("_delta_log/{version:020}.json"));
+    world.store.put(&path, metadata.to_string().into_bytes().into()).await.unwrap();
+}
+
+#[tokio::test]
+async fn vacuum_deletes_what_nobody_needs_and_nothing_else() {
+    let world = World::new();
+    let lake = world.lake().await;
+    for number in 0..4 {
+        flush(&lake, A, TODAY, &[number]).await;
+    }
+    let inputs: Vec<_> = lake.snapshot().files.iter().map(|file| file.path.clone()).collect();
+    let others = [
+        "_delta_index/a.parquet",
+        "_change_data/b.parquet",
+        "date=2026-11-20/_c.parquet",
+        "date=2026-11-20/.d.parquet",
+        "notes.txt",
+        "date=2026-11-20/part-00000-foreign.snappy.parquet",
+    ];
+    for path in others {
+        world.store.write(path, b"not ours").await;
+    }
+    let orphan = lake.put(encode(&rows(A, 10_000, &[1]), 10), TODAY).await.unwrap().path;
+    let report = world.run(&lake, Effort::All).await;
+    assert_eq!((report.merges, report.deleted_files), (1, 0));
+    let has = |paths: &[String], path: &str| paths.iter().any(|there| there == path);
+
+    // Within the grace a reader of the version before finds its files.
+    world.advance(HOUR_MS - 1);
+    assert_eq!(world.run(&lake, Effort::All).await.deleted_files, 0);
+    let there = world.store.paths().await;
+    assert!(inputs.iter().all(|path| has(&there, path)) && has(&there, &orphan));
+
+    // A file that was uploaded a moment ago and is about to be committed.
+    world.advance(1);
+    let young = lake.put(encode(&rows(A, 20_000, &[1]), 10), TODAY).await.unwrap().path;
+    world.advance(1);
+    let report = world.run(&lake, Effort::All).await;
+    assert_eq!(report.deleted_files, 5);
+    let there = world.store.paths().await;
+    assert!(!inputs.iter().any(|path| has(&there, path)) && !has(&there, &orphan) && has(&there, &young));
+    for path in others {
+        assert!(has(&there, path), "{path}");
+    }
+    assert_eq!(contents(&lake).await.len(), 4);
+
+    // What another writer uploaded may wait for its commit for days.
+    world.advance(7 * DAY_MS);
+    world.run(&lake, Effort::All).await;
+    let there = world.store.paths().await;
+    assert!(!has(&there, others[5]));
+    assert!(others[..5].iter().all(|path| has(&there, path)));
+}
+
+#[tokio::test]
+async fn without_a_grace_only_what_left_the_table_goes() {
+    let world = World::new();
+    let lake = world.lake().await;
+    for number in 0..4 {
+        flush(&lake, A, TODAY, &[number]).await;
+    }
+    let orphan = lake.put(encode(&rows(A, 10_000, &[1]), 10), TODAY).await.unwrap().path;
+    let upkeep = world.upkeep_with(0, Duration::ZERO);
+    let report = upkeep.run(&lake, world.now_ms(), Effort::All).await;
+    assert_eq!((report.failures.len(), report.deleted_files), (0, 4));
+    assert!(world.store.paths().await.contains(&orphan));
+}
+
+#[tokio::test]
+async fn a_file_that_came_back_is_kept() {
+    use crate::lake::Change;
+    let world = World::new();
+    let lake = world.lake().await;
+    for number in 0..4 {
+        flush(&lake, A, TODAY, &[number]).await;
+    }
+    let before = lake.snapshot();
+    world.run(&lake, Effort::All).await;
+    // Somebody restores the version before.
+    let change = Change {
+        journal: None,
+        add: before.files.iter().map(|file| crate::lake::LakeFile::clone(file)).collect(),
+        remove: lake.snapshot().files.to_vec(),
+        data_change: true,
+        operation: "WRITE",
+        metrics: Vec::new(),
+    };
+    lake.commit(change).await.unwrap();
+    world.clock_ms.fetch_add(3 * HOUR_MS, Ordering::Relaxed);
+    let upkeep = world.upkeep_with(0, HOUR);
+    let report = upkeep.run(&lake, world.now_ms(), Effort::Usual).await;
+    assert_eq!((report.failures.len(), report.deleted_files), (0, 1));
+    assert_eq!(contents(&lake).await.len(), 4);
+}

@@ -1,0 +1,274 @@
+//! Merges: nothing is lost, doubled or changed, and files stay few.
+
+use proptest::prelude::*;
+use runstone_record::Column;
+
+use super::super::Effort;
+use super::world::*;
+use crate::lake::{Change, Lake, LakeError};
+
+#[tokio::test]
+async fn small_files_of_a_day_become_one_that_says_the_same() {
+    let world = World::new();
+    let lake = world.lake().await;
+    for flush_number in 0..5 {
+        // Late records: each flush reaches back into the one before.
+        let times: Vec<i64> = (0..30).map(|row| flush_number * 20 + row).collect();
+        flush(&lake, A, TODAY, &times).await;
+    }
+    let before = contents(&lake).await;
+    assert_eq!(before.len(), 150);
+    let cursor = lake.cursor(&lake.snapshot(), A).await.unwrap();
+    let report = world.run(&lake, Effort::Usual).await;
+    assert_eq!((report.merges, report.merged_files, report.made_files, report.merged_rows), (1, 5, 1, 150));
+    let snapshot = lake.snapshot();
+    assert_eq!(snapshot.files.len(), 1);
+    let file = &snapshot.files[0];
+    assert!(file.path.ends_with("-compacted.parquet"), "{}", file.path);
+    assert_eq!((file.journal(), file.positions(), file.stats.rows), (Some(A), Some((0, 149)), Some(150)));
+    assert_eq!(file.date, Some(TODAY));
+    assert_eq!(group_sizes(&lake, file).await, [75, 75]);
+    assert_same(&contents(&lake).await, &before, "merged");
+    assert_eq!(lake.cursor(&snapshot, A).await.unwrap(), cursor);
+    // Nothing is left to do.
+    let report = world.run(&lake, Effort::All).await;
+    assert_eq!(report.merges, 0);
+}
+
+#[tokio::test]
+async fn groups_that_stand_alone_are_taken_over_with_their_filters_and_bounds() {
+    let world = World::new();
+    let lake = world.lake().await;
+    for part in 0..3 {
+        let times: Vec<i64> = (0..100).map(|row| part * 1_000 + row).collect();
+        flush(&lake, A, TODAY, &times).await;
+        world.run(&lake, Effort::All).await;
+    }
+    let before = contents(&lake).await;
+    let merged = lake.snapshot();
+    assert_eq!(merged.files.len(), 1);
+    assert_eq!(group_sizes(&lake, &merged.files[0]).await, [100, 100, 100]);
+    // The last run took the first two groups over. What is known of the file is what encoding it afresh would have said.
+    let all: Vec<i64> = (0..3).flat_map(|part| (0..100).map(move |row| part * 1_000 + row)).collect();
+    assert_eq!(merged.files[0].stats, encode(&rows(A, 0, &all), 100).stats);
+    let source = open(&lake, &merged.files[0]).await;
+    for group in 0..3 {
+        let filter = source.bloom(group, Column::Id).await.unwrap().unwrap();
+        let ids = rows(A, group as u64 * 100, &[0; 100]);
+        let ids = arrow::array::AsArray::as_string::<i32>(ids.column(0)).clone();
+        assert!(ids.iter().flatten().all(|id| filter.check(id)));
+        assert!(source.bloom(group, Column::Message).await.unwrap().is_none());
+    }
+    assert_same(&contents(&lake).await, &before, "merged");
+}
+
+#[tokio::test]
+async fn copied_rows_are_counted() {
+    let world = World::new();
+    let lake = world.lake().await;
+    flush(&lake, A, TODAY, &(0..100).collect::<Vec<_>>()).await;
+    assert_eq!(world.run(&lake, Effort::All).await.copied_rows, 0);
+    flush(&lake, A, TODAY, &(100..200).collect::<Vec<_>>()).await;
+    let report = world.run(&lake, Effort::All).await;
+    assert_eq!((report.merged_rows, report.copied_rows), (200, 100));
+}
+
+#[tokio::test]
+async fn rows_of_one_moment_and_rows_that_are_large_make_groups_of_bounded_size() {
+    let world = World::new();
+    let lake = world.lake().await;
+    for _ in 0..6 {
+        flush(&lake, A, TODAY, &[7; 90]).await;
+    }
+    let before = contents(&lake).await;
+    world.run(&lake, Effort::All).await;
+    let snapshot = lake.snapshot();
+    assert_eq!(snapshot.files.len(), 1);
+    let sizes = group_sizes(&lake, &snapshot.files[0]).await;
+    assert!(sizes.iter().all(|rows| (50..=125).contains(rows)), "{sizes:?}");
+    assert_same(&contents(&lake).await, &before, "merged");
+}
+
+#[tokio::test]
+async fn another_writers_files_are_merged_only_where_they_are_like_ours() {
+    let world = World::new();
+    let lake = world.lake().await;
+    let stranger = |name: &'static str| {
+        use arrow::array::{ArrayRef, StringArray};
+        let (journal, first) = (A, if name == "extra" { 100 } else { 200 });
+        let batch = rows(journal, first, &[first as i64, first as i64 + 1]);
+        let mut columns: Vec<(String, ArrayRef)> = batch
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .zip(batch.columns().iter().cloned())
+            .collect();
+        columns.push((name.to_owned(), std::sync::Arc::new(StringArray::from(vec!["x", "y"]))));
+        (encode(&batch, 10).stats, arrow::array::RecordBatch::try_from_iter(columns).unwrap())
+    };
+    flush(&lake, A, TODAY, &[1, 2, 3]).await;
+    for name in ["extra", "hostname"] {
+        let (stats, batch) = stranger(name);
+        let mut bytes = Vec::new();
+        let mut writer = parquet::arrow::ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        let file = lake.put(crate::lake::Encoded { bytes: bytes.into(), stats }, TODAY).await.unwrap();
+        commit(&lake, vec![file], Vec::new()).await.unwrap();
+    }
+    // The column `extra` would be lost: that file stays as it is. `hostname` is ours.
+    world.run(&lake, Effort::All).await;
+    let snapshot = lake.snapshot();
+    let mut rows: Vec<_> = snapshot.files.iter().map(|file| file.stats.rows.unwrap()).collect();
+    rows.sort_unstable();
+    assert_eq!(rows, [2, 2, 3]);
+    let again = world.run(&lake, Effort::All).await;
+    assert_eq!(again.conflicts, 0);
+}
+
+async fn commit(
+    lake: &Lake,
+    add: Vec<crate::lake::LakeFile>,
+    remove: Vec<std::sync::Arc<crate::lake::LakeFile>>,
+) -> Result<(), LakeError> {
+    let change = Change { journal: None, add, remove, data_change: true, operation: "WRITE", metrics: Vec::new() };
+    lake.commit(change).await.map(drop)
+}
+
+#[tokio::test]
+async fn six_hundred_small_flushes_stay_few_files() {
+    let world = World::new();
+    let lake = world.lake().await;
+    let (mut most, mut written) = (0, 0);
+    for number in 0..600 {
+        let times: Vec<i64> = (0..10).map(|row| number * 10 + row).collect();
+        flush(&lake, A, TODAY, &times).await;
+        world.advance(1_000);
+        if number % 5 == 0 {
+            written += world.run(&lake, Effort::Usual).await.merged_rows;
+        }
+        most = most.max(lake.snapshot().files.len());
+    }
+    assert!(most <= 40, "{most} files");
+    assert!(written <= 4 * 6_000, "{written} rows written again");
+    let before = contents(&lake).await;
+    assert_eq!(before.len(), 6_000);
+    assert!(before.values().all(|copies| copies.len() == 1));
+    world.advance(2 * DAY_MS);
+    world.run(&lake, Effort::Usual).await;
+    let snapshot = lake.snapshot();
+    let bytes: u64 = snapshot.files.iter().map(|file| file.bytes).sum();
+    assert!(snapshot.files.len() as u64 <= 1 + 2 * bytes / rules().file_bytes, "{} files", snapshot.files.len());
+    assert!(snapshot.files.iter().all(|file| file.bytes <= rules().file_bytes * 5 / 4));
+    for file in snapshot.files.iter() {
+        group_sizes(&lake, file).await;
+    }
+    assert_same(&contents(&lake).await, &before, "merged");
+}
+
+/// What happens to a table.
+#[derive(Debug, Clone)]
+enum Event {
+    Flush {
+        journal: &'static str,
+        days_ago: i32,
+        times: Vec<i64>,
+    },
+    Upkeep {
+        all: bool,
+    },
+    /// Another process removes a file while ours compacts, before or after it read it.
+    Rival {
+        file: prop::sample::Index,
+        after_ops: u64,
+    },
+    Wait {
+        hours: i64,
+    },
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let journal = prop_oneof![Just(A), Just(B)];
+    let times = prop::collection::vec(0..2_000_i64, 1..160);
+    prop_oneof![
+        6 => (journal, 0..2_i32, times).prop_map(|(journal, days_ago, times)| Event::Flush { journal, days_ago, times }),
+        2 => any::<bool>().prop_map(|all| Event::Upkeep { all }),
+        1 => (any::<prop::sample::Index>(), 0..12_u64).prop_map(|(file, after_ops)| Event::Rival { file, after_ops }),
+        1 => (0..5_i64).prop_map(|hours| Event::Wait { hours }),
+    ]
+}
+
+async fn happen(world: &World, lake: &Lake, event: &Event, expected: &mut Contents) {
+    match event {
+        Event::Flush { journal, days_ago, times } => {
+            let next = flush(lake, journal, TODAY - days_ago, times).await;
+            add_rows(&rows_on(TODAY - days_ago, journal, next - times.len() as u64, times), expected);
+        }
+        Event::Upkeep { all } => {
+            let effort = if *all { Effort::All } else { Effort::Usual };
+            world.run(lake, effort).await;
+        }
+        Event::Rival { file, after_ops } => {
+            let files = lake.refresh().await.unwrap().files.clone();
+            if files.is_empty() {
+                return;
+            }
+            let gone = std::sync::Arc::clone(file.get(&files));
+            let rival = world.lake().await;
+            let upkeep = world.upkeep();
+            let ours = upkeep.run(lake, world.now_ms(), Effort::All);
+            let theirs = async {
+                for _ in 0..*after_ops {
+                    tokio::task::yield_now().await;
+                }
+                match commit(&rival, Vec::new(), vec![std::sync::Arc::clone(&gone)]).await {
+                    Ok(()) => true,
+                    // Ours was faster.
+                    Err(LakeError::Conflict(_)) => false,
+                    Err(error) => panic!("{error}"),
+                }
+            };
+            let (report, removed) = futures::join!(ours, theirs);
+            assert_eq!(report.failures, []);
+            if removed {
+                let (low, high) = gone.positions().unwrap();
+                let journal = gone.journal().unwrap().to_owned();
+                let range = (journal.clone(), low as i64)..=(journal, high as i64);
+                let keys: Vec<_> = expected.range(range).map(|(key, _)| key.clone()).collect();
+                // A merged file holds what two days' files cover between them: only its own rows go.
+                let still = contents(lake).await;
+                for key in keys {
+                    if !still.contains_key(&key) {
+                        expected.remove(&key);
+                    }
+                }
+                let rows = gone.stats.rows.unwrap();
+                assert!(rows > 0);
+            }
+        }
+        Event::Wait { hours } => world.advance(hours * HOUR_MS),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+    #[test]
+    fn whatever_happens_the_rows_are_the_same(events in prop::collection::vec(event(), 1..40)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let world = World::new();
+            let lake = world.lake().await;
+            let mut expected = Contents::new();
+            for event in &events {
+                happen(&world, &lake, event, &mut expected).await;
+                assert_same(&contents(&lake).await, &expected, event);
+            }
+            for file in lake.snapshot().files.iter() {
+                group_sizes(&lake, file).await;
+            }
+            // Another process sees the same.
+            assert_same(&contents(&world.lake().await).await, &expected, "reopened");
+        });
+    }
+}
