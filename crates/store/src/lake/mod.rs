@@ -5,6 +5,7 @@
 
 mod actions;
 mod bounds;
+mod check;
 mod checkpoint;
 mod commit;
 mod copies;
@@ -16,6 +17,7 @@ mod error;
 mod fetch;
 mod file;
 mod flush;
+mod history;
 mod kernel;
 mod local;
 mod log;
@@ -51,6 +53,7 @@ pub use error::LakeError;
 pub(crate) use fetch::fetch;
 pub use file::{Bound, ColumnStats, FileStats, LakeFile};
 pub use flush::{Flushed, LakeWriter, WriterOptions};
+pub use history::Commit;
 pub use pending::Pending;
 pub use place::LakeNetwork;
 pub use positions::{PositionReader, Positions};
