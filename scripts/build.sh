@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Builds the binary for demo and run. `--workspace` everywhere: another selection would mean other features of the same
-# dependencies, and building all of DataFusion once more.
+# Builds the binary for demo and run.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 
@@ -9,5 +8,5 @@ if [[ ! -x $CARGO_TARGET_DIR/debug/runstone ]]; then
   note "the first build compiles some 400 crates: about ten minutes on two cores, seconds from then on"
 fi
 started=$SECONDS
-cargo build --workspace --bin runstone --locked
+cargo build "${SELECTION[@]}" --bin runstone
 note "built in $(minutes $((SECONDS - started)))"

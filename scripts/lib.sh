@@ -9,6 +9,10 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$CACHE/target}
 export PATH=$TOOLS/bin:$CACHE/venv/bin:$PATH
 # A broken connection to a registry is tried again by cargo and pip, not by us.
 export CARGO_NET_RETRY=${CARGO_NET_RETRY:-5} PIP_DISABLE_PIP_VERSION_CHECK=1
+# One selection everywhere: another would mean other features of the same dependencies, and building all of DataFusion
+# once more.
+# shellcheck disable=SC2034 # used by those who source this
+SELECTION=(--workspace --features runstone-cli/azure --locked)
 cd "$ROOT" || exit
 # The pinned release may be on the machine under the name of its channel only, and rustup unable to fetch it.
 if ! rustc --version >/dev/null 2>&1 && rustc +stable --version >/dev/null 2>&1; then export RUSTUP_TOOLCHAIN=stable; fi

@@ -10,7 +10,7 @@ deny() { cargo deny --workspace --locked "$@"; }
 deny check --hide-inclusion-graph bans licenses sources
 
 # External crates with their features; ours have a path behind them.
-features() { cargo tree --workspace --locked --prefix none --format '{p} [{f}]' --edges "$1" | grep -v '(/' | sed 's/ (\*)$//' | sort -u; }
+features() { cargo tree "${SELECTION[@]}" --prefix none --format '{p} [{f}]' --edges "$1" | grep -v '(/' | sed 's/ (\*)$//' | sort -u; }
 tests_only=$(comm -23 <(features normal,build) <(features normal,build,dev))
 if [[ -n $tests_only ]]; then
   echo "error: dev-dependencies change the features of these, so that demo and test build them twice; name the features in Cargo.toml:" >&2

@@ -27,7 +27,7 @@ part setup scripts/setup.sh
 [[ ${#broken[@]} == 0 ]] || die "setup failed: nothing else can run"
 part format cargo fmt --all --check
 part sources scripts/check_sources.sh
-part lint cargo clippy --workspace --all-targets --locked -- -D warnings
+part lint cargo clippy "${SELECTION[@]}" --all-targets -- -D warnings
 part policy scripts/policy.sh
 part rust scripts/test_rust.sh
 part doctests scripts/test_docs.sh

@@ -7,7 +7,7 @@ source "$(dirname "$0")/lib.sh"
 report=$ROOT/target/nextest/default/junit.xml
 rm -f "$report"
 status=0
-cargo nextest run --workspace --locked --no-fail-fast || status=$?
+cargo nextest run "${SELECTION[@]}" --no-fail-fast || status=$?
 [[ -s $report ]] || exit $((status ? status : 1))
 
 # <testsuites … tests="12" skipped="0" failures="1" errors="0" …>: a time-out or a crash is among the latter two.
