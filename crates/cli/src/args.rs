@@ -59,6 +59,8 @@ pub(crate) enum Command {
     Logs(commands::logs::Logs),
     /// Show runs, or one run
     Runs(commands::runs::Runs),
-    /// Check a data directory: read the whole journal and its checksums
+    /// Check a data directory: the journal and its checksums, the lake, and one against the other
     Verify(commands::verify::Verify),
+    /// Show what a data directory and its lake consist of
+    Inspect(commands::inspect::Inspect),
 }

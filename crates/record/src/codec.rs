@@ -37,6 +37,12 @@ impl ColumnSet {
         Self(columns.iter().fold(0, |set, column| set | 1 << column.index()))
     }
 
+    /// These and one more.
+    #[must_use]
+    pub fn and(self, column: Column) -> Self {
+        Self(self.0 | 1 << column.index())
+    }
+
     /// Is this column among them?
     #[must_use]
     pub fn has(self, column: Column) -> bool {

@@ -9,12 +9,15 @@ pub mod clock;
 pub mod config;
 pub mod http;
 pub mod intake;
+mod lake;
 mod lineage;
 pub mod metrics;
+mod offline;
 mod recent;
 mod relay;
 mod runs;
 mod start;
 pub mod telemetry;
 
-pub use start::{RunError, World, run};
+pub use offline::{Compared, Item, LakeVerdict, Offline, OfflineError};
+pub use start::{Orders, RunError, World, run};

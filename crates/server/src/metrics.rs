@@ -27,6 +27,10 @@ pub struct Metrics {
     pub ingest: IngestMetrics,
     /// The journal's writer.
     pub journal: JournalMetrics,
+    /// The relay to the lake.
+    pub lake: LakeMetrics,
+    /// The lake's upkeep.
+    pub upkeep: UpkeepMetrics,
     /// Recent records in memory.
     pub recent: RecentMetrics,
     /// The runs consumer.
@@ -85,6 +89,76 @@ pub struct JournalMetrics {
     pub waiting_frames: Gauge,
     /// The last durable position.
     pub durable_position: Gauge,
+    /// The first position that was not trimmed.
+    pub first_position: Gauge,
+    /// Segments on disk.
+    pub segments: Gauge,
+    /// Valid bytes in them.
+    pub segment_bytes: Gauge,
+}
+
+/// The lake's upkeep since the start; set when somebody asks.
+#[derive(Debug, Clone, Default)]
+pub struct UpkeepMetrics {
+    /// Runs.
+    pub runs: Counter,
+    /// Seconds since 1970 at the end of the last run; 0 before it.
+    pub last_run: Gauge<f64, AtomicU64>,
+    /// Is it at work?
+    pub running: Gauge,
+    /// Steps of the last run that ended early.
+    pub failures: Gauge,
+    /// Files that were merged.
+    pub merged_files: Counter,
+    /// Files that they became.
+    pub made_files: Counter,
+    /// Records in them.
+    pub merged_records: Counter,
+    /// Merges that another writer overtook.
+    pub conflicts: Counter,
+    /// Records that left the table because of their age.
+    pub retired_records: Counter,
+    /// Files that were deleted.
+    pub deleted_files: Counter,
+    /// Their bytes.
+    pub deleted_bytes: Counter,
+}
+
+/// The relay to the lake. What the table holds is set when somebody asks.
+#[derive(Debug, Clone)]
+pub struct LakeMetrics {
+    /// Commits with records of this server.
+    pub flushes: Counter,
+    /// Records in them.
+    pub rows: Counter,
+    /// Bytes of their files.
+    pub bytes: Counter,
+    /// Their files.
+    pub files: Counter,
+    /// Seconds of a flush: encoding, upload and commit.
+    pub flush_duration: Histogram,
+    /// Attempts that failed.
+    pub failures: Counter,
+    /// Damaged and unreadable ranges of the journal that were passed.
+    pub passed: Counter,
+    /// Records that the lake could not take; they are in files of their own.
+    pub refused: Counter,
+    /// This server's records up to here are in the lake.
+    pub position: Gauge,
+    /// Durable records that are not in the lake yet.
+    pub lag_records: Gauge,
+    /// Seconds since the arrival of the oldest record that waits for a flush.
+    pub lag_seconds: Gauge<f64, AtomicU64>,
+    /// The table's version.
+    pub version: Gauge,
+    /// Files of the table.
+    pub table_files: Gauge,
+    /// Their records.
+    pub table_rows: Gauge,
+    /// Their bytes.
+    pub table_bytes: Gauge,
+    /// 1 in the state that the relay is in.
+    pub state: Family<StateLabels, Gauge>,
 }
 
 /// Recent records in memory.
@@ -154,6 +228,13 @@ pub struct ReasonLabels {
     pub reason: &'static str,
 }
 
+/// How the relay to the lake is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StateLabels {
+    /// `opening`, `ready`, `degraded`, `paused` or `failed`.
+    pub state: &'static str,
+}
+
 /// How a query ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OutcomeLabels {
@@ -175,6 +256,29 @@ impl Default for HttpMetrics {
             connections: Gauge::default(),
             connections_dropped: Family::default(),
             in_flight_bytes: Gauge::default(),
+        }
+    }
+}
+
+impl Default for LakeMetrics {
+    fn default() -> Self {
+        Self {
+            flushes: Counter::default(),
+            rows: Counter::default(),
+            bytes: Counter::default(),
+            files: Counter::default(),
+            flush_duration: Histogram::new(exponential_buckets(0.01, 2.0, 14)),
+            failures: Counter::default(),
+            passed: Counter::default(),
+            refused: Counter::default(),
+            position: Gauge::default(),
+            lag_records: Gauge::default(),
+            lag_seconds: Gauge::default(),
+            version: Gauge::default(),
+            table_files: Gauge::default(),
+            table_rows: Gauge::default(),
+            table_bytes: Gauge::default(),
+            state: Family::default(),
         }
     }
 }
@@ -209,13 +313,17 @@ impl Metrics {
         ingest.register(&mut registry);
         let journal = JournalMetrics::default();
         journal.register(&mut registry);
+        let lake = LakeMetrics::default();
+        lake.register(&mut registry);
+        let upkeep = UpkeepMetrics::default();
+        upkeep.register(&mut registry);
         let recent = RecentMetrics::default();
         recent.register(&mut registry);
         let runs = RunsMetrics::default();
         runs.register(&mut registry);
         let queries = QueryMetrics::default();
         queries.register(&mut registry);
-        Self { http, ingest, journal, recent, runs, queries, registry: Arc::new(registry) }
+        Self { http, ingest, journal, lake, upkeep, recent, runs, queries, registry: Arc::new(registry) }
     }
 
     /// All numbers as OpenMetrics text, of type [`CONTENT_TYPE`].
@@ -274,6 +382,52 @@ impl JournalMetrics {
         to.register("journal_failed_writes", "Writes and syncs that failed", self.failed_writes.clone());
         to.register("journal_waiting_frames", "Frames that wait for the writer", self.waiting_frames.clone());
         to.register("journal_durable_position", "The last durable position", self.durable_position.clone());
+        to.register("journal_first_position", "The first position that was not trimmed", self.first_position.clone());
+        to.register("journal_segments", "Segments on disk", self.segments.clone());
+        to.register_with_unit("journal", "Valid bytes of the segments", Unit::Bytes, self.segment_bytes.clone());
+    }
+}
+
+impl UpkeepMetrics {
+    fn register(&self, to: &mut Registry) {
+        to.register("lake_upkeep_runs", "Runs of the lake's upkeep", self.runs.clone());
+        let help = "When the last run of the lake's upkeep ended, in seconds since 1970";
+        to.register("lake_upkeep_last_run_timestamp_seconds", help, self.last_run.clone());
+        to.register("lake_upkeep_running", "Is the lake's upkeep at work?", self.running.clone());
+        to.register("lake_upkeep_failed_steps", "Steps of its last run that ended early", self.failures.clone());
+        to.register("lake_merged_files", "Files that were merged", self.merged_files.clone());
+        to.register("lake_made_files", "Files that they became", self.made_files.clone());
+        to.register("lake_merged_records", "Records in files that were merged", self.merged_records.clone());
+        to.register("lake_merge_conflicts", "Merges that another writer overtook", self.conflicts.clone());
+        to.register("lake_retired_records", "Records that left because of their age", self.retired_records.clone());
+        to.register("lake_deleted_files", "Files that no version needed and were deleted", self.deleted_files.clone());
+        to.register_with_unit("lake_deleted", "Bytes of deleted files", Unit::Bytes, self.deleted_bytes.clone());
+    }
+}
+
+impl LakeMetrics {
+    fn register(&self, to: &mut Registry) {
+        to.register("lake_flushes", "Commits to the lake with records of this server", self.flushes.clone());
+        to.register("lake_flushed_records", "Records brought to the lake", self.rows.clone());
+        to.register_with_unit("lake_flushed", "Bytes of files brought to the lake", Unit::Bytes, self.bytes.clone());
+        to.register("lake_flushed_files", "Files brought to the lake", self.files.clone());
+        let help = "Time of one flush: encoding, upload and commit";
+        to.register_with_unit("lake_flush_duration", help, Unit::Seconds, self.flush_duration.clone());
+        to.register("lake_failures", "Attempts to reach or write the lake that failed", self.failures.clone());
+        let help = "Damaged and unreadable ranges of the journal that the lake does not get";
+        to.register("lake_passed_ranges", help, self.passed.clone());
+        let help = "Records that the lake could not take, kept in files of their own";
+        to.register("lake_refused_records", help, self.refused.clone());
+        let help = "This server's records up to this position are in the lake";
+        to.register("lake_position", help, self.position.clone());
+        to.register("lake_lag_records", "Durable records that are not in the lake yet", self.lag_records.clone());
+        let help = "Time since the arrival of the oldest record that waits for a flush";
+        to.register_with_unit("lake_lag", help, Unit::Seconds, self.lag_seconds.clone());
+        to.register("lake_version", "The table's version", self.version.clone());
+        to.register("lake_files", "Files of the table", self.table_files.clone());
+        to.register("lake_records", "Records of the table", self.table_rows.clone());
+        to.register_with_unit("lake", "Bytes of the table's files", Unit::Bytes, self.table_bytes.clone());
+        to.register("lake_state", "How the relay to the lake is doing", self.state.clone());
     }
 }
 

@@ -9,7 +9,7 @@ use runstone_record::{Batch, DecodeError};
 use runstone_store::{Frames, Older, OlderError, Recent};
 
 use crate::lineage::Lineage;
-use crate::relay::Consumer;
+use crate::relay::{Consumer, Unavailable};
 
 /// Adds every frame to the recent records.
 #[derive(Debug)]
@@ -28,6 +28,11 @@ impl Consumer for RecentConsumer {
         if let Err(error) = pushed {
             tracing::error!(%error, "skip a frame that recent records cannot take");
         }
+        Ok(())
+    }
+
+    fn trimmed(&mut self, _after: u64, _through: u64) -> Result<(), Unavailable> {
+        // Only what queries read from the lake is trimmed.
         Ok(())
     }
 }

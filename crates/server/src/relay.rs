@@ -25,12 +25,20 @@ pub(crate) trait Consumer: Send + 'static {
     /// Takes the frame that begins at `first`.
     fn take(&mut self, first: u64, payload: &Bytes) -> Result<(), DecodeError>;
 
+    /// The positions after `after` up to `through` are in the journal no more: what is behind them comes next.
+    fn trimmed(&mut self, after: u64, through: u64) -> Result<(), Unavailable>;
+
     /// Nothing is waiting: time for housekeeping. `through` is the last position that was taken.
     fn idle(&mut self, _through: u64) {}
 
     /// No frame will come any more.
     fn stop(&mut self, _through: u64) {}
 }
+
+/// What a consumer needs cannot be had for now.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Unavailable(pub(crate) String);
 
 /// A running consumer.
 #[derive(Debug)]
@@ -131,13 +139,23 @@ impl<C: Consumer> Loop<C> {
 
     /// Moves past what cannot be read. True: it may be readable later, and was waited for.
     fn pass(&mut self, error: &ReadError) -> bool {
-        tracing::error!(consumer = self.consumer.name(), %error, "read the journal");
+        let consumer = self.consumer.name();
         match error {
             ReadError::Quarantined { .. } => {
+                tracing::error!(consumer, %error, "read the journal");
                 self.reader.skip();
             }
-            ReadError::Trimmed { first_available } => self.reader.seek(first_available - 1),
+            ReadError::Trimmed { first_available } => {
+                let through = first_available - 1;
+                if let Err(error) = self.consumer.trimmed(self.reader.position(), through) {
+                    tracing::warn!(consumer, through, %error, "read what was trimmed: trying again");
+                    std::thread::park_timeout(RETRY);
+                    return true;
+                }
+                self.reader.seek(through);
+            }
             ReadError::Io { .. } => {
+                tracing::error!(consumer, %error, "read the journal");
                 std::thread::park_timeout(RETRY);
                 return true;
             }

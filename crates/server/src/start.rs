@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use runstone_journal::fs::Fs;
@@ -13,6 +13,9 @@ use runstone_journal::{Env, Journal, OpenError, Options, ReadError, Recovery};
 use runstone_record::{Batch, ColumnSet};
 use runstone_store::{QueryError, Recent, RecentOptions, Sql, SqlLimits};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, App};
@@ -20,11 +23,18 @@ use crate::clock::Clock;
 use crate::config::{Config, SyncPolicy, as_usize};
 use crate::http::{Admission, layers, serve};
 use crate::intake::{Entropy, Intake};
+use crate::lake::{Care, Caretaker, Control, LakeRelay};
 use crate::lineage::Lineage;
 use crate::metrics::Metrics;
 use crate::recent::{FromJournal, RecentConsumer};
-use crate::relay::Relay;
-use crate::runs::{Runs, RunsConsumer};
+use crate::relay::{Progress, Relay};
+use crate::runs::{LakeRows, Runs, RunsConsumer, RunsOfOthers};
+
+/// How long a start waits for the lake. Where that is too short queries see what is in the journal, and the lake once
+/// it is there.
+const LAKE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long after a start the lake leaves the processor to the readers of a long journal.
+const READERS_PATIENCE: Duration = Duration::from_secs(20);
 
 /// The parts of the world that the service is handed.
 #[derive(Clone)]
@@ -41,6 +51,17 @@ impl std::fmt::Debug for World {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("World").field("clock", &self.clock).finish_non_exhaustive()
     }
+}
+
+/// What is asked of one start, beside the settings.
+#[derive(Debug, Clone)]
+pub struct Orders {
+    /// Positions from here on count under a new epoch: [`runstone_journal::Options::new_epoch_from`].
+    pub new_epoch_from: Option<u64>,
+    /// Goes on although positions are neither in the lake nor in the journal any more.
+    pub accept_missing: bool,
+    /// Each change asks to flush to the lake and to look after it, now.
+    pub upkeep: watch::Receiver<()>,
 }
 
 /// Why the service did not start, or ended by itself.
@@ -79,6 +100,9 @@ pub enum RunError {
     /// The SQL engine did not start.
     #[error("start the query engine")]
     Sql(#[source] QueryError),
+    /// There can be no lake where the settings say.
+    #[error("{0}")]
+    Lake(String),
     /// Two writes or syncs in a row failed: what was not acknowledged may be lost, what was is safe.
     #[error("the journal failed twice in a row: look at the disk, then start again")]
     JournalFailed,
@@ -92,13 +116,14 @@ pub enum RunError {
 pub async fn run(
     config: &Config,
     world: World,
+    orders: &Orders,
     extra: Router,
     stop: CancellationToken,
     listening: impl FnOnce(SocketAddr),
 ) -> Result<(), RunError> {
     let failed = Arc::new(AtomicBool::new(false));
-    let journal = open_journal(config, &world, &stop, &failed)?;
-    let service = Service::start(config, &world, journal)?;
+    let journal = open_journal(config, &world, orders, &stop, &failed)?;
+    let service = Service::start(config, &world, orders, journal)?;
     let listen = |source| RunError::Listen { address: config.listen.clone(), source };
     let listener = TcpListener::bind(&config.listen).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
@@ -116,6 +141,7 @@ pub async fn run(
 fn open_journal(
     config: &Config,
     world: &World,
+    orders: &Orders,
     stop: &CancellationToken,
     failed: &Arc<AtomicBool>,
 ) -> Result<Arc<Journal>, RunError> {
@@ -132,6 +158,7 @@ fn open_journal(
     let mut options = Options::new(config.data.join("journal"));
     options.segment_bytes = config.journal.segment_bytes;
     options.bytes_max = config.journal.bytes_max;
+    options.new_epoch_from = orders.new_epoch_from;
     options.queue_bytes = as_usize(config.journal.queue_bytes_max);
     options.sync = match config.journal.sync {
         SyncPolicy::EveryGroup => runstone_journal::SyncPolicy::EveryGroup,
@@ -159,47 +186,76 @@ fn report(recovery: &Recovery, data: &Path) {
 /// The running parts, in the order in which they were started.
 struct Service {
     app: App,
+    lake: LakeRelay,
+    care: Care,
     runs: Relay,
+    others: RunsOfOthers,
     recent: Relay,
+    tasks: JoinSet<()>,
 }
 
 impl Service {
-    fn start(config: &Config, world: &World, journal: Arc<Journal>) -> Result<Self, RunError> {
-        let metrics = Metrics::new();
-        let id = journal.id().to_string();
+    fn start(config: &Config, world: &World, orders: &Orders, journal: Arc<Journal>) -> Result<Self, RunError> {
+        let started = Instant::now();
+        let (metrics, lineage) = (Metrics::new(), Lineage::of(&journal));
+        let recent = Arc::new(Recent::new(RecentOptions { bytes_max: as_usize(config.recent.bytes_max) }));
+        let lake = LakeRelay::start(config, world, orders, &journal, &recent, &metrics.lake);
+        let lake = lake.map_err(RunError::Thread)?;
+        let control = lake.control();
         let ids_bytes_max = as_usize(config.ids.bytes_max);
         let (clock, entropy) = (Arc::clone(&world.clock), Arc::clone(&world.entropy));
         let intake = Intake::new(Arc::clone(&journal), clock, entropy, metrics.ingest.clone(), ids_bytes_max);
         recall(&journal, &intake)?;
-        let (runs, consumer, after) = RunsConsumer::open(config.data.join("runs"), id, journal.durable());
+        // Where the lake is near, what it has need not be read from the journal.
+        if let Some(Err(wrong)) = control.wait_first(LAKE_PATIENCE.saturating_sub(started.elapsed())) {
+            return Err(RunError::Lake(wrong));
+        }
+        let rows = LakeRows::new(Arc::clone(&control), Handle::current());
+        let path = config.data.join("runs");
+        let (runs, consumer, after) = RunsConsumer::open(path, &lineage, journal.durable(), rows.clone());
         let runs_relay = Relay::start(journal.reader(after), consumer).map_err(RunError::Thread)?;
-        let recent = Arc::new(Recent::new(RecentOptions { bytes_max: as_usize(config.recent.bytes_max) }));
-        let older = Arc::new(FromJournal(Arc::clone(&journal)));
-        let sql = sql(config, &recent, older, &runs)?;
-        let consumer = RecentConsumer { recent: Arc::clone(&recent), lineage: Lineage::of(&journal) };
-        let recent_relay = Relay::start(journal.reader(0), consumer).map_err(RunError::Thread)?;
+        let others = RunsOfOthers::start(runs.clone(), rows).map_err(RunError::Thread)?;
+        let sql = sql(config, &recent, Arc::new(FromJournal(Arc::clone(&journal))), &runs)?;
+        let after = recent.stats().settled.max(lineage.oldest().first - 1);
+        let consumer = RecentConsumer { recent: Arc::clone(&recent), lineage };
+        let recent_relay = Relay::start(journal.reader(after), consumer).map_err(RunError::Thread)?;
+        let mut tasks = JoinSet::new();
+        let readers = [recent_relay.progress(), runs_relay.progress()];
+        tasks.spawn(let_go(Arc::clone(&control), readers, journal.durable()));
+        let asked = Arc::new(Notify::new());
+        let caretaker = Caretaker::new(config, Arc::clone(&world.clock), Arc::clone(&control), Arc::clone(&asked));
+        let upkeep = caretaker.upkeep();
+        tasks.spawn(flush_when_asked(Arc::clone(&control), orders.upkeep.clone(), asked));
+        let care = caretaker.start().map_err(RunError::Thread)?;
         let app = App {
             intake,
             journal,
             recent,
             sql: Arc::new(sql),
             runs,
+            lake: lake.status(),
+            upkeep,
+            clock: Arc::clone(&world.clock),
             recent_progress: recent_relay.progress(),
             runs_progress: runs_relay.progress(),
             admission: Admission::new(as_usize(config.http.in_flight_bytes_max), metrics.http.in_flight_bytes.clone()),
             body_limits: config.body_limits(),
             metrics,
         };
-        Ok(Self { app, runs: runs_relay, recent: recent_relay })
+        Ok(Self { app, lake, care, runs: runs_relay, others, recent: recent_relay, tasks })
     }
 
     async fn stop(self) {
-        let Self { app, runs, recent } = self;
+        let Self { app, lake, care, runs, others, recent, mut tasks } = self;
+        tasks.abort_all();
         // Joining threads blocks: not on the threads that still answer.
         let work = tokio::task::spawn_blocking(move || {
             if let Err(error) = app.journal.close() {
                 tracing::error!(%error, "close the journal");
             }
+            care.stop();
+            lake.stop();
+            others.stop();
             let relays = [recent, runs];
             relays.iter().for_each(Relay::stop);
             relays.into_iter().for_each(Relay::join);
@@ -210,15 +266,33 @@ impl Service {
     }
 }
 
+/// Lets the lake take the processor once readers have caught up with what was in the journal.
+async fn let_go(control: Arc<Control>, readers: [Progress; 2], durable: u64) {
+    for reader in readers {
+        reader.reach(durable, READERS_PATIENCE).await;
+    }
+    control.go();
+}
+
+async fn flush_when_asked(control: Arc<Control>, mut asked: watch::Receiver<()>, upkeep: Arc<Notify>) {
+    while asked.changed().await.is_ok() {
+        control.flush();
+        upkeep.notify_one();
+    }
+}
+
 fn sql(config: &Config, recent: &Arc<Recent>, older: Arc<FromJournal>, runs: &Runs) -> Result<Sql, RunError> {
-    let limits = SqlLimits {
+    Sql::new(Arc::clone(recent), older, Arc::new(runs.clone()), sql_limits(config)).map_err(RunError::Sql)
+}
+
+pub(crate) fn sql_limits(config: &Config) -> SqlLimits {
+    SqlLimits {
         memory_bytes: as_usize(config.query.memory_bytes_max),
         timeout: config.query.timeout,
         rows_max: as_usize(config.query.rows_max),
         running_max: as_usize(config.query.concurrency_max),
         ..SqlLimits::default()
-    };
-    Sql::new(Arc::clone(recent), older, Arc::new(runs.clone()), limits).map_err(RunError::Sql)
+    }
 }
 
 /// Reads the ids and idempotency keys that the journal holds: a repeated delivery must be known before the first

@@ -51,8 +51,15 @@ pub fn init(settings: &LogSettings, clock: Arc<dyn Clock>) -> Result<(), Telemet
 /// # Errors
 /// It is neither.
 pub fn filter(directives: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
-    EnvFilter::builder().parse(directives)
+    match directives.trim() {
+        "off" => EnvFilter::builder().parse(directives),
+        // What comes later wins, so that naming them shows all they say.
+        directives => EnvFilter::builder().parse(format!("{QUIET},{directives}")),
+    }
 }
+
+/// Libraries that tell at `info` what only their own authors want to know.
+const QUIET: &str = "buoyant_kernel=warn,buoyant_kernel_engine=warn,deltalake_core=warn";
 
 fn log_panic(info: &PanicHookInfo<'_>) {
     let location = info.location().map(ToString::to_string).unwrap_or_default();

@@ -1,5 +1,7 @@
 //! One file a command. Here: choosing one, and what several of them need.
 
+mod directory;
+pub(crate) mod inspect;
 pub(crate) mod logs;
 pub(crate) mod query;
 pub(crate) mod run;
@@ -24,7 +26,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(args) => serve::serve(&args),
         Command::Config(args) => serve::config(&args),
-        Command::Verify(args) => verify::verify(&args, &global),
+        Command::Verify(args) => block_on(verify::verify(args, &global)),
+        Command::Inspect(args) => block_on(inspect::inspect(args, &global)),
         Command::Send(args) => block_on(send::send(args, &global)),
         Command::Run(args) => block_on(run::run(args, &global)),
         Command::Query(args) => block_on(query::query(args, &global)),

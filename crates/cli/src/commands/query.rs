@@ -1,11 +1,14 @@
 //! `runstone query`: SQL.
 
 use std::io::{self, Read};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
+use runstone_server::Offline;
 
+use super::directory::Directory;
 use super::reader;
 use crate::args::Global;
 use crate::output::Output;
@@ -17,12 +20,19 @@ Examples:
   runstone query \"SELECT level, count(*) AS records FROM logs GROUP BY level\"
   runstone query --json \"SELECT * FROM runs WHERE state = 'failed'\"
   runstone query - < report.sql
+  runstone query --data /var/lib/runstone \"SELECT count(*) FROM logs\"
 
 A table on a terminal; in a pipe tab-separated values without a header, in which \\t, \\n and \\\\ are escaped.")]
 pub(crate) struct Query {
     /// One read-only statement over `logs` and `runs`; `-` reads it from standard input
     #[arg(value_name = "SQL")]
     sql: String,
+    /// Read this data directory and its lake, without a server or beside it
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// With --data: the server's configuration file, where it says where the lake is
+    #[arg(long, value_name = "FILE", requires = "data")]
+    config: Option<PathBuf>,
     /// One JSON object a row
     #[arg(long)]
     json: bool,
@@ -34,7 +44,15 @@ pub(crate) async fn query(args: Query, global: &Global) -> anyhow::Result<ExitCo
         sql.clear();
         io::stdin().read_to_string(&mut sql).context("read the statement from standard input")?;
     }
-    let answer = reader(global)?.query(&sql).await?;
+    let answer = match args.data {
+        None => reader(global)?.query(&sql).await?,
+        data => {
+            let (config, world) = Directory { data, config: args.config }.open()?;
+            let session = Offline::sql(&config, &world).await?;
+            let body = session.query(&sql).await?.into_body();
+            serde_json::from_slice(&body)?
+        }
+    };
     let columns: Vec<&str> = answer.columns.iter().map(|column| column.name.as_str()).collect();
     Output::new(args.json, global).rows(&columns, &[], &answer.rows)?;
     if answer.stats.truncated {

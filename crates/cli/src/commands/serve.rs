@@ -12,8 +12,9 @@ use runstone_journal::OpenError;
 use runstone_journal::fs::RealFs;
 use runstone_server::clock::{Clock, SystemClock};
 use runstone_server::config::{Flag, Sources};
-use runstone_server::{RunError, World, telemetry};
+use runstone_server::{Orders, RunError, World, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::UsageError;
@@ -39,10 +40,17 @@ Examples:
   runstone serve --data /var/lib/runstone --listen 0.0.0.0:7867
   runstone serve --config runstone.yaml
 
-Prints the server's URL. SIGTERM or Ctrl-C stops it: what was acknowledged is on disk.")]
+Prints the server's URL. SIGTERM or Ctrl-C stops it: what was acknowledged is on disk. SIGUSR1 brings what there is to
+the lake and looks after it, now.")]
 pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) settings: Settings,
+    /// Positions from here on count under a new epoch: for a directory that was replaced by an older copy of itself
+    #[arg(long, value_name = "POSITION")]
+    pub(crate) new_epoch_from: Option<u64>,
+    /// Go on although positions are neither in the lake nor in the journal any more
+    #[arg(long)]
+    pub(crate) accept_missing: bool,
 }
 
 #[derive(Debug, Args)]
@@ -66,14 +74,18 @@ pub(crate) fn serve(args: &Serve) -> anyhow::Result<ExitCode> {
     let world = World { clock, entropy: Arc::new(entropy), fs: Arc::new(RealFs) };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let stop = CancellationToken::new();
+    let (asks, upkeep) = watch::channel(());
+    let orders = Orders { new_epoch_from: args.new_epoch_from, accept_missing: args.accept_missing, upkeep };
     let ended = runtime.block_on(async {
         tokio::spawn(stop_on_signal(stop.clone())?);
-        Ok(runstone_server::run(&config, world, Router::new(), stop, announce).await)
+        tokio::spawn(upkeep_on_signal(asks)?);
+        Ok(runstone_server::run(&config, world, &orders, Router::new(), stop, announce).await)
     });
     let ended: io::Result<Result<(), RunError>> = ended;
     match ended? {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(RunError::Journal(error @ OpenError::Locked { .. })) => Err(UsageError(error.to_string()).into()),
+        Err(error @ RunError::Lake(_)) => Err(UsageError(error.to_string()).into()),
         Err(error) => Err(error.into()),
     }
 }
@@ -103,8 +115,18 @@ fn stop_on_signal(stop: CancellationToken) -> io::Result<impl Future<Output = ()
     })
 }
 
+/// Asks for upkeep at each SIGUSR1. The handler is in place when this returns.
+fn upkeep_on_signal(upkeep: watch::Sender<()>) -> io::Result<impl Future<Output = ()>> {
+    let mut asked = signal(SignalKind::user_defined1())?;
+    Ok(async move {
+        while asked.recv().await.is_some() {
+            upkeep.send_replace(());
+        }
+    })
+}
+
 /// Random bits of the system. Without them ids could repeat: better no server.
-fn entropy() -> u128 {
+pub(crate) fn entropy() -> u128 {
     let mut bytes = [0; 16];
     #[expect(clippy::expect_used, reason = "the kernel has randomness once it has booted")]
     getrandom::fill(&mut bytes).expect("random bits from the system");
@@ -118,7 +140,7 @@ pub(crate) fn config(args: &Config) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn load(settings: &Settings) -> anyhow::Result<runstone_server::config::Config> {
+pub(crate) fn load(settings: &Settings) -> anyhow::Result<runstone_server::config::Config> {
     let flag = |flag, key, value: Option<String>| value.map(|value| Flag { flag, key, value });
     let data = settings.data.as_ref().map(|path| path.to_string_lossy().into_owned());
     let flags = [flag("--data", "data", data), flag("--listen", "listen", settings.listen.clone())];

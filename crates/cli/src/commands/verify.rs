@@ -1,6 +1,5 @@
 //! `runstone verify`: is everything that was acknowledged still there and sound?
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -8,8 +7,11 @@ use clap::Args;
 use runstone_journal::CheckReport;
 use runstone_journal::fs::RealFs;
 use runstone_record::Batch;
+use runstone_server::config::Config;
+use runstone_server::{LakeVerdict, Offline, OfflineError, World};
 use serde_json::{Value, json};
 
+use super::directory::Directory;
 use crate::args::Global;
 use crate::failure::FAILED;
 use crate::output::Output;
@@ -21,11 +23,14 @@ Examples:
   runstone verify
   runstone verify --data /var/lib/runstone --json
 
-Reads every byte of the journal and changes nothing; the server may run meanwhile. Exit code 0: all sound, 1: damage.")]
+Reads every byte of the journal and every file of the lake, and compares the records that both have. Changes nothing; the
+server may run meanwhile. Exit code 0: all sound, 1: damage.")]
 pub(crate) struct Verify {
-    /// The server's data directory
-    #[arg(long, value_name = "DIR", default_value = "./data")]
-    data: PathBuf,
+    #[command(flatten)]
+    directory: Directory,
+    /// Only the journal: do not look at the lake
+    #[arg(long)]
+    journal_only: bool,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -39,8 +44,9 @@ struct Contents {
     first_unreadable: Option<u64>,
 }
 
-pub(crate) fn verify(args: &Verify, global: &Global) -> anyhow::Result<ExitCode> {
-    let dir = args.data.join("journal");
+pub(crate) async fn verify(args: Verify, global: &Global) -> anyhow::Result<ExitCode> {
+    let (config, world) = args.directory.open()?;
+    let dir = config.data.join("journal");
     let mut contents = Contents::default();
     let report = runstone_journal::check(&RealFs, &dir, |frame| match Batch::decode(&frame.payload) {
         Ok(batch) => contents.records += batch.len() as u64,
@@ -50,18 +56,36 @@ pub(crate) fn verify(args: &Verify, global: &Global) -> anyhow::Result<ExitCode>
         }
     });
     let report = report.with_context(|| format!("check {}", dir.display()))?;
-    Output::new(args.json, global).fields(&summary(&report, &contents))?;
+    let lake = match args.journal_only {
+        true => None,
+        false => match verify_lake(&config, &world).await {
+            // What is wrong with the journal is told below; the lake cannot be compared with it.
+            Err(error) if !report.is_sound() => {
+                Talk::plain().say(format_args!("the lake was not looked at: {error}"));
+                None
+            }
+            verdict => verdict?,
+        },
+    };
+    let sound = report.is_sound() && contents.unreadable_frames == 0 && lake.as_ref().is_none_or(LakeVerdict::is_sound);
+    Output::new(args.json, global).fields(&summary(&report, &contents, lake.as_ref(), sound))?;
     let talk = Talk::plain();
     for damage in damages(&report, &contents) {
         talk.say(damage);
     }
-    let sound = report.is_sound() && contents.unreadable_frames == 0;
+    for fault in lake.iter().flat_map(LakeVerdict::faults) {
+        talk.say(fault);
+    }
     talk.say(if sound { "sound: everything that was acknowledged is there" } else { "damaged" });
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
-fn summary(report: &CheckReport, contents: &Contents) -> Value {
-    json!({
+async fn verify_lake(config: &Config, world: &World) -> Result<Option<LakeVerdict>, OfflineError> {
+    Offline::open(config, world).await?.verify_lake().await
+}
+
+fn summary(report: &CheckReport, contents: &Contents, lake: Option<&LakeVerdict>, sound: bool) -> Value {
+    let mut summary = json!({
         "journal": report.id.to_string(),
         "segments": report.segments,
         "groups": report.groups,
@@ -75,8 +99,22 @@ fn summary(report: &CheckReport, contents: &Contents) -> Value {
         "damaged_ranges": report.damages.len(),
         "missing_ranges": report.missing.len(),
         "unreadable_frames": contents.unreadable_frames,
-        "sound": report.is_sound() && contents.unreadable_frames == 0,
-    })
+    });
+    if let Some(lake) = lake {
+        let count = |ranges: &[(String, u64, u64)]| ranges.iter().map(|(_, first, last)| last + 1 - first).sum::<u64>();
+        summary["lake_version"] = lake.version.into();
+        summary["lake_files"] = lake.files.into();
+        summary["lake_records"] = lake.rows.into();
+        summary["lake_damaged_files"] = lake.damaged.len().into();
+        summary["compared_records"] = lake.compared.records.into();
+        summary["same_records"] = lake.compared.same.into();
+        summary["different_records"] = lake.compared.different.len().into();
+        summary["missing_records"] = count(&lake.compared.missing).into();
+        summary["dropped_copies"] = lake.compared.copies.into();
+        summary["expired_records"] = lake.compared.expired.into();
+    }
+    summary["sound"] = sound.into();
+    summary
 }
 
 /// Each fault in a line that names where it is.

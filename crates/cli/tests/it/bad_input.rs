@@ -228,7 +228,7 @@ fn a_bad_record_costs_only_itself() {
     assert_eq!(others[0]["n"], 0);
     // Names that are paths made no files.
     let names = std::fs::read_dir(fixture.server.data()).unwrap().map(|entry| entry.unwrap().file_name());
-    assert!(names.into_iter().all(|name| ["journal", "runs"].contains(&name.to_str().unwrap())));
+    assert!(names.into_iter().all(|name| ["journal", "lake", "runs"].contains(&name.to_str().unwrap())));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::harness::{runstone, stderr, stdout};
 
-const COMMANDS: [&str; 8] = ["serve", "config", "send", "run", "query", "logs", "runs", "verify"];
+const COMMANDS: [&str; 9] = ["serve", "config", "send", "run", "query", "logs", "runs", "verify", "inspect"];
 
 #[test]
 fn every_command_has_help_with_an_example_of_itself() {

@@ -18,10 +18,13 @@ use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use runstone_journal::Journal;
 use runstone_record::ErrorCode;
+use runstone_store::lake::Upkeep;
 use runstone_store::{Recent, Sql};
 
+use crate::clock::Clock;
 use crate::http::{Admission, ApiError, BodyLimits};
 use crate::intake::Intake;
+use crate::lake::LakeStatus;
 use crate::metrics::Metrics;
 use crate::relay::Progress;
 use crate::runs::Runs;
@@ -38,10 +41,13 @@ pub(crate) struct App {
     pub(crate) recent: Arc<Recent>,
     pub(crate) sql: Arc<Sql>,
     pub(crate) runs: Runs,
+    pub(crate) lake: Arc<LakeStatus>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) recent_progress: Progress,
     pub(crate) runs_progress: Progress,
     pub(crate) admission: Admission,
     pub(crate) body_limits: BodyLimits,
+    pub(crate) upkeep: Arc<Upkeep>,
     pub(crate) metrics: Metrics,
 }
 

@@ -1,18 +1,21 @@
 //! `GET /`, `/health`, `/ready` and `/metrics`: for whoever looks at the server itself.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
+use prometheus_client::metrics::counter::Counter;
 use runstone_journal::Health;
 use runstone_record::ErrorCode;
 use serde::Serialize;
 
 use super::{App, json};
 use crate::http::ApiError;
-use crate::metrics;
+use crate::lake::{LakeHealth, LakeReport};
+use crate::metrics::{self, StateLabels};
 use crate::relay::Progress;
 
 /// The process is there.
@@ -30,8 +33,17 @@ struct ReadyBody {
     journal: String,
     durable_position: u64,
     readable_position: u64,
+    lake: LakeBody,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+}
+
+/// Whether records reach the lake.
+#[derive(Debug, Serialize)]
+struct LakeBody {
+    status: &'static str,
+    position: u64,
+    version: u64,
 }
 
 /// For who opens the address in a browser.
@@ -64,17 +76,37 @@ pub(super) async fn ready(State(app): State<App>) -> Result<Response, ApiError> 
         Health::Unavailable(error) => ("unavailable", Some(error.to_string())),
         Health::Failed(error) => ("failed", Some(error.to_string())),
     };
+    let lake = app.lake.report();
     let ended = [&app.recent_progress, &app.runs_progress].into_iter().any(Progress::has_ended);
     let (status, reason) = match reason {
         // What is sent is still kept; what is asked is not answered. A restart reads it back.
         None if ended => {
             ("failed", Some("a reader of the journal has ended: look at the log, then restart".to_owned()))
         }
+        None if app.journal.is_over_limit() => {
+            ("journal_full", Some("the journal has reached journal.bytes_max: look at the lake".to_owned()))
+        }
         reason => (status, reason),
     };
-    let code = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let (status, reason) = match reason {
+        None => of_lake(&lake),
+        reason => (status, reason),
+    };
+    // Degraded, it takes and answers everything: to send its clients away would only make it worse.
+    let fine = matches!(status, "ready" | "degraded");
+    let code = if fine { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let journal = app.journal.id().to_string();
-    json(code, &ReadyBody { status, journal, durable_position: durable, readable_position: readable, reason })
+    let lake = LakeBody { status: lake.health.as_str(), position: lake.through, version: lake.version };
+    json(code, &ReadyBody { status, journal, durable_position: durable, readable_position: readable, lake, reason })
+}
+
+fn of_lake(lake: &LakeReport) -> (&'static str, Option<String>) {
+    let reason = || Some(lake.reason.clone().unwrap_or_else(|| "the lake was not reached yet".to_owned()));
+    match lake.health {
+        LakeHealth::Ready => ("ready", None),
+        LakeHealth::Opening | LakeHealth::Degraded | LakeHealth::Paused => ("degraded", reason()),
+        LakeHealth::Failed => ("failed", reason()),
+    }
 }
 
 pub(super) async fn metrics(State(app): State<App>) -> Result<Response, ApiError> {
@@ -96,14 +128,55 @@ impl App {
         journal.failed_writes.inner().store(stats.failed_writes, Ordering::Relaxed);
         journal.waiting_frames.set(gauge(stats.waiting_frames));
         journal.durable_position.set(gauge(stats.durable));
+        journal.first_position.set(gauge(stats.first_available));
+        journal.segments.set(gauge(stats.segments));
+        journal.segment_bytes.set(gauge(stats.segment_bytes));
+        self.refresh_lake(stats.durable);
         let (runs, lag) = (&self.metrics.runs, stats.durable.saturating_sub(self.runs_progress.through()));
         runs.known.set(gauge(self.runs.len() as u64));
         runs.lag.set(gauge(lag));
+        self.refresh_upkeep();
         let (held, recent) = (self.recent.stats(), &self.metrics.recent);
         recent.bytes.set(gauge(held.bytes as u64));
         recent.chunks.set(gauge(held.chunks as u64));
         recent.records.set(gauge(held.records));
         recent.evicted.set(gauge(held.evicted));
+    }
+}
+
+impl App {
+    fn refresh_lake(&self, durable: u64) {
+        let (report, lake) = (self.lake.report(), &self.metrics.lake);
+        lake.position.set(gauge(report.through));
+        lake.lag_records.set(gauge(durable.saturating_sub(report.through)));
+        let waits = report.oldest.map_or(0, |oldest| self.clock.now_micros().saturating_sub(oldest).max(0));
+        lake.lag_seconds.set(Duration::from_micros(u64::try_from(waits).unwrap_or(0)).as_secs_f64());
+        lake.version.set(gauge(report.version));
+        lake.table_files.set(gauge(report.files));
+        lake.table_rows.set(gauge(report.rows));
+        lake.table_bytes.set(gauge(report.bytes));
+        for health in LakeHealth::ALL {
+            let state = lake.state.get_or_create(&StateLabels { state: health.as_str() });
+            state.set(i64::from(health == report.health));
+        }
+    }
+}
+
+impl App {
+    fn refresh_upkeep(&self) {
+        let (progress, upkeep) = (self.upkeep.progress(), &self.metrics.upkeep);
+        let set = |counter: &Counter, value: u64| counter.inner().store(value, Ordering::Relaxed);
+        set(&upkeep.runs, progress.runs);
+        set(&upkeep.merged_files, progress.total.merged_files);
+        set(&upkeep.made_files, progress.total.made_files);
+        set(&upkeep.merged_records, progress.total.merged_rows);
+        set(&upkeep.conflicts, progress.total.conflicts);
+        set(&upkeep.retired_records, progress.total.retired_rows);
+        set(&upkeep.deleted_files, progress.total.deleted_files);
+        set(&upkeep.deleted_bytes, progress.total.deleted_bytes);
+        upkeep.running.set(i64::from(progress.running.is_some()));
+        upkeep.failures.set(gauge(progress.total.failures.len() as u64));
+        upkeep.last_run.set(progress.last_ms.map_or(0.0, |at| Duration::from_millis(at.unsigned_abs()).as_secs_f64()));
     }
 }
 

@@ -223,6 +223,13 @@ impl Config {
         }
     }
 
+    /// Is the lake a directory of this machine?
+    #[must_use]
+    pub fn lake_is_local(&self) -> bool {
+        let location = self.lake_location();
+        !location.contains("://") || location.starts_with("file://")
+    }
+
     /// The limits of a connection.
     #[must_use]
     pub fn serve_options(&self) -> crate::http::ServeOptions {

@@ -114,7 +114,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "lake.flush_bytes",
         kind: Kind::Bytes(MIB, GIB, |c| &mut c.lake.flush_bytes),
-        doc: "How much is brought to the lake at once, as the journal stores it; it is held in memory meanwhile.",
+        doc: "How much waits in memory for the lake at most: then it is brought there before its time.",
     },
     Setting {
         key: "lake.retention_days",

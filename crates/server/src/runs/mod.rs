@@ -1,33 +1,37 @@
-//! What each run has come to, kept as records arrive. Owns the table of runs, its consumer and its pages; refuses to
-//! judge a run: `record::run` does.
+//! What each run has come to, kept as records arrive: this server's from its journal, others' from the lake. Owns the
+//! table of runs and its pages; refuses to judge a run: `record::run` does.
 
+mod consumer;
+mod lake;
+mod place;
 mod saved;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use runstone_record::run::{self, RunFold, RunState};
+use runstone_record::run::{RunFold, RunState};
 use runstone_record::wire::RunBody;
-use runstone_record::{Batch, Column, DecodeError};
+use runstone_record::{Batch, Column};
 use runstone_store::RunsSource;
 
-use crate::relay::Consumer;
-
-pub(crate) use saved::Saved;
-
-/// How old the saved table may become while records keep coming, and while none do.
-const SAVE_BUSY: Duration = Duration::from_secs(60);
-const SAVE_IDLE: Duration = Duration::from_secs(2);
+pub(crate) use consumer::{RunsConsumer, restore, saved_through};
+pub(crate) use lake::{LakeRows, RunsOfOthers};
+use place::Place;
+use saved::Saved;
 
 type Table = HashMap<String, RunFold>;
 
+/// The table, and which records are in it: they change together.
+#[derive(Debug)]
+struct State {
+    table: Table,
+    place: Place,
+}
+
 /// The runs. Clones share them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Runs {
-    table: Arc<RwLock<Table>>,
+    state: Arc<RwLock<State>>,
 }
 
 /// Which runs, and from where on.
@@ -46,28 +50,69 @@ pub(crate) struct RunsQuery {
 }
 
 impl Runs {
-    fn read(&self) -> RwLockReadGuard<'_, Table> {
-        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    fn new(table: Table, place: Place) -> Self {
+        Self { state: Arc::new(RwLock::new(State { table, place })) }
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Table> {
-        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds records, each for the first time, and notes in the same moment that they are there.
+    fn fold(&self, first: u64, batch: &Batch, note: impl FnOnce(&mut Place)) {
+        let mut state = self.write();
+        for row in 0..batch.len() {
+            let Some(run_id) = batch.text(Column::RunId, row) else { continue };
+            let position = first + row as u64;
+            match state.table.get_mut(run_id) {
+                Some(fold) => fold.add(batch, row, position),
+                None => state.table.entry(run_id.to_owned()).or_default().add(batch, row, position),
+            }
+        }
+        note(&mut state.place);
+    }
+
+    /// Notes that there is nothing more to add somewhere.
+    fn note(&self, note: impl FnOnce(&mut Place)) {
+        note(&mut self.write().place);
+    }
+
+    /// Adds records of this directory's journal.
+    pub(crate) fn add(&self, first: u64, batch: &Batch) {
+        self.fold(first, batch, |place| place.advance(first + batch.len() as u64 - 1));
+    }
+
+    /// The last position of this directory's journal that is folded in.
+    pub(crate) fn through(&self) -> u64 {
+        self.read().place.through()
+    }
+
+    /// All of it, as of one moment.
+    fn saved(&self) -> Saved {
+        let state = self.read();
+        let runs = state.table.iter().map(|(id, fold)| (id.clone(), fold.clone())).collect();
+        Saved { place: state.place.clone(), runs }
     }
 
     /// How many.
     pub(crate) fn len(&self) -> usize {
-        self.read().len()
+        self.read().table.len()
     }
 
     /// One run.
     pub(crate) fn get(&self, run_id: &str) -> Option<RunBody> {
-        self.read().get(run_id).map(|fold| fold.body(run_id))
+        self.read().table.get(run_id).map(|fold| fold.body(run_id))
     }
 
     /// A page of runs, the latest start first, and where the next begins.
     pub(crate) fn page(&self, query: &RunsQuery) -> (Vec<RunBody>, Option<(i64, String)>) {
-        let table = self.read();
-        let mut found: Vec<(&String, &RunFold)> = table.iter().filter(|(id, fold)| query.takes(id, fold)).collect();
+        let state = self.read();
+        let mut found: Vec<(&String, &RunFold)> =
+            state.table.iter().filter(|(id, fold)| query.takes(id, fold)).collect();
         found.sort_unstable_by(|(one, a), (other, b)| b.started_at().cmp(&a.started_at()).then_with(|| one.cmp(other)));
         let more = found.len() > query.limit;
         found.truncate(query.limit);
@@ -79,7 +124,7 @@ impl Runs {
 /// What SQL reads.
 impl RunsSource for Runs {
     fn snapshot(&self) -> Vec<RunBody> {
-        self.read().iter().map(|(run_id, fold)| fold.body(run_id)).collect()
+        self.read().table.iter().map(|(run_id, fold)| fold.body(run_id)).collect()
     }
 }
 
@@ -96,90 +141,29 @@ impl RunsQuery {
     }
 }
 
-/// Folds every frame into the table and saves it now and then.
-#[derive(Debug)]
-pub(crate) struct RunsConsumer {
-    runs: Runs,
-    journal: String,
-    path: PathBuf,
-    saved_at: Instant,
-    saved_through: u64,
-}
-
-impl RunsConsumer {
-    /// Goes on from the saved table, and says after which position; from the beginning where there is none to trust.
-    pub(crate) fn open(path: PathBuf, journal: String, durable: u64) -> (Runs, Self, u64) {
-        let runs = Runs::default();
-        let through = match saved::load(&path, &journal, durable) {
-            Ok(Some(saved)) => {
-                *runs.write() = saved.runs.into_iter().collect();
-                saved.through
-            }
-            Ok(None) => 0,
-            Err(error) => {
-                tracing::warn!(%error, path = %path.display(), "rebuild the runs from the journal");
-                0
-            }
-        };
-        let consumer = Self { runs: runs.clone(), journal, path, saved_at: Instant::now(), saved_through: through };
-        (runs, consumer, through)
-    }
-
-    fn save(&mut self, through: u64) {
-        if through == self.saved_through {
-            return;
-        }
-        let runs = self.runs.read().iter().map(|(id, fold)| (id.clone(), fold.clone())).collect();
-        let saved = Saved { journal: self.journal.clone(), through, runs };
-        self.saved_at = Instant::now();
-        match saved::store(&self.path, &saved) {
-            Ok(()) => self.saved_through = through,
-            Err(error) => tracing::warn!(%error, path = %self.path.display(), "save the runs: trying again later"),
-        }
-    }
-}
-
-impl Consumer for RunsConsumer {
-    fn name(&self) -> &'static str {
-        "runs"
-    }
-
-    fn take(&mut self, first: u64, payload: &Bytes) -> Result<(), DecodeError> {
-        let batch = Batch::decode_columns(payload, run::columns())?;
-        let mut table = self.runs.write();
-        for row in 0..batch.len() {
-            let Some(run_id) = batch.text(Column::RunId, row) else { continue };
-            let position = first + row as u64;
-            match table.get_mut(run_id) {
-                Some(fold) => fold.add(&batch, row, position),
-                None => table.entry(run_id.to_owned()).or_default().add(&batch, row, position),
-            }
-        }
-        drop(table);
-        if self.saved_at.elapsed() > SAVE_BUSY {
-            self.save(first + batch.len() as u64 - 1);
-        }
-        Ok(())
-    }
-
-    fn idle(&mut self, through: u64) {
-        if self.saved_at.elapsed() > SAVE_IDLE {
-            self.save(through);
-        }
-    }
-
-    fn stop(&mut self, through: u64) {
-        self.save(through);
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use runstone_record::{IdMint, parse};
+    use std::path::PathBuf;
 
-    fn fill(path: PathBuf) -> (Runs, RunsConsumer) {
-        let (runs, mut consumer, through) = RunsConsumer::open(path, "j/1".to_owned(), 9);
+    use bytes::Bytes;
+    use runstone_record::{IdMint, parse};
+    use tokio::runtime::Runtime;
+
+    use super::*;
+    use crate::lineage::Lineage;
+    use crate::relay::Consumer;
+
+    /// A lake that was never reached.
+    fn nowhere(runtime: &Runtime) -> LakeRows {
+        LakeRows::new(Arc::default(), runtime.handle().clone())
+    }
+
+    fn lineage(epochs: &[(u64, u64)]) -> Lineage {
+        Lineage::made(uuid::Uuid::from_u128(1), epochs)
+    }
+
+    fn fill(path: PathBuf, runtime: &Runtime) -> (Runs, RunsConsumer) {
+        let (runs, mut consumer, through) = RunsConsumer::open(path, &lineage(&[(1, 1)]), 9, nowhere(runtime));
         assert_eq!(through, 0);
         let body = br#"[
             {"run_id":"a","type":"start","timestamp":"2026-01-01T00:00:00Z","source_system":"x"},
@@ -198,8 +182,8 @@ mod tests {
 
     #[test]
     fn pages_walk_all_runs_once_latest_first() {
-        let directory = tempfile::tempdir().unwrap();
-        let (runs, _) = fill(directory.path().join("runs"));
+        let (directory, runtime) = (tempfile::tempdir().unwrap(), Runtime::new().unwrap());
+        let (runs, _) = fill(directory.path().join("runs"), &runtime);
         let (mut query, mut walked) = (RunsQuery { limit: 1, ..RunsQuery::default() }, Vec::new());
         loop {
             let (page, next) = runs.page(&query);
@@ -219,22 +203,23 @@ mod tests {
 
     #[test]
     fn the_table_comes_back_and_a_damaged_or_foreign_one_is_rebuilt() {
-        let directory = tempfile::tempdir().unwrap();
+        let (directory, runtime) = (tempfile::tempdir().unwrap(), Runtime::new().unwrap());
         let path = directory.path().join("runs");
-        let (runs, mut consumer) = fill(path.clone());
+        let (runs, mut consumer) = fill(path.clone(), &runtime);
         consumer.stop(5);
-        let open = |journal: &str, durable| {
-            let (runs, _, through) = RunsConsumer::open(path.clone(), journal.to_owned(), durable);
+        let open = |lineage: &Lineage, durable| {
+            let (runs, _, through) = RunsConsumer::open(path.clone(), lineage, durable, nowhere(&runtime));
             (runs.snapshot().len(), through)
         };
-        assert_eq!(open("j/1", 5), (3, 5));
-        assert_eq!(open("j/2", 5), (0, 0), "another journal's positions mean nothing here");
-        assert_eq!(open("j/1", 4), (0, 0), "a table ahead of its journal is not believed");
+        assert_eq!(open(&lineage(&[(1, 1)]), 5), (3, 5));
+        assert_eq!(open(&lineage(&[(1, 1), (2, 6)]), 5), (3, 5), "a copy of the directory");
+        assert_eq!(open(&lineage(&[(2, 1)]), 5), (0, 0), "another journal's positions mean nothing here");
+        assert_eq!(open(&lineage(&[(1, 1)]), 4), (0, 0), "a table ahead of its journal is not believed");
         let mut bytes = std::fs::read(&path).unwrap();
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
         std::fs::write(&path, bytes).unwrap();
-        assert_eq!(open("j/1", 5), (0, 0));
+        assert_eq!(open(&lineage(&[(1, 1)]), 5), (0, 0));
         assert_eq!(runs.get("a").map(|run| run.state), Some("succeeded".to_owned()));
     }
 }

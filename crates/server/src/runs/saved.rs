@@ -1,5 +1,5 @@
 //! The table of runs on disk, so that a start does not read the whole journal. Owns a small checked file that is
-//! replaced as a whole; what it cannot vouch for is rebuilt from the journal.
+//! replaced as a whole; what it cannot vouch for is rebuilt from journal and lake.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -8,36 +8,35 @@ use std::path::Path;
 use runstone_record::run::RunFold;
 use serde::{Deserialize, Serialize};
 
+use super::place::Place;
+
 /// The file's first bytes: what it is, and the version of what follows.
-const MAGIC: &[u8; 8] = b"RSRUNS\x01\n";
+const MAGIC: &[u8; 8] = b"RSRUNS\x02\n";
 const HEAD_BYTES: usize = MAGIC.len() + 4;
 
 /// The table and how far it goes.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Saved {
-    /// The journal whose positions these are, as `uuid/epoch`.
-    pub(crate) journal: String,
-    /// The last position that is folded in.
-    pub(crate) through: u64,
+    /// Which records are folded in.
+    pub(crate) place: Place,
     /// The runs.
     pub(crate) runs: Vec<(String, RunFold)>,
 }
 
-/// Reads the file. None: there is none, or it belongs to another journal or is ahead of this one.
-pub(crate) fn load(path: &Path, journal: &str, durable: u64) -> io::Result<Option<Saved>> {
+/// Reads the file. None: there is none.
+pub(crate) fn load(path: &Path) -> io::Result<Option<Saved>> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the file is damaged");
+    let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the file is damaged, or another version's");
     let (head, content) = bytes.split_at_checked(HEAD_BYTES).ok_or_else(damaged)?;
     let (magic, sum) = head.split_at(MAGIC.len());
     if magic != MAGIC || sum != crc32c::crc32c(content).to_le_bytes() {
         return Err(damaged());
     }
-    let saved: Saved = postcard::from_bytes(content).map_err(|_| damaged())?;
-    Ok(Some(saved).filter(|saved| saved.journal == journal && saved.through <= durable))
+    postcard::from_bytes(content).map(Some).map_err(|_| damaged())
 }
 
 /// Replaces the file: a crash leaves the old one or the new one.

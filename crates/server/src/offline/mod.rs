@@ -1,0 +1,222 @@
+//! A data directory without its server, or beside it: one moment of its journal, its lake and its runs, for the command
+//! line. Owns finding a moment in which they fit together; refuses to change anything on disk.
+
+mod inspect;
+mod verify;
+
+use std::sync::Arc;
+
+use runstone_journal::{OpenError, ReadError, View};
+use runstone_record::{Batch, DecodeError};
+use runstone_store::lake::{Lake, LakeError, LakeSnapshot, LakeView};
+use runstone_store::{Frames, NoRuns, NothingOlder, Older, OlderError, QueryError, Recent, RecentOptions, Sql};
+use tokio::runtime::Handle;
+
+use crate::config::{Config, as_usize};
+use crate::lake::{Course, CourseError, find_course, options};
+use crate::lineage::Lineage;
+use crate::runs::{LakeRows, Runs, restore};
+use crate::start::{World, sql_limits};
+
+pub use inspect::Item;
+pub use verify::{Compared, LakeVerdict};
+
+/// How often a directory that its server changes meanwhile is looked at again.
+const LOOKS_MAX: usize = 10;
+
+const DAY: i64 = 86_400_000_000;
+
+/// Why a directory cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum OfflineError {
+    /// The journal cannot be opened.
+    #[error(transparent)]
+    Journal(#[from] OpenError),
+    /// A part of the journal cannot be read.
+    #[error("read the journal")]
+    Read(#[from] ReadError),
+    /// A frame holds no records.
+    #[error("decode the frame at position {first}")]
+    Frame {
+        /// Its first position.
+        first: u64,
+        /// Why.
+        source: DecodeError,
+    },
+    /// The lake cannot be read.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    /// Journal and lake do not fit together.
+    #[error("{0}")]
+    Astray(String),
+    /// The query engine did not start.
+    #[error("start the query engine")]
+    Sql(#[source] QueryError),
+    /// We failed.
+    #[error("read the runs: {0}")]
+    Runs(String),
+}
+
+impl OfflineError {
+    /// Did a running server trim what was about to be read?
+    fn is_moving(&self) -> bool {
+        matches!(self, Self::Read(ReadError::Trimmed { .. }))
+    }
+}
+
+/// The lake, as it was.
+#[derive(Debug, Clone)]
+struct Held {
+    lake: Lake,
+    snapshot: Arc<LakeSnapshot>,
+    course: Course,
+}
+
+/// A data directory as it was in one moment.
+#[derive(Debug)]
+pub struct Offline {
+    config: Config,
+    view: View,
+    lineage: Lineage,
+    lake: Option<Held>,
+    /// Records that arrived before this time, in microseconds, may have left the lake.
+    kept_since: i64,
+}
+
+impl Offline {
+    /// Looks at a directory and its lake.
+    ///
+    /// # Errors
+    /// Either cannot be read, or the lake is not this directory's.
+    pub async fn open(config: &Config, world: &World) -> Result<Self, OfflineError> {
+        // The journal first: what a server flushes and trims after this, the lake has by the time it is looked at.
+        let view = View::open(&world.fs, &config.data.join("journal"))?;
+        let lineage = Lineage::of_view(&view);
+        let lake = match Lake::open_read_only(options(config, world)).await {
+            Ok(lake) => {
+                let snapshot = lake.snapshot();
+                let course = find_course(&lake, &snapshot, &lineage, false).await.map_err(|error| match error {
+                    CourseError::Astray(astray) => OfflineError::Astray(astray.to_string()),
+                    CourseError::Lake(error) => OfflineError::Lake(error),
+                })?;
+                Some(Held { lake, snapshot, course })
+            }
+            // Before the first start of a server with a lake.
+            Err(LakeError::Location(_)) if config.lake_is_local() => None,
+            Err(error) => return Err(error.into()),
+        };
+        let kept_since = match config.lake.retention_days {
+            0 => i64::MIN,
+            // Whole days leave, counted in the server's clock: one more day is no fault yet.
+            days => world.clock.now_micros() - i64::try_from(days).unwrap_or(i64::MAX / DAY).saturating_mul(DAY) + DAY,
+        };
+        Ok(Self { config: config.clone(), view, lineage, lake, kept_since })
+    }
+
+    /// A SQL session over the directory.
+    ///
+    /// # Errors
+    /// Something of it cannot be read.
+    pub async fn sql(config: &Config, world: &World) -> Result<Sql, OfflineError> {
+        let mut looks = 0;
+        loop {
+            looks += 1;
+            let read = async { Self::open(config, world).await?.session().await }.await;
+            match read {
+                Err(error) if error.is_moving() && looks < LOOKS_MAX => {}
+                read => return read,
+            }
+        }
+    }
+
+    async fn session(self) -> Result<Sql, OfflineError> {
+        let recent = Arc::new(Recent::new(RecentOptions { bytes_max: as_usize(self.config.recent.bytes_max) }));
+        let mut through = 0;
+        if let Some(held) = &self.lake {
+            through = held.course.through;
+            recent.settle(Arc::new(LakeView::new(&held.lake, &held.snapshot)), through);
+        }
+        self.frames(through.max(self.view.first_available() - 1), |journal, first, batch| {
+            if let Err(error) = recent.push(journal, first, batch) {
+                tracing::error!(%error, "skip a frame that recent records cannot take");
+            }
+        })?;
+        let limits = sql_limits(&self.config);
+        let older = Arc::new(FromView(self.view.clone()));
+        let runs = self.runs().await?;
+        Sql::new(recent, older, Arc::new(runs), limits).map_err(OfflineError::Sql)
+    }
+
+    /// A session over the lake alone.
+    fn lake_session(&self) -> Result<Sql, OfflineError> {
+        let recent = Arc::new(Recent::new(RecentOptions::default()));
+        if let Some(held) = &self.lake {
+            recent.settle(Arc::new(LakeView::new(&held.lake, &held.snapshot)), self.view.last());
+        }
+        Sql::new(recent, Arc::new(NothingOlder), Arc::new(NoRuns), sql_limits(&self.config)).map_err(OfflineError::Sql)
+    }
+
+    /// Hands over the frames after a position, each with the name of its journal. Damaged ones are passed, and said.
+    fn frames(&self, after: u64, take: impl FnMut(&str, u64, Batch)) -> Result<(), OfflineError> {
+        self.frames_through(after, u64::MAX, take)
+    }
+
+    fn frames_through(
+        &self,
+        after: u64,
+        through: u64,
+        mut take: impl FnMut(&str, u64, Batch),
+    ) -> Result<(), OfflineError> {
+        for frame in self.view.frames(after) {
+            match frame {
+                Ok(frame) if frame.first > through => break,
+                Ok(frame) => {
+                    let batch = Batch::decode(&frame.payload)
+                        .map_err(|source| OfflineError::Frame { first: frame.first, source })?;
+                    take(&self.lineage.at(frame.first).journal, frame.first, batch);
+                }
+                Err(error @ ReadError::Quarantined { .. }) => tracing::error!(%error, "skip damaged records"),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The table of runs as a server would have it.
+    async fn runs(&self) -> Result<Runs, OfflineError> {
+        let path = self.config.data.join("runs");
+        let runs = restore(&path, &self.lineage, self.view.last());
+        if let Some(held) = self.lake.clone() {
+            let through = self.view.first_available() - 1;
+            let rows = LakeRows::of(held.lake, held.snapshot, held.course.through, Handle::current());
+            let behind = runs.clone();
+            let folded = tokio::task::spawn_blocking(move || rows.catch_up_all(&behind, through)).await;
+            match folded {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(error.into()),
+                Err(panic) => return Err(OfflineError::Runs(panic.to_string())),
+            }
+        }
+        self.frames(runs.through().max(self.view.first_available() - 1), |_, first, batch| {
+            runs.add(first, &batch);
+        })?;
+        Ok(runs)
+    }
+}
+
+/// Reads frames that did not fit into memory.
+#[derive(Debug)]
+struct FromView(View);
+
+impl Older for FromView {
+    fn frames(&self, first: u64, last: u64) -> Result<Frames, OlderError> {
+        let frames = self.0.frames(first.saturating_sub(1));
+        Ok(Box::new(
+            frames
+                .map(|frame| {
+                    frame.map(|frame| (frame.first, frame.payload)).map_err(|error| OlderError(Box::new(error)))
+                })
+                .take_while(move |frame| frame.as_ref().map_or(true, |(start, _)| *start <= last)),
+        ))
+    }
+}

@@ -1,0 +1,154 @@
+//! The runs' way into the lake: what was trimmed from the journal before it was folded, and what other servers brought
+//! there. Owns which rows are read and when; refuses to know how files are read.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use runstone_record::{Batch, Column, run};
+use runstone_store::lake::{Lake, LakeError, LakeSnapshot, Positions};
+use tokio::runtime::Handle;
+
+use super::Runs;
+use crate::lake::{Control, Seen};
+use crate::relay::Unavailable;
+
+/// How often it looks whether the lake has more.
+const LOOK: Duration = Duration::from_millis(500);
+/// After a failure.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Reads rows of the lake by journal and position, as the lake was last seen.
+#[derive(Debug, Clone)]
+pub(crate) struct LakeRows {
+    control: Arc<Control>,
+    handle: Handle,
+}
+
+impl LakeRows {
+    pub(crate) fn new(control: Arc<Control>, handle: Handle) -> Self {
+        Self { control, handle }
+    }
+
+    /// Of a lake that stands still.
+    pub(crate) fn of(lake: Lake, snapshot: Arc<LakeSnapshot>, through: u64, handle: Handle) -> Self {
+        let control = Arc::new(Control::default());
+        control.saw(Seen { lake, snapshot, through });
+        Self { control, handle }
+    }
+
+    /// Folds all that the lake has and the journal, from `through` on, has not. Blocks.
+    pub(crate) fn catch_up_all(&self, runs: &Runs, through: u64) -> Result<(), LakeError> {
+        let Some(seen) = self.control.seen() else { return Ok(()) };
+        if runs.through() < through {
+            self.catch_up(runs, through).map_err(|error| LakeError::Internal(error.to_string()))?;
+        }
+        self.fold_owed(runs, &seen, &AtomicBool::new(false))
+    }
+
+    /// Hands over the rows of a journal after one position, through another. False: it was stopped before the end.
+    fn read(
+        &self,
+        seen: &Seen,
+        journal: &str,
+        (after, through): (u64, u64),
+        stop: &AtomicBool,
+        mut take: impl FnMut(u64, &Batch),
+    ) -> Result<bool, LakeError> {
+        let (journal, columns) = (journal.to_owned(), run::columns().and(Column::Id));
+        let ask = Positions { journal, after, through, columns, complete: false };
+        self.handle.block_on(async {
+            let mut rows = seen.lake.read_positions(&seen.snapshot, ask)?;
+            while let Some((first, batch)) = rows.next().await? {
+                if stop.load(Ordering::Acquire) {
+                    return Ok(false);
+                }
+                take(first, &batch);
+            }
+            Ok(true)
+        })
+    }
+
+    /// Folds positions of this directory that its journal has no more, up to `through`.
+    pub(super) fn catch_up(&self, runs: &Runs, through: u64) -> Result<(), Unavailable> {
+        let never = AtomicBool::new(false);
+        let seen = self.control.seen().ok_or_else(|| Unavailable("the lake was not reached yet".to_owned()))?;
+        if seen.through < through {
+            return Err(Unavailable(format!("the lake has positions only through {}", seen.through)));
+        }
+        let parts = runs.read().place.behind(through);
+        for (journal, after, through) in parts {
+            let folded = self.read(&seen, &journal, (after, through), &never, |first, batch| {
+                runs.fold(first, batch, |place| place.advance(first + batch.len() as u64 - 1));
+            });
+            folded.map_err(|error| Unavailable(crate::lake::chain(&error)))?;
+            runs.note(|place| place.advance(through));
+        }
+        Ok(())
+    }
+
+    /// Folds what is in the lake and comes from nowhere else.
+    fn fold_owed(&self, runs: &Runs, seen: &Seen, stop: &AtomicBool) -> Result<(), LakeError> {
+        for (journal, there) in seen.snapshot.through() {
+            loop {
+                let owed = runs.read().place.owed(&journal, there);
+                let Some((after, through)) = owed else { break };
+                let all = self.read(seen, &journal, (after, through), stop, |first, batch| {
+                    let last = first + batch.len() as u64 - 1;
+                    runs.fold(first, batch, |place| place.advance_lake(&journal, last));
+                })?;
+                if !all {
+                    return Ok(());
+                }
+                runs.note(|place| place.advance_lake(&journal, through));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A thread that folds what other servers bring to the lake.
+#[derive(Debug)]
+pub(crate) struct RunsOfOthers {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl RunsOfOthers {
+    pub(crate) fn start(runs: Runs, rows: LakeRows) -> io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let work = move || follow(&runs, &rows, &stopped);
+        let thread = std::thread::Builder::new().name("runs-of-others".to_owned()).spawn(work)?;
+        Ok(Self { stop, thread })
+    }
+
+    pub(crate) fn stop(self) {
+        self.stop.store(true, Ordering::Release);
+        self.thread.thread().unpark();
+        if self.thread.join().is_err() {
+            tracing::error!("the thread that reads the runs of other servers panicked");
+        }
+    }
+}
+
+fn follow(runs: &Runs, rows: &LakeRows, stop: &AtomicBool) {
+    let mut known = None;
+    while !stop.load(Ordering::Acquire) {
+        let seen = rows.control.seen().filter(|seen| known != Some(seen.snapshot.version));
+        let pause = match seen.map(|seen| (seen.snapshot.version, rows.fold_owed(runs, &seen, stop))) {
+            None => LOOK,
+            Some((version, Ok(()))) => {
+                known = Some(version);
+                LOOK
+            }
+            Some((_, Err(error))) => {
+                tracing::warn!(error = %crate::lake::chain(&error), "read the runs of other servers: trying again");
+                RETRY
+            }
+        };
+        std::thread::park_timeout(pause);
+    }
+}
