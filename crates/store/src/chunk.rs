@@ -113,7 +113,7 @@ impl Chunk {
     }
 
     /// The records from a row on, in the same memory; at least one.
-    pub(crate) fn from_row(&self, row: usize) -> Self {
+    pub(crate) fn starting_at(&self, row: usize) -> Self {
         let row = row.min(self.rows.saturating_sub(1));
         let mut runs = Vec::new();
         let mut start = 0;

@@ -344,5 +344,5 @@ fn above(chunk: Arc<Chunk>, position: u64) -> Option<Arc<Chunk>> {
         return Some(chunk);
     }
     let row = usize::try_from(position - chunk.first).ok()?.checked_add(1)?;
-    (row < chunk.rows).then(|| Arc::new(chunk.from_row(row)))
+    (row < chunk.rows).then(|| Arc::new(chunk.starting_at(row)))
 }

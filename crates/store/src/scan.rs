@@ -182,8 +182,7 @@ impl LogsScan {
     }
 
     fn files(&self, lake: &LakeView, context: &TaskContext) -> Result<Files> {
-        let (simple, rest): (Vec<Filter>, Vec<Filter>) =
-            self.filters.iter().cloned().partition(|filter| filter.is_simple());
+        let (simple, rest): (Vec<Filter>, Vec<Filter>) = self.filters.iter().cloned().partition(Filter::is_simple);
         let mut columns = self.projection.clone();
         for column in rest.iter().flat_map(|filter| &filter.columns) {
             if !columns.contains(column) {

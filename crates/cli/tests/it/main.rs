@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::cast_sign_loss,
     reason = "a test that panics fails, which is its job"
 )]
 

@@ -179,7 +179,7 @@ impl Consumer {
         }
         let lake = self.block_on(Lake::open(options))??;
         self.has_opened = true;
-        let writer = LakeWriter::new(lake.clone(), self.parts.writer.clone());
+        let writer = LakeWriter::new(lake.clone(), self.parts.writer);
         self.lake = Some((lake, writer));
         Ok(())
     }

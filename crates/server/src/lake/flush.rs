@@ -66,7 +66,7 @@ impl Consumer {
             Ok(Some(done)) => Ok(done?),
             Ok(None) => Err(Trouble::Late),
             Err(_) => {
-                let fresh = LakeWriter::new(self.lake()?.clone(), self.parts.writer.clone());
+                let fresh = LakeWriter::new(self.lake()?.clone(), self.parts.writer);
                 *self.writer()? = fresh;
                 Err(LakeError::Internal("a flush panicked".to_owned()).into())
             }

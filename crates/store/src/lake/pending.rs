@@ -99,7 +99,7 @@ impl Waiting {
         let later = self.chunks.iter().filter(|chunk| chunk.last() > position);
         let cut = |chunk: &Arc<Chunk>| match usize::try_from((position + 1).saturating_sub(chunk.first)) {
             Ok(0) | Err(_) => Arc::clone(chunk),
-            Ok(row) => Arc::new(chunk.from_row(row)),
+            Ok(row) => Arc::new(chunk.starting_at(row)),
         };
         later.map(cut).collect()
     }

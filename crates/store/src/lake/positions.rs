@@ -262,7 +262,7 @@ impl<'a> Columns<'a> {
             for (column, values) in self.others.iter().filter(|(_, values)| values.is_valid(row)) {
                 match column.kind() {
                     Kind::Time => {
-                        builder.set_int(*column, values.as_primitive::<TimestampMicrosecondType>().value(row))
+                        builder.set_int(*column, values.as_primitive::<TimestampMicrosecondType>().value(row));
                     }
                     Kind::Int => builder.set_int(*column, values.as_primitive::<Int64Type>().value(row)),
                     Kind::Float => builder.set_float(*column, values.as_primitive::<Float64Type>().value(row)),

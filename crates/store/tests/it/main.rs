@@ -1,6 +1,14 @@
 //! The store as the server uses it: frames go in, SQL and pages come out.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed helper is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_sign_loss,
+    clippy::cast_possible_wrap,
+    clippy::type_complexity,
+    reason = "a failed helper is a failed test"
+)]
 
 mod answers;
 mod hostile;

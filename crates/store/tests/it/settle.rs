@@ -176,6 +176,7 @@ fn frame(first: u64, count: u64) -> Batch {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one scene from its beginning to its end")]
 fn no_gap_and_no_overlap_while_frames_come_and_files_change() {
     let mut world = World::new(60_000, limits());
     world.shelf();

@@ -4,7 +4,7 @@
 //! python3 bench/gen_logs.py --records 1000000 --out /tmp/gen1m
 //! GEN=/tmp/gen1m cargo nextest run --release --lib --workspace --run-ignored only -E 'test(lake::tests::bench)' --no-capture
 //! ```
-
+#![allow(clippy::disallowed_methods, reason = "run by hand, with its input in the environment")]
 #![allow(clippy::print_stdout, reason = "figures for whoever runs it")]
 
 use std::collections::BTreeMap;

@@ -97,7 +97,7 @@ impl Drawn {
             }
             Kind::Int if column == Column::Position => {
                 // Each position once, in no order.
-                let step = if rows % 7 == 0 { 5 } else { 7 };
+                let step = if rows.is_multiple_of(7) { 5 } else { 7 };
                 Arc::new(Int64Array::from_iter_values((0..rows).map(|row| (row * step % rows) as i64)))
             }
             Kind::Int => Arc::new(self.rows(&self.ints, rows, nullable).map(|v| v.copied()).collect::<Int64Array>()),

@@ -1,4 +1,10 @@
 //! The lake on real directories, and on storage that fails.
+#![allow(
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::redundant_closure_for_method_calls,
+    reason = "small numbers of a test"
+)]
 
 mod bench;
 mod checkpoints;

@@ -126,6 +126,7 @@ fn share(clusters: Vec<Cluster>, size: Size, parts: &mut Vec<Part>) {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_wrap, reason = "small numbers of a test")]
 mod tests {
     use proptest::prelude::*;
 

@@ -22,7 +22,7 @@ pub(super) fn join(batches: &[RecordBatch]) -> Result<RecordBatch, LakeError> {
         match field.data_type() {
             _ if parts.is_empty() => Ok(arrow::array::new_empty_array(field.data_type())),
             DataType::Dictionary(_, _) => dictionaries(&parts),
-            _ => concat(&parts.iter().map(|part| part.as_ref()).collect::<Vec<_>>()).map_err(failed),
+            _ => concat(&parts.iter().map(AsRef::as_ref).collect::<Vec<_>>()).map_err(failed),
         }
     });
     let columns = columns.collect::<Result<Vec<_>, _>>()?;
@@ -30,7 +30,7 @@ pub(super) fn join(batches: &[RecordBatch]) -> Result<RecordBatch, LakeError> {
 }
 
 fn dictionaries(parts: &[&ArrayRef]) -> Result<ArrayRef, LakeError> {
-    let rows = parts.iter().map(|part| part.len()).sum();
+    let rows = parts.iter().map(Array::len).sum();
     let (mut keys, mut nulls) = (Vec::with_capacity(rows), Vec::with_capacity(parts.len()));
     let mut words: Vec<&dyn Array> = Vec::new();
     let (mut start, mut end) = (0_i32, 0_i32);
@@ -66,7 +66,7 @@ fn joined_nulls(nulls: &[Option<&NullBuffer>], parts: &[&ArrayRef]) -> Option<Nu
     if nulls.iter().all(Option::is_none) {
         return None;
     }
-    let mut bits = arrow::array::BooleanBufferBuilder::new(parts.iter().map(|part| part.len()).sum());
+    let mut bits = arrow::array::BooleanBufferBuilder::new(parts.iter().map(Array::len).sum());
     for (nulls, part) in nulls.iter().zip(parts) {
         match nulls {
             Some(nulls) => bits.append_buffer(nulls.inner()),

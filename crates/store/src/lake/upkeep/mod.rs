@@ -229,11 +229,11 @@ impl Run<'_> {
 
     fn end(&mut self, step: Step, outcome: Result<(), LakeError>) {
         if let Err(error) = outcome {
-            self.fail(UpkeepFailure { step, why: with_causes(&error), is_final: !error.is_transient() });
+            self.fail(&UpkeepFailure { step, why: with_causes(&error), is_final: !error.is_transient() });
         }
     }
 
-    fn fail(&mut self, failure: UpkeepFailure) {
+    fn fail(&mut self, failure: &UpkeepFailure) {
         tracing::warn!(step = failure.step.name(), why = failure.why, "upkeep of the lake left work undone");
         self.count(|report| report.failures.push(failure.clone()));
     }
@@ -289,7 +289,7 @@ impl Run<'_> {
             "delete nothing: the clock jumped by {} hours; it is believed again once it has gone on evenly for a day",
             jump.by_ms / 3_600_000
         );
-        self.fail(UpkeepFailure { step: Step::Retire, why, is_final: false });
+        self.fail(&UpkeepFailure { step: Step::Retire, why, is_final: false });
         Ok(false)
     }
 
