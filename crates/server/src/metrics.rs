@@ -141,6 +141,8 @@ pub struct LakeMetrics {
     pub failures: Counter,
     /// Damaged and unreadable ranges of the journal that were passed.
     pub passed: Counter,
+    /// Records that the lake had already, and that were not written again.
+    pub copies: Counter,
     /// Records that the lake could not take; they are in files of their own.
     pub refused: Counter,
     /// This server's records up to here are in the lake.
@@ -270,6 +272,7 @@ impl Default for LakeMetrics {
             flush_duration: Histogram::new(exponential_buckets(0.01, 2.0, 14)),
             failures: Counter::default(),
             passed: Counter::default(),
+            copies: Counter::default(),
             refused: Counter::default(),
             position: Gauge::default(),
             lag_records: Gauge::default(),
@@ -416,6 +419,8 @@ impl LakeMetrics {
         to.register("lake_failures", "Attempts to reach or write the lake that failed", self.failures.clone());
         let help = "Damaged and unreadable ranges of the journal that the lake does not get";
         to.register("lake_passed_ranges", help, self.passed.clone());
+        let help = "Records that the lake had already and that were left out";
+        to.register("lake_dropped_copies", help, self.copies.clone());
         let help = "Records that the lake could not take, kept in files of their own";
         to.register("lake_refused_records", help, self.refused.clone());
         let help = "This server's records up to this position are in the lake";

@@ -199,12 +199,12 @@ impl Service {
         let started = Instant::now();
         let (metrics, lineage) = (Metrics::new(), Lineage::of(&journal));
         let recent = Arc::new(Recent::new(RecentOptions { bytes_max: as_usize(config.recent.bytes_max) }));
-        let lake = LakeRelay::start(config, world, orders, &journal, &recent, &metrics.lake);
-        let lake = lake.map_err(RunError::Thread)?;
-        let control = lake.control();
         let ids_bytes_max = as_usize(config.ids.bytes_max);
         let (clock, entropy) = (Arc::clone(&world.clock), Arc::clone(&world.entropy));
         let intake = Intake::new(Arc::clone(&journal), clock, entropy, metrics.ingest.clone(), ids_bytes_max);
+        let lake = LakeRelay::start(config, world, orders, (&journal, &intake), &recent, &metrics.lake);
+        let lake = lake.map_err(RunError::Thread)?;
+        let control = lake.control();
         recall(&journal, &intake)?;
         // Where the lake is near, what it has need not be read from the journal.
         if let Some(Err(wrong)) = control.wait_first(LAKE_PATIENCE.saturating_sub(started.elapsed())) {
@@ -300,7 +300,7 @@ pub(crate) fn sql_limits(config: &Config) -> SqlLimits {
 fn recall(journal: &Journal, intake: &Intake) -> Result<(), RunError> {
     let started = Instant::now();
     let durable = journal.durable();
-    let mut reader = journal.reader(0);
+    let (mut reader, mut known_from) = (journal.reader(0), 1);
     while reader.position() < durable {
         match reader.next() {
             Ok(None) => break,
@@ -308,16 +308,22 @@ fn recall(journal: &Journal, intake: &Intake) -> Result<(), RunError> {
                 Ok(batch) => intake.remember(&batch, frame.first),
                 Err(error) => {
                     tracing::error!(first = frame.first, last = frame.last(), %error, "skip an unreadable frame");
+                    known_from = frame.last() + 1;
                 }
             },
             Err(error @ ReadError::Quarantined { .. }) => {
                 tracing::error!(%error, "skip damaged records");
                 reader.skip();
+                known_from = reader.position() + 1;
             }
-            Err(ReadError::Trimmed { first_available }) => reader.seek(first_available - 1),
+            Err(ReadError::Trimmed { first_available }) => {
+                reader.seek(first_available - 1);
+                known_from = first_available;
+            }
             Err(source) => return Err(RunError::Unreadable { position: reader.position(), source }),
         }
     }
+    intake.recalled(known_from);
     let elapsed_seconds = started.elapsed().as_secs_f64();
     tracing::info!(records = durable, elapsed_seconds, "read the journal's ids");
     Ok(())

@@ -11,6 +11,7 @@
 mod bad_input;
 mod cli_help;
 mod client;
+mod copies;
 mod damage;
 mod disk;
 mod framing;

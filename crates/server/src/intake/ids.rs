@@ -1,6 +1,6 @@
 //! The ids that clients minted, and the hash of what each stood for: how a repeated delivery is told from an id that
-//! was used twice. Owns the window of remembered ids, bounded in bytes, oldest out first; refuses to remember ids that
-//! the server minted itself.
+//! was used twice. Owns the window of remembered ids, bounded in bytes, oldest out first, and from which position on it is
+//! complete; refuses to remember ids that the server minted itself.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,6 +11,8 @@ use tokio::sync::watch;
 
 /// What an id costs: its entry in the map at the map's usual load, and its place in the queue.
 const ID_BYTES: usize = 96;
+/// Ids whose positions are remembered as one stretch, at most.
+const STRETCH_IDS: u64 = 1_024;
 
 /// How the batch that an id came in fared: none yet, durable, or lost.
 type Outcome = Option<bool>;
@@ -23,12 +25,28 @@ struct Remembered {
     number: u64,
 }
 
+/// Ids that came one after the other, and where their records are.
+#[derive(Debug)]
+struct Stretch {
+    ticket: u64,
+    /// Numbers of the first and the last of them.
+    numbers: (u64, u64),
+    /// The last position of their records; none while that is not known.
+    through: Option<u64>,
+}
+
 #[derive(Debug, Default)]
 struct Window {
     ids: HashMap<RecordId, Remembered>,
     /// Ids by age. One that was forgotten and came again stands here twice; only the later entry counts.
     order: VecDeque<(RecordId, u64)>,
-    next_number: u64,
+    last_number: u64,
+    /// The last number that left because the window was full.
+    forgotten: u64,
+    /// Those of the numbers in the window, in order.
+    stretches: VecDeque<Stretch>,
+    /// From this position on nothing was forgotten, but for what `stretches` say; none before the journal was read.
+    known_from: Option<u64>,
     in_flight: HashMap<u64, watch::Sender<Outcome>>,
     next_ticket: u64,
 }
@@ -65,14 +83,27 @@ impl Ids {
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers the ids of a batch that is durable: what recovery reads back.
-    pub(crate) fn remember(&self, batch: &Batch) {
+    /// Remembers the ids of a batch that is durable, whose first position is `first`: what recovery reads back.
+    pub(crate) fn remember(&self, batch: &Batch, first: u64) {
         let mut window = self.lock();
+        let before = window.last_number;
         for row in 0..batch.len() {
             if let Some(hash) = batch.ids().client_hash(row) {
                 self.insert(&mut window, batch.ids().get(row), hash, 0);
             }
         }
+        window.begin_stretch(0, before);
+        window.end_stretch(0, first + batch.len() as u64 - 1);
+    }
+
+    /// The ids of the journal's records from a position on were remembered, as far as the window is large enough.
+    pub(crate) fn recalled(&self, known_from: u64) {
+        self.lock().known_from = Some(known_from);
+    }
+
+    /// The position from which on every id that a client minted is remembered.
+    pub(crate) fn known_from(&self) -> u64 {
+        self.lock().known_from()
     }
 
     /// Claims the ids of a batch that is about to be written.
@@ -82,7 +113,7 @@ impl Ids {
         let ticket = window.next_ticket;
         window.in_flight.insert(ticket, watch::Sender::new(None));
         let mut claim = Claim { ticket, new: Bits::default(), duplicates: 0, conflicts: Vec::new(), waits: Vec::new() };
-        let mut waited = Vec::new();
+        let (mut waited, before) = (Vec::new(), window.last_number);
         for row in 0..batch.len() {
             let Some(hash) = batch.ids().client_hash(row) else {
                 claim.new.push(true);
@@ -102,14 +133,18 @@ impl Ids {
                 }
             }
         }
+        window.begin_stretch(ticket, before);
         claim.waits =
             waited.iter().filter_map(|ticket| window.in_flight.get(ticket)).map(watch::Sender::subscribe).collect();
         claim
     }
 
-    /// Ends a claim. Ids of a batch that was not written are forgotten: the client will send them again.
-    pub(crate) fn settle(&self, ticket: u64, batch: &Batch, durable: bool) {
+    /// Ends a claim; `through` is the last position of its records. Ids of a batch that was not written are forgotten: the
+    /// client will send them again.
+    pub(crate) fn settle(&self, ticket: u64, batch: &Batch, through: Option<u64>) {
         let mut window = self.lock();
+        let durable = through.is_some();
+        window.end_stretch(ticket, through.unwrap_or(0));
         if !durable {
             for row in 0..batch.len() {
                 let id = batch.ids().get(row);
@@ -130,17 +165,63 @@ impl Ids {
     }
 
     fn insert(&self, window: &mut Window, id: RecordId, hash: u64, ticket: u64) {
-        window.next_number += 1;
-        let number = window.next_number;
+        window.last_number += 1;
+        let number = window.last_number;
         window.ids.insert(id, Remembered { hash, ticket, number });
         window.order.push_back((id, number));
         while window.order.len() > self.ids_max {
-            if let Some((oldest, number)) = window.order.pop_front()
-                && window.ids.get(&oldest).is_some_and(|known| known.number == number)
-            {
+            let Some((oldest, number)) = window.order.pop_front() else { break };
+            if window.ids.get(&oldest).is_some_and(|known| known.number == number) {
                 window.ids.remove(&oldest);
+                window.forgotten = number;
             }
         }
+    }
+}
+
+impl Window {
+    /// The ids numbered after `before` are those of one claim.
+    fn begin_stretch(&mut self, ticket: u64, before: u64) {
+        if self.last_number > before {
+            let numbers = (before + 1, self.last_number);
+            self.stretches.push_back(Stretch { ticket, numbers, through: None });
+        }
+    }
+
+    /// The records of a claim are durable up to this position; those of one that failed are at none.
+    fn end_stretch(&mut self, ticket: u64, through: u64) {
+        let Some(at) = self.stretches.iter().rposition(|stretch| stretch.ticket == ticket && stretch.through.is_none())
+        else {
+            return;
+        };
+        self.stretches[at].through = Some(through);
+        // Two that are known are one, so that single records cost no more than batches.
+        if at > 0
+            && let Some(before) = self.stretches[at - 1].through
+            && self.stretches[at].numbers.1 - self.stretches[at - 1].numbers.0 < STRETCH_IDS
+        {
+            self.stretches[at].numbers.0 = self.stretches[at - 1].numbers.0;
+            self.stretches[at].through = Some(through.max(before));
+            self.stretches.remove(at - 1);
+        }
+        self.known_from();
+    }
+
+    fn known_from(&mut self) -> u64 {
+        let Some(mut known_from) = self.known_from else { return u64::MAX };
+        while let Some(stretch) = self.stretches.front()
+            && stretch.numbers.0 <= self.forgotten
+        {
+            // Where its records will be is not known yet.
+            let Some(through) = stretch.through else { return u64::MAX };
+            known_from = known_from.max(through + 1);
+            if stretch.numbers.1 > self.forgotten {
+                break;
+            }
+            self.stretches.pop_front();
+        }
+        self.known_from = Some(known_from);
+        known_from
     }
 }
 
@@ -159,7 +240,7 @@ mod tests {
 
     fn settled(ids: &Ids, batch: &Batch, durable: bool) -> Claim {
         let claim = ids.claim(batch);
-        ids.settle(claim.ticket, batch, durable);
+        ids.settle(claim.ticket, batch, durable.then_some(1));
         claim
     }
 
@@ -181,9 +262,9 @@ mod tests {
         let second = ids.claim(&same);
         assert_eq!((second.duplicates, second.waits.len()), (1, 1));
         assert_eq!(*second.waits[0].borrow(), None);
-        ids.settle(claim.ticket, &first, false);
+        ids.settle(claim.ticket, &first, None);
         assert_eq!(*second.waits[0].borrow(), Some(false));
-        ids.settle(second.ticket, &same, false);
+        ids.settle(second.ticket, &same, None);
         assert_eq!(settled(&ids, &same, true).new.count(), 1);
     }
 
@@ -198,7 +279,52 @@ mod tests {
     #[test]
     fn recovery_remembers_what_clients_minted() {
         let ids = Ids::new(1 << 20);
-        ids.remember(&batch(&[(1, "a")]));
+        ids.remember(&batch(&[(1, "a")]), 1);
         assert_eq!(settled(&ids, &batch(&[(1, "a"), (1, "b")]), true).conflicts, vec![1]);
+    }
+
+    #[test]
+    fn from_a_position_on_every_id_is_known() {
+        let ids = Ids::new(3 * ID_BYTES);
+        ids.remember(&batch(&[(1, "a")]), 7);
+        assert_eq!(ids.known_from(), u64::MAX, "the journal is still being read");
+        ids.recalled(5);
+        assert_eq!(ids.known_from(), 5);
+        let (second, third) = (batch(&[(2, "b"), (3, "c")]), batch(&[(4, "d")]));
+        let claim = ids.claim(&second);
+        assert_eq!(ids.known_from(), 5, "there is room");
+        let pushing = ids.claim(&third);
+        assert_eq!(ids.known_from(), 8, "the first one had to go");
+        ids.settle(pushing.ticket, &third, Some(10));
+        ids.settle(claim.ticket, &second, Some(12));
+        assert_eq!(ids.known_from(), 8);
+        settled(&ids, &batch(&[(2, "b"), (3, "c"), (4, "d")]), true);
+        assert_eq!(ids.known_from(), 8, "nothing new came");
+        let fourth = batch(&[(5, "e"), (6, "f")]);
+        let claim = ids.claim(&fourth);
+        ids.settle(claim.ticket, &fourth, Some(14));
+        assert_eq!(ids.known_from(), 13);
+        // What has gone before it got its place may be anywhere.
+        let (fifth, sixth) = (batch(&[(7, "g"), (8, "h")]), batch(&[(9, "i"), (10, "j"), (11, "k")]));
+        let (gone, claim) = (ids.claim(&fifth), ids.claim(&sixth));
+        ids.settle(claim.ticket, &sixth, Some(17));
+        assert_eq!(ids.known_from(), u64::MAX);
+        ids.settle(gone.ticket, &fifth, Some(19));
+        assert_eq!(ids.known_from(), 20);
+    }
+
+    #[test]
+    fn stretches_are_few_however_small_the_batches_are() {
+        let ids = Ids::new(1 << 20);
+        ids.recalled(1);
+        for number in 0..5_000_u64 {
+            let id = format!("01980000-0000-7000-8000-{number:012x}");
+            let body = format!(r#"{{"id":"{id}","message":"a"}}"#);
+            let batch = parse::ndjson(body.as_bytes()).unwrap().builder.stamp(&mut IdMint::new(1, 1), 1, None);
+            let claim = ids.claim(&batch);
+            ids.settle(claim.ticket, &batch, Some(number + 1));
+        }
+        assert!(ids.lock().stretches.len() < 10);
+        assert_eq!(ids.known_from(), 1);
     }
 }

@@ -120,13 +120,24 @@ impl Intake {
 
     /// Remembers a batch that the journal holds already.
     pub fn remember(&self, batch: &Batch, first: u64) {
-        self.parts.ids.remember(batch);
+        self.parts.ids.remember(batch, first);
         if let Some(origin) = batch.origin() {
             let errors = serde_json::from_str(&origin.errors).unwrap_or_default();
             let appended = Some(Appended { first, last: first + batch.len() as u64 - 1 });
             let answer = self.parts.answer(batch.len(), origin.duplicates, origin.rejected, errors, appended);
             self.parts.keys.remember(&origin.key, origin.body_hash, Arc::new(answer));
         }
+    }
+
+    /// What the journal holds from a position on was remembered.
+    pub fn recalled(&self, known_from: u64) {
+        self.parts.ids.recalled(known_from);
+    }
+
+    /// The position from which on a record's id is known here; an earlier one may come again without being noticed.
+    #[must_use]
+    pub fn known_from(&self) -> u64 {
+        self.parts.ids.known_from()
     }
 
     /// The answer that was given under a key, waiting for it where its request is in flight. None: the key is this
@@ -187,12 +198,13 @@ struct HeldIds<'a> {
     ids: &'a Ids,
     ticket: u64,
     batch: &'a Batch,
-    durable: bool,
+    /// The last position of its records; 0 where none was new. None: it was not written.
+    through: Option<u64>,
 }
 
 impl Drop for HeldIds<'_> {
     fn drop(&mut self) {
-        self.ids.settle(self.ticket, self.batch, self.durable);
+        self.ids.settle(self.ticket, self.batch, self.through);
     }
 }
 
@@ -224,10 +236,10 @@ impl Parts {
         let (claim, batch) = self.claim(batch).await;
         errors.extend(claim.conflicts.iter().map(|row| conflict(places[*row])));
         errors.sort_by_key(|error| error.index);
-        let mut held = HeldIds { ids: &self.ids, ticket: claim.ticket, batch: &batch, durable: false };
+        let mut held = HeldIds { ids: &self.ids, ticket: claim.ticket, batch: &batch, through: None };
         let appended =
             if batch.is_empty() { None } else { Some(self.append(&batch, claim.duplicates, &errors, key).await?) };
-        held.durable = true;
+        held.through = Some(appended.map_or(0, |appended| appended.last));
         drop(held);
         Ok(self.finish(batch.len(), claim.duplicates, &errors, appended))
     }
@@ -243,7 +255,7 @@ impl Parts {
                 let batch = if all_new { batch } else { batch.filter(&claim.new) };
                 return (claim, batch);
             }
-            self.ids.settle(claim.ticket, &batch, false);
+            self.ids.settle(claim.ticket, &batch, None);
         }
     }
 

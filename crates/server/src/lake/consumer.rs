@@ -9,7 +9,7 @@ use runstone_journal::{Frame, Journal, ReadError, Reader};
 use runstone_record::Batch;
 use runstone_record::bits::Bits;
 use runstone_store::Recent;
-use runstone_store::lake::{Lake, LakeError, LakeOptions, LakeSnapshot, LakeWriter, WriterOptions};
+use runstone_store::lake::{CopyOptions, Lake, LakeError, LakeOptions, LakeSnapshot, LakeWriter, WriterOptions};
 use tokio::runtime::Handle;
 
 use super::control::Control;
@@ -39,6 +39,8 @@ pub(crate) struct Parts {
     pub(crate) recent_bytes_max: usize,
     pub(crate) lake: LakeOptions,
     pub(crate) writer: WriterOptions,
+    /// How records are found that the lake has already.
+    pub(crate) copies: CopyOptions,
     pub(crate) data: PathBuf,
     pub(crate) flush_interval: Duration,
     pub(crate) flush_bytes: usize,
@@ -179,9 +181,15 @@ impl Consumer {
         }
         let lake = self.block_on(Lake::open(options))??;
         self.has_opened = true;
-        let writer = LakeWriter::new(lake.clone(), self.parts.writer);
+        let writer = self.new_writer(&lake);
         self.lake = Some((lake, writer));
         Ok(())
+    }
+
+    pub(super) fn new_writer(&self, lake: &Lake) -> LakeWriter {
+        let mut writer = LakeWriter::new(lake.clone(), self.parts.writer);
+        writer.leave_out_copies(self.parts.copies.clone());
+        writer
     }
 
     pub(super) fn lake(&self) -> Result<&Lake, Trouble> {

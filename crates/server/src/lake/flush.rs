@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use runstone_store::lake::{Change, Flushed, LakeError, LakeSnapshot, LakeView, LakeWriter, Txn};
+use runstone_store::lake::{Change, Flushed, LakeError, LakeSnapshot, LakeView, Txn};
 
 use super::consumer::Consumer;
 use super::control::Seen;
@@ -66,7 +66,7 @@ impl Consumer {
             Ok(Some(done)) => Ok(done?),
             Ok(None) => Err(Trouble::Late),
             Err(_) => {
-                let fresh = LakeWriter::new(self.lake()?.clone(), self.parts.writer);
+                let fresh = self.new_writer(self.lake()?);
                 *self.writer()? = fresh;
                 Err(LakeError::Internal("a flush panicked".to_owned()).into())
             }
@@ -79,6 +79,8 @@ impl Consumer {
         metrics.rows.inc_by(flushed.rows);
         metrics.bytes.inc_by(flushed.bytes);
         metrics.files.inc_by(flushed.files);
+        metrics.copies.inc_by(flushed.copies);
+        metrics.refused.inc_by(flushed.refused);
         metrics.flush_duration.observe(took.as_secs_f64());
         let (version, through) = (flushed.snapshot.version, flushed.through);
         let (rows, bytes, files) = (flushed.rows, flushed.bytes, flushed.files);

@@ -17,8 +17,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use runstone_journal::Journal;
+use runstone_record::limits::LAKE_FILTERS_BYTES_MAX;
 use runstone_store::Recent;
-use runstone_store::lake::{LakeOptions, WriterOptions};
+use runstone_store::lake::{CopyOptions, LakeOptions, WriterOptions};
 use std::time::Duration;
 use tokio::runtime::Handle;
 
@@ -29,10 +30,12 @@ pub(crate) use trouble::chain;
 pub(crate) use upkeep::{Care, Caretaker};
 
 use crate::config::{Config, as_usize};
+use crate::intake::Intake;
 use crate::metrics::LakeMetrics;
 use crate::start::{Orders, World};
 use consumer::{Consumer, Parts};
 use control::STOP_TIME;
+use refused::Letters;
 use trim::Keep;
 
 /// The running relay.
@@ -68,17 +71,23 @@ impl LakeRelay {
         config: &Config,
         world: &World,
         orders: &Orders,
-        journal: &Arc<Journal>,
+        (journal, intake): (&Arc<Journal>, &Intake),
         recent: &Arc<Recent>,
         metrics: &LakeMetrics,
     ) -> io::Result<Self> {
         let (control, status) = (Arc::new(Control::default()), Arc::new(LakeStatus::new()));
+        let intake = intake.clone();
         let parts = Parts {
             journal: Arc::clone(journal),
             recent: Arc::clone(recent),
             recent_bytes_max: as_usize(config.recent.bytes_max),
             lake: options(config, world),
             writer: WriterOptions { file_bytes: config.lake.file_bytes, ..WriterOptions::default() },
+            copies: CopyOptions {
+                known_from: Arc::new(move || intake.known_from()),
+                letters: Arc::new(Letters { data: config.data.clone() }),
+                filter_bytes_max: LAKE_FILTERS_BYTES_MAX,
+            },
             data: config.data.clone(),
             flush_interval: config.lake.flush_interval,
             flush_bytes: as_usize(config.lake.flush_bytes),

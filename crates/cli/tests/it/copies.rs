@@ -1,0 +1,87 @@
+//! Records that come again after the server forgot their ids: the lake has them once, and what differs is kept aside.
+
+use std::fs;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::harness::{Server, runstone, stderr, stdout, until};
+use crate::lake::{Settings, in_the_lake, metric};
+use crate::oracle::Random;
+
+/// Fewer ids than `COUNT` fit into it.
+const WINDOW: &str = "ids:\n  bytes_max: 1MiB\n";
+const COUNT: usize = 12_000;
+
+fn body(records: &[Value]) -> String {
+    records.iter().map(|record| format!("{record}\n")).collect()
+}
+
+/// Posts records; how many of them were there already, and how many were refused.
+fn post(server: &Server, records: &[Value]) -> (u64, u64) {
+    let answer =
+        server.http("POST", "/api/v1/logs", &[("content-type", "application/x-ndjson")], body(records).as_bytes());
+    assert!(matches!(answer.status, 200 | 207), "{answer:?}");
+    (answer.json()["duplicates"].as_u64().unwrap(), answer.json()["rejected"].as_u64().unwrap())
+}
+
+/// Records in the table, of how many ids.
+fn rows(server: &Server) -> (u64, u64) {
+    let rows = server.query("SELECT count(*) AS n, count(DISTINCT id) AS ids FROM logs");
+    (rows[0]["n"].as_u64().unwrap(), rows[0]["ids"].as_u64().unwrap())
+}
+
+#[test]
+fn a_delivery_past_the_window_of_ids_leaves_each_record_once_in_the_lake() {
+    let mut random = Random::seeded("copies");
+    let mut records: Vec<Value> = (0..COUNT)
+        .map(|number| {
+            json!({"id": random.uuid(), "message": format!("record {number}"), "run_id": format!("run-{}", number % 7),
+                   "timestamp": format!("2026-11-0{}T12:00:00.000001Z", 1 + number % 9)})
+        })
+        .collect();
+    let settings = Settings::new(WINDOW);
+    let server = settings.start(TempDir::new().unwrap());
+    records.chunks(1_000).for_each(|chunk| assert_eq!(post(&server, chunk), (0, 0)));
+    in_the_lake(&server, COUNT as u64);
+    // The newest are known by heart, the oldest are not.
+    assert_eq!(post(&server, &records[COUNT - 100..]), (100, 0));
+    records[3]["message"] = "another".into();
+    assert_eq!(post(&server, &records[..200]), (0, 0));
+    in_the_lake(&server, COUNT as u64 + 200);
+    until("the copies are left out", || rows(&server) == (COUNT as u64, COUNT as u64));
+    assert_eq!(metric(&server, "runstone_lake_dropped_copies_total"), 199.0);
+    assert_eq!(metric(&server, "runstone_lake_refused_records_total"), 1.0);
+    let first = server.query(&format!("SELECT message FROM logs WHERE id = '{}'", records[3]["id"].as_str().unwrap()));
+    assert_eq!(first, [json!({"message": "record 3"})]);
+    let files: Vec<_> = fs::read_dir(server.data().join("refused")).unwrap().map(|file| file.unwrap().path()).collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    let letter: Value = serde_json::from_str(&fs::read_to_string(&files[0]).unwrap()).unwrap();
+    assert_eq!((&letter["record"]["id"], &letter["record"]["message"]), (&records[3]["id"], &json!("another")));
+    assert_eq!(letter["first"]["position"], 4);
+    // The journal still has them, and it is known why the lake has not.
+    let (code, dir) = server.terminate();
+    assert_eq!(code, Some(0));
+    let verify = runstone().args(["verify", "--json", "--data"]).arg(dir.path().join("data")).output().unwrap();
+    assert!(verify.status.success(), "{}", stderr(&verify));
+    let found: Value = serde_json::from_str(&stdout(&verify)).unwrap();
+    assert_eq!((&found["dropped_copies"], &found["lake_records"]), (&json!(200), &json!(COUNT)));
+}
+
+#[test]
+fn an_empty_directory_on_a_used_table_takes_no_record_twice() {
+    let mut random = Random::seeded("copies elsewhere");
+    let records: Vec<Value> =
+        (0..50).map(|number| json!({"id": random.uuid(), "message": format!("record {number}")})).collect();
+    let place = TempDir::new().unwrap();
+    let settings = Settings::at(&place.path().join("lake"), "");
+    let server = settings.start(TempDir::new().unwrap());
+    post(&server, &records[..40]);
+    assert_eq!(server.terminate().0, Some(0));
+    // Nothing of what it knew is left: the client sends again what it is not sure of.
+    let server = settings.start(TempDir::new().unwrap());
+    assert_eq!(post(&server, &records[20..]), (0, 0));
+    in_the_lake(&server, 30);
+    until("the copies are left out", || rows(&server) == (50, 50));
+    assert_eq!(metric(&server, "runstone_lake_dropped_copies_total"), 20.0);
+}
