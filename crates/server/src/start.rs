@@ -28,7 +28,7 @@ use crate::lineage::Lineage;
 use crate::metrics::Metrics;
 use crate::recent::{FromJournal, RecentConsumer};
 use crate::relay::{Progress, Relay};
-use crate::runs::{LakeRows, Runs, RunsConsumer, RunsOfOthers};
+use crate::runs::{LakeRows, Own, Runs, RunsConsumer, RunsOfOthers};
 
 /// How long a start waits for the lake. Where that is too short queries see what is in the journal, and the lake once
 /// it is there.
@@ -214,7 +214,8 @@ impl Service {
         let path = config.data.join("runs");
         let (runs, consumer, after) = RunsConsumer::open(path, &lineage, journal.durable(), rows.clone());
         let runs_relay = Relay::start(journal.reader(after), consumer).map_err(RunError::Thread)?;
-        let others = RunsOfOthers::start(runs.clone(), rows).map_err(RunError::Thread)?;
+        let others =
+            RunsOfOthers::start(runs.clone(), rows, Own::Journal(Arc::clone(&journal))).map_err(RunError::Thread)?;
         let sql = sql(config, &recent, Arc::new(FromJournal(Arc::clone(&journal))), &runs)?;
         let after = recent.stats().settled.max(lineage.oldest().first - 1);
         let consumer = RecentConsumer { recent: Arc::clone(&recent), lineage };
@@ -223,7 +224,7 @@ impl Service {
         let readers = [recent_relay.progress(), runs_relay.progress()];
         tasks.spawn(let_go(Arc::clone(&control), readers, journal.durable()));
         let asked = Arc::new(Notify::new());
-        let caretaker = Caretaker::new(config, Arc::clone(&world.clock), Arc::clone(&control), Arc::clone(&asked));
+        let caretaker = Caretaker::new(config, Arc::clone(&world.clock), &lake, Arc::clone(&asked));
         let upkeep = caretaker.upkeep();
         tasks.spawn(flush_when_asked(Arc::clone(&control), orders.upkeep.clone(), asked));
         let care = caretaker.start().map_err(RunError::Thread)?;

@@ -48,8 +48,7 @@ pub(crate) async fn query(args: Query, global: &Global) -> anyhow::Result<ExitCo
         None => reader(global)?.query(&sql).await?,
         data => {
             let (config, world) = Directory { data, config: args.config }.open()?;
-            let session = Offline::sql(&config, &world).await?;
-            let body = session.query(&sql).await?.into_body();
+            let body = Offline::query(&config, &world, &sql).await?.into_body();
             serde_json::from_slice(&body)?
         }
     };

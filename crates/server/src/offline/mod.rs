@@ -9,13 +9,15 @@ use std::sync::Arc;
 use runstone_journal::{OpenError, ReadError, View};
 use runstone_record::{Batch, DecodeError};
 use runstone_store::lake::{Lake, LakeError, LakeSnapshot, LakeView};
-use runstone_store::{Frames, NoRuns, NothingOlder, Older, OlderError, QueryError, Recent, RecentOptions, Sql};
+use runstone_store::{
+    Frames, NoRuns, NothingOlder, Older, OlderError, QueryAnswer, QueryError, Recent, RecentOptions, Sql,
+};
 use tokio::runtime::Handle;
 
 use crate::config::{Config, as_usize};
 use crate::lake::{Course, CourseError, find_course, options};
 use crate::lineage::Lineage;
-use crate::runs::{LakeRows, Runs, restore};
+use crate::runs::{LakeRows, Own, Runs, restore};
 use crate::start::{World, sql_limits};
 
 pub use inspect::Item;
@@ -52,16 +54,15 @@ pub enum OfflineError {
     /// The query engine did not start.
     #[error("start the query engine")]
     Sql(#[source] QueryError),
+    /// The statement is refused, or fails.
+    #[error(transparent)]
+    Query(QueryError),
+    /// What the lake could not take cannot be read.
+    #[error("read the records that the lake refused")]
+    Refused(#[source] std::io::Error),
     /// We failed.
     #[error("read the runs: {0}")]
     Runs(String),
-}
-
-impl OfflineError {
-    /// Did a running server trim what was about to be read?
-    fn is_moving(&self) -> bool {
-        matches!(self, Self::Read(ReadError::Trimmed { .. }))
-    }
 }
 
 /// The lake, as it was.
@@ -113,18 +114,23 @@ impl Offline {
         Ok(Self { config: config.clone(), view, lineage, lake, kept_since })
     }
 
-    /// A SQL session over the directory.
+    /// Answers a statement over the directory.
     ///
     /// # Errors
-    /// Something of it cannot be read.
-    pub async fn sql(config: &Config, world: &World) -> Result<Sql, OfflineError> {
+    /// Something of it cannot be read, or the statement is refused.
+    pub async fn query(config: &Config, world: &World, sql: &str) -> Result<QueryAnswer, OfflineError> {
         let mut looks = 0;
         loop {
             looks += 1;
-            let read = async { Self::open(config, world).await?.session().await }.await;
-            match read {
-                Err(error) if error.is_moving() && looks < LOOKS_MAX => {}
-                read => return read,
+            let offline = Self::open(config, world).await?;
+            let first = offline.view.first_available();
+            let answer = async { offline.session().await?.query(sql).await.map_err(OfflineError::Query) }.await;
+            // A running server may trim what was about to be read.
+            let is_moving =
+                || View::open(&world.fs, &config.data.join("journal")).map(|now| now.first_available() > first);
+            match answer {
+                Err(_) if looks < LOOKS_MAX && is_moving()? => {}
+                answer => return answer,
             }
         }
     }
@@ -186,21 +192,28 @@ impl Offline {
     async fn runs(&self) -> Result<Runs, OfflineError> {
         let path = self.config.data.join("runs");
         let runs = restore(&path, &self.lineage, self.view.last());
-        if let Some(held) = self.lake.clone() {
-            let through = self.view.first_available() - 1;
-            let rows = LakeRows::of(held.lake, held.snapshot, held.course.through, Handle::current());
-            let behind = runs.clone();
-            let folded = tokio::task::spawn_blocking(move || rows.catch_up_all(&behind, through)).await;
-            match folded {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => return Err(error.into()),
-                Err(panic) => return Err(OfflineError::Runs(panic.to_string())),
-            }
+        let rows = self
+            .lake
+            .clone()
+            .map(|held| LakeRows::of(held.lake, held.snapshot, held.course.through, Handle::current()));
+        let through = self.view.first_available() - 1;
+        if let Some((rows, behind)) = rows.clone().zip(Some(runs.clone())) {
+            aside(move || rows.catch_up_all(&behind, through)).await?;
         }
-        self.frames(runs.through().max(self.view.first_available() - 1), |_, first, batch| {
-            runs.add(first, &batch);
-        })?;
+        self.frames(runs.through().max(through), |_, first, batch| runs.add(first, &batch))?;
+        if let Some((rows, behind)) = rows.zip(Some(runs.clone())) {
+            let own = Own::View(self.view.clone());
+            aside(move || rows.settle_all(&behind, &own)).await?;
+        }
         Ok(runs)
+    }
+}
+
+/// Runs work that waits for the lake where it may.
+async fn aside(work: impl FnOnce() -> Result<(), LakeError> + Send + 'static) -> Result<(), OfflineError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Ok(done?),
+        Err(panic) => Err(OfflineError::Runs(panic.to_string())),
     }
 }
 

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use runstone_record::{Batch, Column, run};
+use runstone_record::{Batch, Column, ColumnSet, run};
 use runstone_store::lake::{Lake, LakeError, LakeSnapshot, Positions};
 use tokio::runtime::Handle;
 
-use super::Runs;
+use super::{Own, Runs};
 use crate::lake::{Control, Seen};
 use crate::relay::Unavailable;
 
@@ -19,6 +19,23 @@ use crate::relay::Unavailable;
 const LOOK: Duration = Duration::from_millis(500);
 /// After a failure.
 const RETRY: Duration = Duration::from_secs(5);
+
+/// Rows of a journal: those after one position, through another, of all runs or of these.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stretch<'a> {
+    pub(super) journal: &'a str,
+    pub(super) after: u64,
+    pub(super) through: u64,
+    pub(super) columns: ColumnSet,
+    pub(super) runs: Option<&'a [String]>,
+}
+
+impl<'a> Stretch<'a> {
+    /// With what a fold reads.
+    pub(super) fn folded(journal: &'a str, after: u64, through: u64) -> Self {
+        Self { journal, after, through, columns: run::columns().and(Column::Id), runs: None }
+    }
+}
 
 /// Reads rows of the lake by journal and position, as the lake was last seen.
 #[derive(Debug, Clone)]
@@ -48,19 +65,28 @@ impl LakeRows {
         self.fold_owed(runs, &seen, &AtomicBool::new(false))
     }
 
-    /// Hands over the rows of a journal after one position, through another. False: it was stopped before the end.
-    fn read(
+    /// Takes out of the runs what the lake left out. Blocks.
+    pub(crate) fn settle_all(&self, runs: &Runs, own: &Own) -> Result<(), LakeError> {
+        let Some(seen) = self.control.seen() else { return Ok(()) };
+        self.settle(runs, own, &seen, &AtomicBool::new(false)).map(drop)
+    }
+
+    /// Hands over rows. False: it was stopped before the end.
+    pub(super) fn read(
         &self,
         seen: &Seen,
-        journal: &str,
-        (after, through): (u64, u64),
+        stretch: &Stretch<'_>,
         stop: &AtomicBool,
         mut take: impl FnMut(u64, &Batch),
     ) -> Result<bool, LakeError> {
-        let (journal, columns) = (journal.to_owned(), run::columns().and(Column::Id));
+        let Stretch { journal, after, through, columns, runs } = *stretch;
+        let journal = journal.to_owned();
         let ask = Positions { journal, after, through, columns, complete: false };
         self.handle.block_on(async {
             let mut rows = seen.lake.read_positions(&seen.snapshot, ask)?;
+            if let Some(runs) = runs {
+                rows.only_runs(runs)?;
+            }
             while let Some((first, batch)) = rows.next().await? {
                 if stop.load(Ordering::Acquire) {
                     return Ok(false);
@@ -80,7 +106,7 @@ impl LakeRows {
         }
         let parts = runs.read().place.behind(through);
         for (journal, after, through) in parts {
-            let folded = self.read(&seen, &journal, (after, through), &never, |first, batch| {
+            let folded = self.read(&seen, &Stretch::folded(&journal, after, through), &never, |first, batch| {
                 runs.fold(first, batch, |place| place.advance(first + batch.len() as u64 - 1));
             });
             folded.map_err(|error| Unavailable(crate::lake::chain(&error)))?;
@@ -95,7 +121,7 @@ impl LakeRows {
             loop {
                 let owed = runs.read().place.owed(&journal, there);
                 let Some((after, through)) = owed else { break };
-                let all = self.read(seen, &journal, (after, through), stop, |first, batch| {
+                let all = self.read(seen, &Stretch::folded(&journal, after, through), stop, |first, batch| {
                     let last = first + batch.len() as u64 - 1;
                     runs.fold(first, batch, |place| place.advance_lake(&journal, last));
                 })?;
@@ -109,7 +135,7 @@ impl LakeRows {
     }
 }
 
-/// A thread that folds what other servers bring to the lake.
+/// A thread that folds what other servers bring to the lake, and takes out what the lake left out.
 #[derive(Debug)]
 pub(crate) struct RunsOfOthers {
     stop: Arc<AtomicBool>,
@@ -117,10 +143,10 @@ pub(crate) struct RunsOfOthers {
 }
 
 impl RunsOfOthers {
-    pub(crate) fn start(runs: Runs, rows: LakeRows) -> io::Result<Self> {
+    pub(crate) fn start(runs: Runs, rows: LakeRows, own: Own) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let work = move || follow(&runs, &rows, &stopped);
+        let work = move || follow(&runs, &rows, &own, &stopped);
         let thread = std::thread::Builder::new().name("runs-of-others".to_owned()).spawn(work)?;
         Ok(Self { stop, thread })
     }
@@ -134,21 +160,33 @@ impl RunsOfOthers {
     }
 }
 
-fn follow(runs: &Runs, rows: &LakeRows, stop: &AtomicBool) {
+fn follow(runs: &Runs, rows: &LakeRows, own: &Own, stop: &AtomicBool) {
     let mut known = None;
     while !stop.load(Ordering::Acquire) {
-        let seen = rows.control.seen().filter(|seen| known != Some(seen.snapshot.version));
-        let pause = match seen.map(|seen| (seen.snapshot.version, rows.fold_owed(runs, &seen, stop))) {
-            None => LOOK,
-            Some((version, Ok(()))) => {
-                known = Some(version);
-                LOOK
-            }
-            Some((_, Err(error))) => {
-                tracing::warn!(error = %crate::lake::chain(&error), "read the runs of other servers: trying again");
+        let pause = match rows.control.seen().map(|seen| keep_up(runs, rows, own, &seen, stop, &mut known)) {
+            None | Some(Ok(())) => LOOK,
+            Some(Err(error)) => {
+                tracing::warn!(error = %crate::lake::chain(&error), "read the runs in the lake: trying again");
                 RETRY
             }
         };
         std::thread::park_timeout(pause);
     }
+}
+
+/// `known` is the version whose records of others are folded in.
+fn keep_up(
+    runs: &Runs,
+    rows: &LakeRows,
+    own: &Own,
+    seen: &Seen,
+    stop: &AtomicBool,
+    known: &mut Option<u64>,
+) -> Result<(), LakeError> {
+    if *known != Some(seen.snapshot.version) {
+        rows.fold_owed(runs, seen, stop)?;
+        *known = Some(seen.snapshot.version);
+    }
+    // This directory's may not be folded yet, although the lake has them.
+    rows.settle(runs, own, seen, stop).map(drop)
 }

@@ -3,6 +3,7 @@
 
 mod consumer;
 mod lake;
+mod left_out;
 mod place;
 mod saved;
 
@@ -16,6 +17,7 @@ use runstone_store::RunsSource;
 
 pub(crate) use consumer::{RunsConsumer, restore, saved_through};
 pub(crate) use lake::{LakeRows, RunsOfOthers};
+pub(crate) use left_out::Own;
 use place::Place;
 use saved::Saved;
 
@@ -26,6 +28,8 @@ type Table = HashMap<String, RunFold>;
 struct State {
     table: Table,
     place: Place,
+    /// Runs that are being folded anew, with what came since that began.
+    beside: Table,
 }
 
 /// The runs. Clones share them.
@@ -51,7 +55,7 @@ pub(crate) struct RunsQuery {
 
 impl Runs {
     fn new(table: Table, place: Place) -> Self {
-        Self { state: Arc::new(RwLock::new(State { table, place })) }
+        Self { state: Arc::new(RwLock::new(State { table, place, beside: Table::new() })) }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -68,6 +72,9 @@ impl Runs {
         for row in 0..batch.len() {
             let Some(run_id) = batch.text(Column::RunId, row) else { continue };
             let position = first + row as u64;
+            if let Some(beside) = state.beside.get_mut(run_id) {
+                beside.add(batch, row, position);
+            }
             match state.table.get_mut(run_id) {
                 Some(fold) => fold.add(batch, row, position),
                 None => state.table.entry(run_id.to_owned()).or_default().add(batch, row, position),
@@ -79,6 +86,39 @@ impl Runs {
     /// Notes that there is nothing more to add somewhere.
     fn note(&self, note: impl FnOnce(&mut Place)) {
         note(&mut self.write().place);
+    }
+
+    /// What of this directory's positions, of which the lake has those through `there`, has still to be compared with it.
+    fn unsettled(&self, there: u64) -> (u64, u64) {
+        let place = &self.read().place;
+        (place.settled(), there.min(place.through()))
+    }
+
+    /// From now on new records of these runs are folded beside them, too. What is in them is what this place says.
+    fn begin_beside(&self, ids: &[String]) -> Place {
+        let mut state = self.write();
+        state.beside = ids.iter().map(|id| (id.clone(), RunFold::default())).collect();
+        state.place.clone()
+    }
+
+    fn end_beside(&self) {
+        self.write().beside = Table::new();
+    }
+
+    /// Puts these runs, folded anew, in place of what they were, with what came since.
+    fn replace(&self, ids: &[String], mut anew: Table) {
+        let mut state = self.write();
+        for id in ids {
+            let mut fold = anew.remove(id).unwrap_or_default();
+            if let Some(since) = state.beside.remove(id) {
+                fold.merge(&since);
+            }
+            if fold.records() == 0 {
+                state.table.remove(id);
+            } else {
+                state.table.insert(id.clone(), fold);
+            }
+        }
     }
 
     /// Adds records of this directory's journal.

@@ -21,13 +21,15 @@ pub(crate) struct Place {
     through: u64,
     /// Of each journal in the lake: what of it stands at or before this position is folded in, or is the journal's.
     lake: BTreeMap<String, u64>,
+    /// Of this directory's positions, what the lake left out up to here is in no run.
+    settled: u64,
 }
 
 impl Place {
     /// Nothing yet: the journal's part begins with what it has.
     pub(crate) fn start(lineage: &Lineage) -> Self {
         let from = lineage.oldest().first;
-        let mut place = Self { epochs: Vec::new(), from, through: from - 1, lake: BTreeMap::new() };
+        let mut place = Self { epochs: Vec::new(), from, through: from - 1, lake: BTreeMap::new(), settled: from - 1 };
         place.follow(lineage);
         place
     }
@@ -46,6 +48,26 @@ impl Place {
     pub(crate) fn advance_lake(&mut self, journal: &str, through: u64) {
         let known = self.lake.entry(journal.to_owned()).or_default();
         *known = through.max(*known);
+    }
+
+    /// The last position of this directory at which nothing is left to be taken out of the runs.
+    pub(crate) fn settled(&self) -> u64 {
+        self.settled
+    }
+
+    /// What the lake left out up to here is in no run.
+    pub(crate) fn settle(&mut self, through: u64) {
+        self.settled = self.settled.max(through);
+    }
+
+    /// Is a record folded in, unless it was left out?
+    pub(crate) fn has(&self, journal: &str, position: u64) -> bool {
+        match self.own(journal) {
+            Some((first, last)) if position >= first && last.is_none_or(|last| position <= last) => {
+                position <= self.through
+            }
+            _ => self.lake.get(journal).is_some_and(|through| position <= *through),
+        }
     }
 
     /// Is this the place of a directory with these epochs, whose last position is `durable`?
@@ -78,7 +100,12 @@ impl Place {
     /// This directory's positions after the last one that is folded in, up to `through`, by journal: after a position,
     /// through another.
     pub(crate) fn behind(&self, through: u64) -> Vec<(String, u64, u64)> {
-        let first = self.through + 1;
+        self.parts(self.through, through)
+    }
+
+    /// This directory's positions after one, through another, by journal.
+    pub(crate) fn parts(&self, after: u64, through: u64) -> Vec<(String, u64, u64)> {
+        let first = after + 1;
         let clipped = pieces(&self.epochs, first, through);
         let last = |index: usize| clipped.get(index + 1).map_or(through, |(_, next)| next - 1);
         clipped

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::place::Place;
 
 /// The file's first bytes: what it is, and the version of what follows.
-const MAGIC: &[u8; 8] = b"RSRUNS\x02\n";
+const MAGIC: &[u8; 8] = b"RSRUNS\x03\n";
 const HEAD_BYTES: usize = MAGIC.len() + 4;
 
 /// The table and how far it goes.

@@ -13,13 +13,14 @@ use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
 use datafusion::common::{DataFusionError, Result as PlanResult};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::Operator;
-use datafusion::physical_expr::expressions::{BinaryExpr, Column as Named, lit};
+use datafusion::physical_expr::expressions::{BinaryExpr, Column as Named, in_list, lit};
 use datafusion::physical_expr::{PhysicalExpr, conjunction};
 use datafusion::prelude::SessionConfig;
 use futures::TryStreamExt;
 use runstone_record::build::BatchBuilder;
 use runstone_record::{Batch, Column, ColumnSet, Kind, RecordId};
 
+use crate::columns::logs_schema;
 use crate::lake::fetch::list_text;
 use crate::lake::{FileReader, Lake, LakeError, LakeFile, LakeSnapshot};
 
@@ -54,7 +55,10 @@ pub struct PositionReader {
     /// Those that may hold some, by their first position.
     files: Vec<Arc<LakeFile>>,
     next: u64,
+    /// A condition on top of the positions.
+    only: Option<Arc<dyn PhysicalExpr>>,
     window: u64,
+    window_max: u64,
     ready: VecDeque<(u64, Batch)>,
 }
 
@@ -86,7 +90,32 @@ impl PositionReader {
         files.sort_by_key(|file| file.positions());
         let runtime = RuntimeEnvBuilder::new().with_metadata_cache_limit(FOOTERS_BYTES).build()?;
         let reader = FileReader::new(lake.store(), &columns, &runtime, &SessionConfig::new())?;
-        Ok(Self { next: ask.after + 1, window: WINDOW_ROWS, ready: VecDeque::new(), ask, reader, columns, files })
+        Ok(Self {
+            next: ask.after + 1,
+            only: None,
+            window: WINDOW_ROWS,
+            window_max: WINDOW_ROWS,
+            ready: VecDeque::new(),
+            ask,
+            reader,
+            columns,
+            files,
+        })
+    }
+
+    /// Only the records of these runs, which are few: row groups without them are not read.
+    ///
+    /// # Errors
+    /// [`LakeError::Internal`] where the condition cannot be made.
+    pub fn only_runs(&mut self, run_ids: &[String]) -> Result<(), LakeError> {
+        let column = Arc::new(Named::new(Column::RunId.name(), Column::RunId.index()));
+        let ids = run_ids.iter().map(|id| lit(id.as_str())).collect();
+        let only = in_list(column, ids, &false, &logs_schema()).map_err(internal)?;
+        self.only = Some(only);
+        // What is not there costs nothing.
+        self.window_max = self.ask.through.saturating_sub(self.ask.after).max(1);
+        self.window = self.window_max;
+        Ok(())
     }
 
     /// The next records and the position of the first of them; none after the last.
@@ -106,7 +135,7 @@ impl PositionReader {
                 continue;
             };
             if rows.get_array_memory_size() < WINDOW_BYTES / 4 {
-                self.window = (self.window * 2).min(WINDOW_ROWS);
+                self.window = self.window.saturating_mul(2).min(self.window_max);
             }
             self.split(&rows, last)?;
             self.next = last + 1;
@@ -146,10 +175,7 @@ impl PositionReader {
         let overlaps = |file: &&Arc<LakeFile>| file.positions().is_none_or(|(low, high)| low <= last && high >= first);
         let (mut batches, mut bytes) = (Vec::new(), 0);
         for file in self.files.iter().filter(overlaps) {
-            let failed = |error: DataFusionError| LakeError::Storage {
-                action: format!("read {}", file.path),
-                source: error.strip_backtrace().into(),
-            };
+            let failed = |error: DataFusionError| failed(&file.path, &error);
             let reader = self.reader.clone().with_filter(self.filter(first, last)).map_err(failed)?;
             let mut stream = reader.open(file, None, None).map_err(failed)?;
             while let Some(batch) = stream.try_next().await.map_err(failed)? {
@@ -171,11 +197,12 @@ impl PositionReader {
             Arc::new(BinaryExpr::new(Arc::new(Named::new(column.name(), column.index())), op, value))
         };
         let at = |position: u64| lit(i64::try_from(position).unwrap_or(i64::MAX));
-        conjunction([
+        let place = [
             is(Column::Position, Operator::GtEq, at(first)),
             is(Column::Position, Operator::LtEq, at(last)),
             is(Column::Journal, Operator::Eq, lit(self.ask.journal.as_str())),
-        ])
+        ];
+        conjunction(place.into_iter().chain(self.only.clone()))
     }
 
     /// Cuts ordered records into batches: neighbours that arrived together.
@@ -200,6 +227,17 @@ impl PositionReader {
         }
         self.next = expected;
         self.require(last + 1)
+    }
+}
+
+/// A file that has gone, or holds something else than the log says, stays like that; everything else may pass.
+fn failed(path: &str, error: &DataFusionError) -> LakeError {
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    let of_store = causes.filter_map(|cause| cause.downcast_ref::<object_store::Error>()).last();
+    match of_store {
+        Some(object_store::Error::NotFound { .. }) => LakeError::Damaged(format!("{path} is gone")),
+        Some(_) => LakeError::Storage { action: format!("read {path}"), source: error.strip_backtrace().into() },
+        None => LakeError::Damaged(format!("{path}: {}", error.strip_backtrace())),
     }
 }
 
