@@ -111,6 +111,7 @@ fn summary(report: &CheckReport, contents: &Contents, lake: Option<&LakeVerdict>
         summary["different_records"] = lake.compared.different.len().into();
         summary["missing_records"] = count(&lake.compared.missing).into();
         summary["dropped_copies"] = lake.compared.copies.into();
+        summary["refused_records"] = lake.compared.refused.into();
         summary["expired_records"] = lake.compared.expired.into();
     }
     summary["sound"] = sound.into();

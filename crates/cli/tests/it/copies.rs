@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness::{Server, runstone, stderr, stdout, until};
-use crate::lake::{Settings, in_the_lake, metric};
+use crate::lake::{Settings, in_the_lake, metric, runs_agree};
 use crate::oracle::Random;
 
 /// Fewer ids than `COUNT` fit into it.
@@ -50,6 +50,7 @@ fn a_delivery_past_the_window_of_ids_leaves_each_record_once_in_the_lake() {
     assert_eq!(post(&server, &records[..200]), (0, 0));
     in_the_lake(&server, COUNT as u64 + 200);
     until("the copies are left out", || rows(&server) == (COUNT as u64, COUNT as u64));
+    runs_agree(&server);
     assert_eq!(metric(&server, "runstone_lake_dropped_copies_total"), 199.0);
     assert_eq!(metric(&server, "runstone_lake_refused_records_total"), 1.0);
     let first = server.query(&format!("SELECT message FROM logs WHERE id = '{}'", records[3]["id"].as_str().unwrap()));
@@ -72,7 +73,7 @@ fn a_delivery_past_the_window_of_ids_leaves_each_record_once_in_the_lake() {
 fn an_empty_directory_on_a_used_table_takes_no_record_twice() {
     let mut random = Random::seeded("copies elsewhere");
     let records: Vec<Value> =
-        (0..50).map(|number| json!({"id": random.uuid(), "message": format!("record {number}")})).collect();
+        (0..50).map(|number| json!({"id": random.uuid(), "message": format!("record {number}"), "run_id": format!("run-{}", number % 5)})).collect();
     let place = TempDir::new().unwrap();
     let settings = Settings::at(&place.path().join("lake"), "");
     let server = settings.start(TempDir::new().unwrap());
@@ -83,5 +84,20 @@ fn an_empty_directory_on_a_used_table_takes_no_record_twice() {
     assert_eq!(post(&server, &records[20..]), (0, 0));
     in_the_lake(&server, 30);
     until("the copies are left out", || rows(&server) == (50, 50));
-    assert_eq!(metric(&server, "runstone_lake_dropped_copies_total"), 20.0);
+    runs_agree(&server);
+    // And nobody counts them again where the table of runs is lost.
+    let (_, dir) = server.terminate();
+    fs::remove_file(dir.path().join("data/runs")).unwrap();
+    let offline = |sql: &str| {
+        let data = dir.path().join("data");
+        let config = settings.path.to_str().unwrap();
+        let answer =
+            runstone().args(["query", "--json", "--config", config, "--data"]).arg(data).arg(sql).output().unwrap();
+        assert!(answer.status.success(), "{}", stderr(&answer));
+        serde_json::from_str::<Value>(&stdout(&answer)).unwrap()
+    };
+    assert_eq!(offline("SELECT sum(records) AS n, count(*) AS runs FROM runs"), json!({"n": 50, "runs": 5}));
+    let server = settings.start(dir);
+    until("the runs are there again", || rows(&server) == (50, 50));
+    runs_agree(&server);
 }

@@ -19,7 +19,7 @@ use crate::process::{copy, fill};
 /// A settings file, in a directory of its own.
 pub(crate) struct Settings {
     _dir: TempDir,
-    path: PathBuf,
+    pub(crate) path: PathBuf,
 }
 
 impl Settings {
@@ -45,13 +45,13 @@ impl Settings {
         self.start_with(dir, &[])
     }
 
-    fn start_with(&self, dir: TempDir, flags: &[&str]) -> Server {
+    pub(crate) fn start_with(&self, dir: TempDir, flags: &[&str]) -> Server {
         let flags: Vec<&str> = ["--config", self.path.to_str().unwrap()].iter().chain(flags).copied().collect();
         Server::start_in(dir, &flags)
     }
 }
 
-fn ready(server: &Server) -> Answer {
+pub(crate) fn ready(server: &Server) -> Answer {
     server.http("GET", "/ready", &[], b"")
 }
 
@@ -75,7 +75,7 @@ fn signal(server: &Server, signal: Signal) {
 }
 
 /// How many records queries see, of how many ids, by journal.
-fn counts(server: &Server) -> Vec<(String, u64)> {
+pub(crate) fn counts(server: &Server) -> Vec<(String, u64)> {
     let all = server.query("SELECT count(*) AS n, count(DISTINCT id) AS ids FROM logs");
     assert_eq!(all[0]["n"], all[0]["ids"], "each id once");
     let rows = server.query("SELECT journal, count(*) AS n FROM logs GROUP BY journal ORDER BY journal");
@@ -83,7 +83,7 @@ fn counts(server: &Server) -> Vec<(String, u64)> {
     rows.iter().map(count).collect()
 }
 
-fn journal(server: &Server) -> String {
+pub(crate) fn journal(server: &Server) -> String {
     ready(server).json()["journal"].as_str().unwrap().to_owned()
 }
 
@@ -111,7 +111,7 @@ fn send_large(server: &Server, random: &mut Random, count: usize) -> Vec<Batch> 
 }
 
 /// The runs are those of the records that queries see.
-fn runs_agree(server: &Server) {
+pub(crate) fn runs_agree(server: &Server) {
     let mut client = Client::new(server.url());
     let read = oracle::walk(&mut client, "order=oldest");
     until("its runs are those of the records", || oracle::runs(&mut Client::new(server.url())) == oracle::fold(&read));
@@ -341,7 +341,7 @@ fn an_empty_directory_on_a_used_lake_hides_nothing() {
 }
 
 /// Puts the files of a directory back, into the same directory.
-fn restore(from: &Path, to: &Path) {
+pub(crate) fn restore(from: &Path, to: &Path) {
     for entry in fs::read_dir(to).unwrap() {
         fs::remove_file(entry.unwrap().path()).unwrap();
     }

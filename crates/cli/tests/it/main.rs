@@ -19,6 +19,7 @@ mod harness;
 mod identity;
 mod kills;
 mod lake;
+mod lake_trouble;
 mod levels;
 mod loghub_like;
 mod offline;

@@ -26,7 +26,7 @@ use crate::metrics::LakeMetrics;
 /// How long the thread waits for frames before it looks what else there is to do.
 const TICK: Duration = Duration::from_millis(200);
 /// How often it looks for commits of others.
-const REFRESH: Duration = Duration::from_secs(3);
+pub(super) const REFRESH: Duration = Duration::from_secs(3);
 /// How long it leaves the processor to the readers of a long journal after a start.
 const GO_DEADLINE: Duration = Duration::from_secs(30);
 /// How full recent records are when they are brought to the lake early, in quarters.
@@ -87,6 +87,8 @@ pub(crate) struct Consumer {
     pub(super) has_caught_up: bool,
     /// Somebody asked for a flush through this position.
     wanted: Option<u64>,
+    /// What was asked for has been read.
+    pub(super) asked: bool,
     pub(super) has_opened: bool,
     /// The version that queries read.
     pub(super) shown: Option<u64>,
@@ -112,6 +114,7 @@ impl Consumer {
             piece: None,
             has_caught_up: false,
             wanted: None,
+            asked: false,
             has_opened: false,
             shown: None,
             refreshed: Instant::now(),
@@ -217,7 +220,7 @@ impl Consumer {
         self.reader.seek(course.through);
         self.course = Some(course);
         self.refreshed = Instant::now();
-        self.settle(&snapshot, course.through)?;
+        self.settle(&lake, &snapshot, course.through)?;
         self.well();
         let (version, through) = (snapshot.version, course.through);
         tracing::info!(version, through, durable = self.parts.journal.durable(), "go on from the lake's cursor");
@@ -230,7 +233,7 @@ impl Consumer {
         let twins = Twins { lake, snapshot, journal: &journal };
         let Some(from) = self.block_on(twins.first_foreign(course.through, self.known))?? else { return Ok(()) };
         // Both are shown: the lake's and, from there on, this directory's.
-        self.settle(snapshot, from - 1)?;
+        self.settle(lake, snapshot, from - 1)?;
         let journal = self.lineage.at(from).journal.to_string();
         Err(Astray::Ahead { journal, from, cursor: course.through }.into())
     }
@@ -302,10 +305,11 @@ impl Consumer {
         };
         let (first, batch) = after(first, batch, course.through);
         let journal = Arc::clone(&self.lineage.epochs()[course.epoch].journal);
-        self.writer()?.push(&journal, first, batch)?;
+        // Whatever becomes of it, it is among those that a failure may be blamed on.
         self.passed = None;
         self.frames += 1;
         self.pending = Some((self.pending.map_or(first, |(first, _)| first), last));
+        self.writer()?.push(&journal, first, batch)?;
         if self.since.is_none() {
             self.since = Some(Instant::now());
             let oldest = self.writer()?.pending().oldest;
@@ -328,12 +332,18 @@ impl Consumer {
         // What was durable when somebody asked, not what happened to be read by then.
         let read = if self.held.is_none() { self.reader.position() } else { 0 };
         let asked = self.wanted.take_if(|wanted| read >= *wanted).is_some();
-        let Some(since) = self.since else { return false };
+        let Some(since) = self.since else {
+            if asked {
+                self.parts.control.flushed();
+            }
+            return false;
+        };
+        self.asked |= asked;
         let bytes = self.lake.as_ref().map_or(0, |(_, writer)| writer.pending().bytes);
         bytes >= self.parts.flush_bytes
             || since.elapsed() >= self.parts.flush_interval
             || self.piece.is_some_and(|piece| self.frames >= piece)
-            || asked
+            || self.asked
     }
 
     /// There is nothing more to read for now. True: what is pending should not wait.

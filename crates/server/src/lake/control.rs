@@ -25,6 +25,8 @@ struct State {
     /// Readers have caught up, or have had their time: the thread may take the processor.
     go: bool,
     flush: bool,
+    /// One that was asked for has begun.
+    flushing: bool,
     /// How the first look at the lake ended. Err: its location is wrong.
     first: Option<Result<(), String>>,
     seen: Option<Seen>,
@@ -100,16 +102,21 @@ impl Control {
 
     /// Was a flush asked for since the last time?
     pub(crate) fn take_flush(&self) -> bool {
-        let asked = std::mem::take(&mut self.lock().flush);
-        if asked {
-            self.changed.notify_all();
-        }
+        let mut state = self.lock();
+        let asked = std::mem::take(&mut state.flush);
+        state.flushing |= asked;
         asked
     }
 
-    /// Waits until a flush that was asked for has been taken up. False: it takes longer, or it is to stop.
+    /// What was asked for is in the lake.
+    pub(crate) fn flushed(&self) {
+        self.change(|state| state.flushing = false);
+    }
+
+    /// Waits until a flush that was asked for is in the lake, or it is to stop. False: it takes longer.
     pub(crate) fn wait_flushed(&self, timeout: Duration) -> bool {
-        self.wait(timeout, |state| (!state.flush || state.stop_at.is_some()).then_some(())).is_some()
+        let done = |state: &mut State| !(state.flush || state.flushing) || state.stop_at.is_some();
+        self.wait(timeout, |state| done(state).then_some(())).is_some()
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -131,11 +138,9 @@ impl Control {
         self.wait(timeout, |state| (state.flush || state.stop_at.is_some()).then_some(()));
     }
 
-    /// Waits until it is to stop.
-    pub(crate) fn wait_stop(&self) {
-        while !self.is_stopping() {
-            self.wait(Duration::from_secs(60), |state| state.stop_at);
-        }
+    /// Waits until it is to stop. False: it goes on.
+    pub(crate) fn wait_stop(&self, timeout: Duration) -> bool {
+        self.wait(timeout, |state| state.stop_at).is_some()
     }
 
     /// Tells how the first look at the lake ended.

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use runstone_store::lake::{Change, Flushed, LakeError, LakeSnapshot, LakeView, Txn};
+use runstone_store::lake::{Change, Flushed, Lake, LakeError, LakeSnapshot, LakeView, Txn};
 
 use super::consumer::Consumer;
 use super::control::Seen;
@@ -13,13 +13,12 @@ use super::trouble::Trouble;
 
 impl Consumer {
     /// Queries read everything up to `through` from this snapshot from now on, and the journal may forget it.
-    pub(super) fn settle(&mut self, snapshot: &Arc<LakeSnapshot>, through: u64) -> Result<(), Trouble> {
-        let lake = self.lake()?.clone();
-        let view = LakeView::new(&lake, snapshot);
+    pub(super) fn settle(&mut self, lake: &Lake, snapshot: &Arc<LakeSnapshot>, through: u64) -> Result<(), Trouble> {
+        let view = LakeView::new(lake, snapshot);
         self.parts.recent.settle(Arc::new(view), through);
         self.parts.status.saw(snapshot, through);
         self.shown = Some(snapshot.version);
-        self.parts.control.saw(Seen { lake, snapshot: Arc::clone(snapshot), through });
+        self.parts.control.saw(Seen { lake: lake.clone(), snapshot: Arc::clone(snapshot), through });
         self.trimmer.settled(through, Instant::now());
         self.trim();
         Ok(())
@@ -46,6 +45,9 @@ impl Consumer {
             self.flushed(&flushed, started.elapsed())?;
         }
         self.commit_passed()?;
+        if std::mem::take(&mut self.asked) {
+            self.parts.control.flushed();
+        }
         self.well();
         Ok(())
     }
@@ -155,7 +157,7 @@ impl Consumer {
         if self.block_on(lake.cursor(snapshot, &epoch.journal))?? != course.after {
             return self.find_course();
         }
-        self.settle(snapshot, course.through)
+        self.settle(&lake, snapshot, course.through)
     }
 }
 

@@ -25,6 +25,7 @@ use tokio::runtime::Handle;
 
 pub(crate) use control::{Control, Seen};
 pub(crate) use course::{Course, CourseError, find as find_course};
+pub(crate) use refused::kept as refused;
 pub(crate) use status::{LakeHealth, LakeReport, LakeStatus};
 pub(crate) use trouble::chain;
 pub(crate) use upkeep::{Care, Caretaker};

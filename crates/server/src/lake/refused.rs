@@ -1,8 +1,9 @@
 //! Records that the lake cannot take, or must not since their id stands for another there: they go to files that people can
 //! read, so that the others need not wait for them. Owns those files; refuses to decide what is refused.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use runstone_journal::JournalId;
@@ -36,6 +37,25 @@ fn write_file(data: &Path, name: &str, text: &[u8]) -> io::Result<PathBuf> {
         File::open(dir)?.sync_all()?;
     }
     Ok(path)
+}
+
+/// The records that are in these files: journal and position. A line that cannot be read names none.
+pub(crate) fn kept(data: &Path) -> io::Result<BTreeSet<(String, u64)>> {
+    let mut kept = BTreeSet::new();
+    let files = match fs::read_dir(data.join(NAME)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(kept),
+        files => files?,
+    };
+    for file in files {
+        for line in BufReader::new(File::open(file?.path())?).lines() {
+            let Ok(line) = serde_json::from_str::<serde_json::Value>(&line?) else { continue };
+            let record = &line["record"];
+            if let (Some(journal), Some(position)) = (record["journal"].as_str(), record["position"].as_u64()) {
+                kept.insert((journal.to_owned(), position));
+            }
+        }
+    }
+    Ok(kept)
 }
 
 /// The files of records whose id stands for another: one for each flush that has any, named by the first of them.
@@ -83,6 +103,7 @@ mod tests {
             assert_eq!(lines.len(), 2);
             assert_eq!((&lines[1]["reason"], &lines[1]["record"]["position"]), (&"a \"reason\"".into(), &42.into()));
             assert_eq!(lines[1]["record"]["message"], "two");
+            assert_eq!(kept(data.path()).unwrap(), BTreeSet::from([(id.to_string(), 41), (id.to_string(), 42)]));
         }
     }
 

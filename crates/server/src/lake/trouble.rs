@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use runstone_journal::ReadError;
 use runstone_record::Batch;
-use runstone_store::lake::LakeError;
+use runstone_store::lake::{Lake, LakeError};
 
-use super::consumer::Consumer;
-use super::course::{Astray, CourseError};
+use super::consumer::{Consumer, REFRESH};
+use super::course::{self, Astray, CourseError};
 use super::refused;
 use super::status::LakeHealth;
 
@@ -71,26 +71,59 @@ impl Consumer {
                 }
                 self.wait(LakeHealth::Degraded, trouble, self.backoff());
             }
-            Trouble::Lake(LakeError::Internal(reason)) if self.frames > 0 => self.blame(reason),
+            Trouble::Lake(LakeError::Unwritable(reason)) if self.frames > 0 => self.blame(reason),
             Trouble::Lake(error) => {
                 if let LakeError::Location(reason) = error {
                     self.parts.control.looked(Err(reason.clone()));
                 }
                 (self.lake, self.course) = (None, None);
                 self.clear();
-                self.wait(LakeHealth::Paused, trouble, PAUSE_LONG);
+                self.tell(LakeHealth::Paused, trouble);
+                self.show_unwritten();
+                self.parts.control.pause(PAUSE_LONG);
             }
             Trouble::Astray(Astray::Missing { .. }) => {
                 self.course = None;
                 self.wait(LakeHealth::Failed, trouble, PAUSE_LONG);
             }
             // What is taken meanwhile could make the directory look as long as the lake: only a person can tell.
-            Trouble::Astray(Astray::Ahead { .. }) => {
+            Trouble::Astray(Astray::Ahead { from, .. }) => {
                 self.clear();
                 self.tell(LakeHealth::Failed, trouble);
-                self.parts.control.wait_stop();
+                while !self.parts.control.wait_stop(REFRESH) {
+                    self.keep_showing(from - 1);
+                }
                 self.parts.control.abandon();
             }
+        }
+    }
+
+    /// Others go on merging and deleting files: queries must not be left with a snapshot whose files are gone.
+    fn keep_showing(&mut self, through: u64) {
+        let shown = self.lake().cloned().and_then(|lake| {
+            let snapshot = self.block_on(lake.refresh())??;
+            if self.shown == Some(snapshot.version) { Ok(()) } else { self.settle(&lake, &snapshot, through) }
+        });
+        if let Err(error) = shown {
+            tracing::warn!(error = %chain(&error), "read the lake while nothing is brought there: trying again");
+        }
+    }
+
+    /// A table that must not be written to may still be read.
+    fn show_unwritten(&mut self) {
+        let options = self.parts.lake.clone();
+        let found = self.block_on(async {
+            let lake = Lake::open_read_only(options).await?;
+            let snapshot = lake.refresh().await?;
+            let course = course::find(&lake, &snapshot, &self.lineage, self.parts.accept_missing).await;
+            Ok::<_, LakeError>((lake, snapshot, course))
+        });
+        let shown = found.and_then(|found| {
+            let (lake, snapshot, course) = found?;
+            self.settle(&lake, &snapshot, course?.through)
+        });
+        if let Err(error) = shown {
+            tracing::debug!(error = %chain(&error), "the lake cannot be read either");
         }
     }
 

@@ -7,6 +7,8 @@ use runstone_journal::{Journal, ReadError};
 use runstone_record::{Batch, Column, ColumnSet, RecordId};
 use runstone_store::lake::{Lake, LakeError, LakeSnapshot, Positions};
 
+use super::trouble::chain;
+
 /// Positions that are compared at once.
 const WINDOW: u64 = 64;
 
@@ -82,9 +84,19 @@ impl Twins<'_> {
         let columns = ColumnSet::of(&[Column::Id]);
         let ask = Positions { journal, after, through, columns, complete: false };
         let mut rows = self.lake.read_positions(self.snapshot, ask)?;
-        while let Some((first, batch)) = rows.next().await? {
-            ids.extend((0..batch.len()).map(|row| (first + row as u64, batch.ids().get(row))));
+        loop {
+            match rows.next().await {
+                Ok(Some((first, batch))) => {
+                    ids.extend((0..batch.len()).map(|row| (first + row as u64, batch.ids().get(row))));
+                }
+                Ok(None) => return Ok(ids),
+                // A file that is lost has no say here either, and must not keep the others from being read.
+                Err(error @ LakeError::Damaged(_)) => {
+                    tracing::error!(error = %chain(&error), "compare the journal with the lake");
+                    return Ok(BTreeMap::new());
+                }
+                Err(error) => return Err(error),
+            }
         }
-        Ok(ids)
     }
 }

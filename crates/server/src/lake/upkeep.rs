@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::Control;
+use super::{Control, LakeHealth, LakeRelay, LakeStatus};
 use crate::clock::Clock;
 use crate::config::Config;
 
@@ -22,13 +22,14 @@ const FLUSH_TIME: Duration = Duration::from_secs(5);
 pub(crate) struct Caretaker {
     upkeep: Arc<Upkeep>,
     control: Arc<Control>,
+    status: Arc<LakeStatus>,
     clock: Arc<dyn Clock>,
     interval: Duration,
     asked: Arc<Notify>,
 }
 
 impl Caretaker {
-    pub(crate) fn new(config: &Config, clock: Arc<dyn Clock>, control: Arc<Control>, asked: Arc<Notify>) -> Self {
+    pub(crate) fn new(config: &Config, clock: Arc<dyn Clock>, lake: &LakeRelay, asked: Arc<Notify>) -> Self {
         let started = Instant::now();
         let options = UpkeepOptions {
             file_bytes: config.lake.file_bytes,
@@ -37,7 +38,8 @@ impl Caretaker {
             uptime: Arc::new(move || started.elapsed()),
         };
         let upkeep = Arc::new(Upkeep::new(options));
-        Self { upkeep, control, clock, interval: config.lake.upkeep_interval, asked }
+        let (control, status) = (lake.control(), lake.status());
+        Self { upkeep, control, status, clock, interval: config.lake.upkeep_interval, asked }
     }
 
     /// What it has done, for whoever asks.
@@ -68,6 +70,10 @@ impl Caretaker {
                 let control = Arc::clone(&self.control);
                 // Without the flush the work is the same, with less to do.
                 let _ = tokio::task::spawn_blocking(move || control.wait_flushed(FLUSH_TIME)).await;
+            }
+            // Where records must not be written, nothing is merged or deleted either.
+            if matches!(self.status.report().health, LakeHealth::Paused | LakeHealth::Failed) {
+                continue;
             }
             let Some(seen) = self.control.seen() else { continue };
             let now_ms = self.clock.now_micros().div_euclid(1_000);

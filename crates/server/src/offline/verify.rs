@@ -9,11 +9,14 @@ use serde::Deserialize;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Held, Offline, OfflineError};
+use crate::lake::refused;
 
 /// Positions that are compared at a time.
 const WINDOW: u64 = 64 << 10;
 /// Ids that one question asks for: as many as a statement has room for.
 const IDS_AT_ONCE: usize = 500;
+/// How often a table whose files a running server replaces meanwhile is looked at again.
+const LOOKS_MAX: usize = 5;
 /// Ranges that are named one by one.
 const NAMED_MAX: usize = 20;
 
@@ -30,6 +33,8 @@ pub struct Compared {
     pub missing: Vec<(String, u64, u64)>,
     /// Records that the lake has already under another position: a flush leaves such copies out.
     pub copies: u64,
+    /// Records that the lake could not take, which are in files of their own.
+    pub refused: u64,
     /// Records that are older than `lake.retention_days`.
     pub expired: u64,
 }
@@ -90,7 +95,23 @@ impl Offline {
     /// # Errors
     /// The journal or the lake's log cannot be read. A damaged data file is no error here but a finding.
     pub async fn verify_lake(&self) -> Result<Option<LakeVerdict>, OfflineError> {
-        let Some(held) = &self.lake else { return Ok(None) };
+        let Some(mut held) = self.lake.clone() else { return Ok(None) };
+        for _ in 1..LOOKS_MAX {
+            let verdict = self.judge(&held).await?;
+            if verdict.is_sound() {
+                return Ok(Some(verdict));
+            }
+            // Files that were replaced since are deleted at some time: only what is in the table now can be at fault.
+            let newest = held.lake.refresh().await?;
+            if newest.version == held.snapshot.version {
+                return Ok(Some(verdict));
+            }
+            held.snapshot = newest;
+        }
+        self.judge(&held).await.map(Some)
+    }
+
+    async fn judge(&self, held: &Held) -> Result<LakeVerdict, OfflineError> {
         let snapshot = &held.snapshot;
         let files = snapshot.files.len() as u64;
         let mut verdict = LakeVerdict { version: snapshot.version, files, ..LakeVerdict::default() };
@@ -103,9 +124,13 @@ impl Offline {
         }
         // A damaged file would end the comparison, and its records are lost whatever the journal has.
         if verdict.damaged.is_empty() {
-            verdict.compared = self.compare(held).await?;
+            match self.compare(held).await {
+                Ok(compared) => verdict.compared = compared,
+                Err(OfflineError::Lake(error @ LakeError::Damaged(_))) => verdict.damaged.push(error.to_string()),
+                Err(error) => return Err(error),
+            }
         }
-        Ok(Some(verdict))
+        Ok(verdict)
     }
 
     async fn compare(&self, held: &Held) -> Result<Compared, OfflineError> {
@@ -157,9 +182,17 @@ impl Offline {
         compared.expired += expired.len() as u64;
         let ids: Vec<RecordId> = absent.values().map(|record| record.id).collect();
         let copied = self.in_lake(&ids).await?;
+        let refused = match ids.is_empty() {
+            true => BTreeSet::new(),
+            false => refused(&self.config.data).map_err(OfflineError::Refused)?,
+        };
         for (position, record) in absent {
             if copied.contains(&record.id) {
                 compared.copies += 1;
+                continue;
+            }
+            if refused.contains(&(journal.to_owned(), position)) {
+                compared.refused += 1;
                 continue;
             }
             match compared.missing.last_mut() {

@@ -20,6 +20,9 @@ pub enum LakeError {
     /// Another writer did the same, or removed what this one was working on: look again, then decide.
     #[error("commit to the lake: {0}")]
     Conflict(String),
+    /// What waits cannot be laid out as files: the fault is in one of its records, not in the lake.
+    #[error("lay out records for the lake: {0}")]
+    Unwritable(String),
     /// What is there cannot be right.
     #[error("read the lake: {0}")]
     Damaged(String),

@@ -7,7 +7,6 @@ use runstone_record::Batch;
 use runstone_record::limits::{LAKE_FILE_BYTES, LAKE_GROUP_ROWS, LAKE_UPLOADED_MS_MAX};
 
 use super::copies::{CopyOptions, CopySearch, Found};
-use super::encode::internal;
 use super::pending::{Pending, Waiting};
 use super::plan::Plan;
 use super::{Change, Lake, LakeError, LakeFile, LakeSnapshot, Txn};
@@ -181,13 +180,22 @@ impl LakeWriter {
                 let file = plan.next_file();
                 (plan, file)
             };
-            let (rest, file) = tokio::task::spawn_blocking(encode).await.map_err(internal)?;
+            let done = tokio::task::spawn_blocking(encode).await;
+            let (rest, file) = done.map_err(|panicked| LakeError::Unwritable(panicked.to_string()))?;
             plan = rest;
-            match file? {
+            match file.map_err(of_records)? {
                 Some((day, file)) => files.push(self.lake.put(file, day).await?),
                 None => return Ok(Uploaded { first, through, files, copies, refused }),
             }
         }
+    }
+}
+
+/// An error of the encoder is one of the records that it was given.
+fn of_records(error: LakeError) -> LakeError {
+    match error {
+        LakeError::Internal(reason) => LakeError::Unwritable(reason),
+        error => error,
     }
 }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use runstone_record::Batch;
 
 use super::LakeError;
-use super::encode::internal;
 use crate::chunk::Chunk;
 
 /// Chunks of about one size that are merged into one: a record is copied once for each power of this.
@@ -27,6 +26,10 @@ pub struct Pending {
     pub last: Option<u64>,
     /// The least time of arrival, in microseconds since 1970.
     pub oldest: Option<i64>,
+}
+
+fn unwritable(error: impl std::fmt::Display) -> LakeError {
+    LakeError::Unwritable(error.to_string())
 }
 
 /// The records themselves, in the order of their positions.
@@ -55,10 +58,10 @@ impl Waiting {
             }
             Some(last) => Arc::clone(&last.journal),
         };
-        self.append(Arc::new(Chunk::from_batch(journal, first, batch).map_err(internal)?));
+        self.append(Arc::new(Chunk::from_batch(journal, first, batch).map_err(unwritable)?));
         while let Some(count) = self.mergeable() {
             let start = self.chunks.len() - count;
-            let merged = Chunk::merge(&self.chunks[start..]).map_err(internal)?;
+            let merged = Chunk::merge(&self.chunks[start..]).map_err(unwritable)?;
             self.pending.bytes += merged.bytes;
             self.pending.bytes -= self.chunks.drain(start..).map(|chunk| chunk.bytes).sum::<usize>();
             self.chunks.push(Arc::new(merged));
