@@ -176,6 +176,8 @@ pub const LAKE_RETIRE_FILES_MAX: usize = 1_000;
 pub const LAKE_DELETE_FILES_MAX: usize = 1_000;
 /// Milliseconds by which a clock may be off before nothing is deleted by it.
 pub const LAKE_CLOCK_JUMP_MS: i64 = 86_400_000;
+/// Milliseconds between two arrivals that may be a jump of a clock that wrote both; what arrives once a day is none.
+pub const LAKE_CLOCK_PAUSE_MS: i64 = 2 * 86_400_000;
 /// Milliseconds that an uploaded file may wait for its commit, at least, before it may be taken for an orphan.
 pub const LAKE_ORPHAN_MS: i64 = 3_600_000;
 /// The same for a file of another writer: a long job uploads for days and commits once.
