@@ -304,10 +304,20 @@ fn unread(path: &str, error: object_store::Error) -> LakeError {
     }
 }
 
+/// Stores answer in many ways to who asks for more than a file has; asking again will not help.
+async fn cut_short(store: &Arc<dyn ObjectStore>, path: &Path, ranges: &[Range<u64>]) -> Option<LakeError> {
+    let end = ranges.iter().map(|range| range.end).max()?;
+    let size = store.head(path).await.ok()?.size;
+    (size < end).then(|| LakeError::Damaged(format!("{path} has {size} bytes, not {end}")))
+}
+
 impl FileBytes {
     async fn fetch(&self, name: &str, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, LakeError> {
         match self {
-            FileBytes::Stored(store, path) => store.get_ranges(path, ranges).await.map_err(|error| unread(name, error)),
+            FileBytes::Stored(store, path) => match store.get_ranges(path, ranges).await {
+                Ok(data) => Ok(data),
+                Err(error) => Err(cut_short(store, path, ranges).await.unwrap_or_else(|| unread(name, error))),
+            },
             FileBytes::Whole(bytes) => ranges
                 .iter()
                 .map(|range| {

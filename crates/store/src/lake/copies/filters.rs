@@ -76,7 +76,11 @@ impl FilterCache {
         for number in 0..source.metadata().num_row_groups() {
             let group = source.group(number);
             let (ids, times) = (group_ids(group), int_bounds(group, Column::Timestamp));
-            groups.push(GroupFilter { ids, times, bloom: source.bloom(number, Column::Id).await? });
+            let bloom = match source.bloom(number, Column::Id).await {
+                Err(LakeError::Damaged(_)) => None,
+                bloom => bloom?,
+            };
+            groups.push(GroupFilter { ids, times, bloom });
         }
         let filters = Arc::new(FileFilters { groups });
         self.keep(&file.path, Arc::clone(&filters));

@@ -1,7 +1,7 @@
 //! Repeated deliveries that the server no longer knows: the lake has each id once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arrow::array::AsArray;
@@ -57,21 +57,30 @@ fn batch(lines: &[Line], arrived: i64) -> Batch {
 struct World {
     lake: Lake,
     letters: Arc<Letters>,
-    _dir: tempfile::TempDir,
+    unread: Arc<AtomicU64>,
+    dir: tempfile::TempDir,
 }
 
 impl World {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let lake = Lake::open(options(dir.path())).await.unwrap();
-        Self { lake, letters: Arc::default(), _dir: dir }
+        Self { lake, letters: Arc::default(), unread: Arc::default(), dir }
     }
 
     fn writer(&self, known_from: u64, filter_bytes_max: usize) -> LakeWriter {
         let mut writer =
             LakeWriter::new(self.lake.clone(), WriterOptions { group_rows: 4, ..WriterOptions::default() });
         let letters = Arc::clone(&self.letters) as Arc<dyn DeadLetters>;
-        writer.leave_out_copies(CopyOptions { known_from: Arc::new(move || known_from), letters, filter_bytes_max });
+        let unread = Arc::clone(&self.unread);
+        writer.leave_out_copies(CopyOptions {
+            known_from: Arc::new(move || known_from),
+            letters,
+            filter_bytes_max,
+            unread: Arc::new(move |files| {
+                unread.fetch_add(files, Ordering::Relaxed);
+            }),
+        });
         writer
     }
 
@@ -206,6 +215,46 @@ async fn nothing_is_committed_before_dead_letters_are_kept() {
     world.letters.full.store(false, Ordering::Relaxed);
     let flushed = writer.flush(Some(1)).await.unwrap().unwrap();
     assert_eq!((flushed.refused, world.letters().len()), (1, 1));
+}
+
+/// What happens to a file, and whether the records of its other row groups are still found.
+type Harm = (&'static str, fn(&std::path::Path), bool);
+
+#[tokio::test]
+async fn a_file_that_is_missing_or_damaged_does_not_hold_up_the_flush() {
+    fn change(path: &std::path::Path, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut bytes = std::fs::read(path).unwrap();
+        change(&mut bytes);
+        std::fs::write(path, bytes).unwrap();
+    }
+    let harms: [Harm; 4] = [
+        ("missing", |path| std::fs::remove_file(path).unwrap(), false),
+        ("cut", |path| change(path, |bytes| bytes.truncate(bytes.len() / 2)), false),
+        ("zeros at its end", |path| change(path, |bytes| bytes.iter_mut().rev().take(9).for_each(|byte| *byte = 0)), false),
+        // The ids of the first row group.
+        ("zeros at its begin", |path| change(path, |bytes| bytes[4..60].fill(0)), true),
+    ];
+    for (harm, harmed, others_are_found) in harms {
+        let world = World::new().await;
+        // Two row groups of four rows, and a file beside.
+        let lines: Vec<Line> = (0..8).map(|number| (Some(number), "one", Some(number as u32))).collect();
+        world.flush(JOURNAL, &lines, NOW, u64::MAX).await.unwrap();
+        let first = world.lake.snapshot().files[0].path.clone();
+        world.flush(JOURNAL, &[(Some(100), "other", Some(9))], NOW + 1, u64::MAX).await.unwrap();
+        harmed(&world.dir.path().join(&first));
+        let mut writer = world.writer(u64::MAX, 1 << 20);
+        for flush in 0..3 {
+            let at = 10 + flush * 4;
+            // One of each row group of the first file, one of the second, a new one.
+            let again = [lines[0], lines[7], (Some(100), "other", Some(9)), (Some(200 + flush), "new", Some(11))];
+            writer.push(JOURNAL, at, batch(&again, NOW + 2)).unwrap();
+            let flushed = writer.flush(Some(at - 1)).await.unwrap_or_else(|error| panic!("{harm}: {error:?}"));
+            // What was not found the first time is found the next: it is in a file that can be read.
+            let copies = if flush > 0 { 3 } else { 1 + u64::from(others_are_found) };
+            assert_eq!((flushed.unwrap().copies, flush), (copies, flush), "{harm}");
+            assert_eq!(world.unread.load(Ordering::Relaxed), flush + 1, "{harm}");
+        }
+    }
 }
 
 proptest! {
