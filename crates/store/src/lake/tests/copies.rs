@@ -230,7 +230,11 @@ async fn a_file_that_is_missing_or_damaged_does_not_hold_up_the_flush() {
     let harms: [Harm; 4] = [
         ("missing", |path| std::fs::remove_file(path).unwrap(), false),
         ("cut", |path| change(path, |bytes| bytes.truncate(bytes.len() / 2)), false),
-        ("zeros at its end", |path| change(path, |bytes| bytes.iter_mut().rev().take(9).for_each(|byte| *byte = 0)), false),
+        (
+            "zeros at its end",
+            |path| change(path, |bytes| bytes.iter_mut().rev().take(9).for_each(|byte| *byte = 0)),
+            false,
+        ),
         // The ids of the first row group.
         ("zeros at its begin", |path| change(path, |bytes| bytes[4..60].fill(0)), true),
     ];

@@ -6,6 +6,7 @@
 
 mod clock;
 mod compact;
+mod fault;
 mod groups;
 mod join;
 mod names;
@@ -25,7 +26,7 @@ use runstone_record::limits;
 
 use self::clock::Clock;
 use self::compact::{Merged, merge};
-use self::plan::{Moment, Rules, next_merge};
+use self::plan::{Merge, Moment, Rules, next_merge};
 use super::{Lake, LakeError};
 
 pub(crate) use names::COMPACTED;
@@ -251,23 +252,44 @@ impl Run<'_> {
             match merge(self.lake, &next, rules).await {
                 Ok(Merged::Done(sums)) => self.count(|report| report.add(sums)),
                 Ok(Merged::Left(files)) => self.leave(files),
-                Err(LakeError::Conflict(why)) => {
-                    tracing::debug!(why, "threw a merge away");
+                Err(error @ (LakeError::Conflict(_) | LakeError::Damaged(_) | LakeError::Internal(_))) => {
+                    if self.leave_faulty(&next, &error).await? {
+                        continue;
+                    }
+                    tracing::debug!(%error, "threw a merge away");
                     self.count(|report| report.conflicts += 1);
                     conflicts += 1;
                     if conflicts >= limits::LAKE_MERGE_CONFLICTS_MAX {
-                        return Err(LakeError::Conflict(why));
+                        return Err(error);
                     }
-                }
-                // One file that cannot be read must not hold up all the others.
-                Err(LakeError::Damaged(why)) => {
-                    let files = next.files.iter().map(|file| (file.path.clone(), why.clone())).collect();
-                    self.leave(files);
-                    self.end(Step::Compact, Err(LakeError::Damaged(why)));
                 }
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// A merge failed. Where it does not do so because its files left the table, it would fail for ever, and hold up all
+    /// others: leaves the files alone that are to blame. False: another writer was faster.
+    async fn leave_faulty(&mut self, merge: &Merge, error: &LakeError) -> Result<bool, LakeError> {
+        let snapshot = self.lake.refresh().await?;
+        let live: HashSet<&str> = snapshot.files.iter().map(|file| file.path.as_str()).collect();
+        if !merge.files.iter().all(|file| live.contains(file.path.as_str())) {
+            return Ok(false);
+        }
+        let is_conflict = matches!(error, LakeError::Conflict(_));
+        let mut files = fault::find(self.lake, merge, !is_conflict).await?;
+        if files.is_empty() {
+            if is_conflict {
+                return Ok(false);
+            }
+            // Each can be read, and together they cannot be merged.
+            files = merge.files.iter().map(|file| (file.path.clone(), error.to_string())).collect();
+        }
+        let why = files.first().map_or_else(String::new, |(path, why)| format!("{path}: {why}"));
+        let why = format!("leave {} of {} files unmerged: {why}", files.len(), merge.files.len());
+        self.leave(files);
+        self.fail(&UpkeepFailure { step: Step::Compact, why, is_final: true });
+        Ok(true)
     }
 
     fn leave(&self, files: Vec<(String, String)>) {
