@@ -63,6 +63,40 @@ async fn groups_that_stand_alone_are_taken_over_with_their_filters_and_bounds() 
 }
 
 #[tokio::test]
+async fn an_empty_list_is_a_value_also_where_its_group_is_taken_over() {
+    use arrow::array::{ArrayRef, ListBuilder, RecordBatch, StringBuilder};
+    // Of three rows one has an empty list, one has none, and one has an item in every third group.
+    let with_lists = |part: u64| {
+        let times: Vec<i64> = (0..100).map(|row| part as i64 * 1_000 + row).collect();
+        let batch = rows(A, part * 100, &times);
+        let mut lists = ListBuilder::new(StringBuilder::new());
+        for row in 0..100 {
+            match row % 3 {
+                0 => lists.append(true),
+                1 if part == 2 => lists.append_value([Some("x"), None]),
+                _ => lists.append(false),
+            }
+        }
+        let schema = batch.schema();
+        let columns = schema.fields().iter().map(|field| field.name().clone()).zip(batch.columns().to_vec());
+        let lists = (Column::Capabilities.name().to_owned(), std::sync::Arc::new(lists.finish()) as ArrayRef);
+        RecordBatch::try_from_iter(columns.chain([lists])).unwrap()
+    };
+    let world = World::new();
+    let lake = world.lake().await;
+    let mut nulls = 0;
+    for part in 0..3 {
+        let file = lake.put(encode(&with_lists(part), 100), TODAY).await.unwrap();
+        commit(&lake, vec![file], Vec::new()).await.unwrap();
+        world.run(&lake, Effort::All).await;
+        nulls += if part == 2 { 33 } else { 66 };
+        let file = std::sync::Arc::clone(&lake.snapshot().files[0]);
+        assert_eq!((lake.snapshot().files.len(), file.stats.rows), (1, Some((part + 1) * 100)));
+        assert_eq!(file.stats.column(Column::Capabilities).and_then(|stats| stats.nulls), Some(nulls), "{part}");
+    }
+}
+
+#[tokio::test]
 async fn copied_rows_are_counted() {
     let world = World::new();
     let lake = world.lake().await;
