@@ -1,5 +1,6 @@
 //! Files that no version of the table needs any more are deleted. Owns which: those that left the table longer ago than
-//! the grace, and those that were uploaded and never committed; refuses to touch anything that is not a data file.
+//! the grace, and those that were uploaded and never committed; refuses to touch anything that is not a data file, and a table
+//! that this server may not write: what is needless there, others know.
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use runstone_record::limits;
 use super::names::{Maker, is_data, maker};
 use super::tombstones::{Grave, Tombstones};
 use crate::lake::source::{blocking, object_path};
-use crate::lake::{Lake, LakeError, LakeSnapshot, stats};
+use crate::lake::{Lake, LakeError, LakeSnapshot, stats, support};
 
 /// What was deleted.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +50,7 @@ pub(crate) async fn vacuum(lake: &Lake, now_ms: i64, grace_ms: i64) -> Result<Va
     let ages = Ages::new(now_ms, grace_ms);
     let store = lake.store();
     // The snapshot is older than the list of files and the tombstones: what it has and what left since are both kept.
-    let live = paths(lake.refresh().await?.as_ref());
+    let live = paths(newest(lake).await?.as_ref());
     let tombstones = Tombstones::read(Arc::clone(&store), ages.left_ms).await?;
     let failed = |error| LakeError::Storage { action: "list the lake's files".to_owned(), source: Box::new(error) };
     let top: object_store::ListResult = store.list_with_delimiter(None).await.map_err(failed)?;
@@ -79,6 +80,14 @@ pub(crate) async fn vacuum(lake: &Lake, now_ms: i64, grace_ms: i64) -> Result<Va
     Ok(vacuumed)
 }
 
+/// The newest version, where its files are ours to delete.
+async fn newest(lake: &Lake) -> Result<Arc<LakeSnapshot>, LakeError> {
+    lake.writable()?;
+    let snapshot = lake.refresh().await?;
+    support::check_write(&snapshot.table.protocol, &snapshot.table.metadata)?;
+    Ok(snapshot)
+}
+
 fn paths(snapshot: &LakeSnapshot) -> HashSet<Path> {
     snapshot.files.iter().map(|file| object_path(&file.path)).collect()
 }
@@ -103,7 +112,7 @@ async fn delete(lake: &Lake, gone: &mut Vec<ObjectMeta>, vacuumed: &mut Vacuumed
     if gone.is_empty() {
         return Ok(());
     }
-    let live = paths(lake.refresh().await?.as_ref());
+    let live = paths(newest(lake).await?.as_ref());
     gone.retain(|file| !live.contains(&file.location));
     let locations: Vec<_> = gone.iter().map(|file| Ok(file.location.clone())).collect();
     let mut answers = lake.store().delete_stream(futures::stream::iter(locations).boxed());

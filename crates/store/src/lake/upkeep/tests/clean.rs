@@ -194,6 +194,29 @@ async fn vacuum_deletes_what_nobody_needs_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn nothing_is_deleted_from_a_table_that_we_may_not_write() {
+    let world = World::new();
+    let lake = world.lake().await;
+    for number in 0..4 {
+        flush(&lake, A, TODAY, &[number]).await;
+    }
+    world.run(&lake, Effort::All).await;
+    world.advance(2 * HOUR_MS);
+    // Another writer asks for more: files may be needed in ways that only the feature tells.
+    let protocol = serde_json::json!({"protocol": {
+        "minReaderVersion": 1, "minWriterVersion": 7, "writerFeatures": ["rowTracking", "domainMetadata"],
+    }});
+    let path = object_store::path::Path::from(format!("_delta_log/{:020}.json", lake.snapshot().version + 1));
+    object_store::ObjectStoreExt::put(&world.store, &path, protocol.to_string().into_bytes().into()).await.unwrap();
+    let before = world.store.paths().await;
+    let report = world.upkeep().run(&lake, world.now_ms(), Effort::All).await;
+    assert_eq!((report.deleted_files, report.failures.len()), (0, 1), "{report:?}");
+    assert_eq!(report.failures[0].step, Step::Vacuum);
+    assert!(report.failures[0].is_final && report.failures[0].why.contains("rowTracking"), "{report:?}");
+    assert_eq!(world.store.paths().await, before);
+}
+
+#[tokio::test]
 async fn without_a_grace_only_what_left_the_table_goes() {
     let world = World::new();
     let lake = world.lake().await;
