@@ -69,6 +69,8 @@ pub const LAKE_FLUSH_INTERVAL_MS: u64 = 300_000;
 pub const LAKE_FLUSH_BYTES: u64 = 64 << 20;
 /// Milliseconds that a file stays after it has left the lake's table.
 pub const LAKE_VACUUM_GRACE_MS: u64 = 3_600_000;
+/// The same, at most: checkpoints of a Delta table forget after a week which files have left it, and when.
+pub const LAKE_VACUUM_GRACE_MS_MAX: u64 = 7 * 86_400_000;
 /// Rows of a row group in a file of the lake.
 pub const LAKE_GROUP_ROWS: usize = 1 << 16;
 /// Bytes of the records in a row group, in memory: readers hold the texts of one at once.
