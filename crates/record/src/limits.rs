@@ -189,5 +189,8 @@ pub const LAKE_FOREIGN_ORPHAN_MS: i64 = 7 * 86_400_000;
 pub const LAKE_FILTERS_BYTES_MAX: usize = 32 << 20;
 /// Questions to filters that one flush asks for random ids, which may be anywhere in the lake.
 pub const LAKE_COPY_PROBES_MAX: u64 = 32 << 20;
+/// Files of the lake that one flush opens for their filters for random ids, apart from those in which a record may be by its
+/// time: far away each costs two requests, and a flush has a second or two.
+pub const LAKE_COPY_FILES_MAX: usize = 32;
 /// Row groups that one flush reads for random ids, apart from those in which a record may be by its time.
 pub const LAKE_COPY_GROUPS_MAX: usize = 256;

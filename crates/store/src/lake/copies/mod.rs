@@ -100,11 +100,14 @@ pub(crate) struct CopySearch {
 struct Budget {
     probes: u64,
     groups: usize,
+    /// Files that are opened for their filters.
+    files: usize,
 }
 
 impl Budget {
-    fn is_spent(&self) -> bool {
-        self.probes == 0 || self.groups == 0
+    /// May a file be looked into? `opens`: its filters are not in memory.
+    fn allows(&self, opens: bool) -> bool {
+        self.probes > 0 && self.groups > 0 && (self.files > 0 || !opens)
     }
 }
 
@@ -157,9 +160,13 @@ impl CopySearch {
             .filter(|file| !is_known(file) && !suspects.within(file_ids(file)).is_empty())
             .collect();
         files.sort_unstable_by_key(|file| std::cmp::Reverse(file.modified_ms));
-        self.filters.retain(&snapshot.files);
+        self.filters.begin(&snapshot.files);
         let mut known: HashMap<RecordId, Vec<Known>> = HashMap::new();
-        let mut budget = Budget { probes: limits::LAKE_COPY_PROBES_MAX, groups: limits::LAKE_COPY_GROUPS_MAX };
+        let mut budget = Budget {
+            probes: limits::LAKE_COPY_PROBES_MAX,
+            groups: limits::LAKE_COPY_GROUPS_MAX,
+            files: limits::LAKE_COPY_FILES_MAX,
+        };
         let (mut unseen_files, mut unread_files) = (0, 0);
         for file in files {
             if self.lost.contains(&file.path) {
@@ -167,9 +174,13 @@ impl CopySearch {
                 continue;
             }
             let in_time = suspects.has_times(file.times().unwrap_or((i64::MIN, i64::MAX)));
-            if budget.is_spent() && !in_time {
-                unseen_files += 1;
-                continue;
+            if !in_time {
+                let opens = !self.filters.has(file);
+                if !budget.allows(opens) {
+                    unseen_files += 1;
+                    continue;
+                }
+                budget.files -= usize::from(opens);
             }
             match self.look_into(lake, file, suspects, &mut budget, &mut known).await {
                 Ok(seen_whole) => unseen_files += usize::from(!seen_whole),
