@@ -69,6 +69,8 @@ pub const LAKE_FLUSH_INTERVAL_MS: u64 = 300_000;
 pub const LAKE_FLUSH_BYTES: u64 = 64 << 20;
 /// Milliseconds that a file stays after it has left the lake's table.
 pub const LAKE_VACUUM_GRACE_MS: u64 = 3_600_000;
+/// The same, at most: checkpoints of a Delta table forget after a week which files have left it, and when.
+pub const LAKE_VACUUM_GRACE_MS_MAX: u64 = 7 * 86_400_000;
 /// Rows of a row group in a file of the lake.
 pub const LAKE_GROUP_ROWS: usize = 1 << 16;
 /// Bytes of the records in a row group, in memory: readers hold the texts of one at once.
@@ -176,6 +178,8 @@ pub const LAKE_RETIRE_FILES_MAX: usize = 1_000;
 pub const LAKE_DELETE_FILES_MAX: usize = 1_000;
 /// Milliseconds by which a clock may be off before nothing is deleted by it.
 pub const LAKE_CLOCK_JUMP_MS: i64 = 86_400_000;
+/// Milliseconds between two arrivals that may be a jump of a clock that wrote both; what arrives once a day is none.
+pub const LAKE_CLOCK_PAUSE_MS: i64 = 2 * 86_400_000;
 /// Milliseconds that an uploaded file may wait for its commit, at least, before it may be taken for an orphan.
 pub const LAKE_ORPHAN_MS: i64 = 3_600_000;
 /// The same for a file of another writer: a long job uploads for days and commits once.
@@ -185,5 +189,8 @@ pub const LAKE_FOREIGN_ORPHAN_MS: i64 = 7 * 86_400_000;
 pub const LAKE_FILTERS_BYTES_MAX: usize = 32 << 20;
 /// Questions to filters that one flush asks for random ids, which may be anywhere in the lake.
 pub const LAKE_COPY_PROBES_MAX: u64 = 32 << 20;
+/// Files of the lake that one flush opens for their filters for random ids, apart from those in which a record may be by its
+/// time: far away each costs two requests, and a flush has a second or two.
+pub const LAKE_COPY_FILES_MAX: usize = 32;
 /// Row groups that one flush reads for random ids, apart from those in which a record may be by its time.
 pub const LAKE_COPY_GROUPS_MAX: usize = 256;

@@ -143,6 +143,8 @@ pub struct LakeMetrics {
     pub passed: Counter,
     /// Records that the lake had already, and that were not written again.
     pub copies: Counter,
+    /// Files that a flush would have to search for repeated records, and that are missing or damaged.
+    pub unread: Counter,
     /// Records that the lake could not take; they are in files of their own.
     pub refused: Counter,
     /// This server's records up to here are in the lake.
@@ -273,6 +275,7 @@ impl Default for LakeMetrics {
             failures: Counter::default(),
             passed: Counter::default(),
             copies: Counter::default(),
+            unread: Counter::default(),
             refused: Counter::default(),
             position: Gauge::default(),
             lag_records: Gauge::default(),
@@ -421,6 +424,8 @@ impl LakeMetrics {
         to.register("lake_passed_ranges", help, self.passed.clone());
         let help = "Records that the lake had already and that were left out";
         to.register("lake_dropped_copies", help, self.copies.clone());
+        let help = "Files that flushes could not search for repeated records: they are missing or damaged";
+        to.register("lake_unread_files", help, self.unread.clone());
         let help = "Records that the lake could not take, kept in files of their own";
         to.register("lake_refused_records", help, self.refused.clone());
         let help = "This server's records up to this position are in the lake";

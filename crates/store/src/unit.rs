@@ -141,6 +141,8 @@ impl Unit {
             return Some(0);
         }
         match self {
+            // Of a list some writers count what is missing among its items, where an empty one looks like none.
+            Unit::File(..) if column.kind() == Kind::List => None,
             Unit::File(file, _) => file.stats.column(column)?.nulls,
             _ => None,
         }

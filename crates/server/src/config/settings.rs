@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use runstone_record::limits;
+
 use super::text::{parse_bytes, parse_millis, show_bytes, show_millis};
 use super::{Config, LogFormat, SyncPolicy};
 
@@ -123,9 +125,9 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "lake.vacuum_grace_ms",
-        kind: Kind::Millis(SECOND, 366 * DAY, |c| &mut c.lake.vacuum_grace),
+        kind: Kind::Millis(SECOND, limits::LAKE_VACUUM_GRACE_MS_MAX, |c| &mut c.lake.vacuum_grace),
         doc: "How long a file stays after it has left the table, for those who still read an older version; longer than \
-              `query.timeout_ms`.",
+              `query.timeout_ms`. No more than a week: that is how long the table's log remembers when a file left it.",
     },
     Setting {
         key: "lake.file_bytes",

@@ -105,6 +105,14 @@ fn settings_that_are_wrong_together_are_named_where_they_were_set() {
 }
 
 #[test]
+fn a_file_of_the_lake_stays_no_longer_than_its_log_remembers_it() {
+    let grace = |time: &str| case(&format!("lake:\n  vacuum_grace_ms: {time}\n"), &[], &[]);
+    assert_eq!(load(&grace("168h").sources).unwrap().lake.vacuum_grace, Duration::from_secs(7 * 86_400));
+    let expected = "runstone.yml:2: lake.vacuum_grace_ms: must be between 1s and 168h, got 169h";
+    assert_eq!(grace("169h").mistakes(), [expected]);
+}
+
+#[test]
 fn the_lake_is_in_the_data_directory_unless_it_is_said_where() {
     let location = |yaml: &str| load(&case(yaml, &[], &[]).sources).unwrap().lake_location();
     assert_eq!(location("data: /d\n"), "/d/lake");

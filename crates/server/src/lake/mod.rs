@@ -88,6 +88,12 @@ impl LakeRelay {
                 known_from: Arc::new(move || intake.known_from()),
                 letters: Arc::new(Letters { data: config.data.clone() }),
                 filter_bytes_max: LAKE_FILTERS_BYTES_MAX,
+                unread: Arc::new({
+                    let unread = metrics.unread.clone();
+                    move |files| {
+                        unread.inc_by(files);
+                    }
+                }),
             },
             data: config.data.clone(),
             flush_interval: config.lake.flush_interval,

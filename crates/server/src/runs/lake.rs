@@ -1,6 +1,7 @@
 //! The runs' way into the lake: what was trimmed from the journal before it was folded, and what other servers brought
 //! there. Owns which rows are read and when; refuses to know how files are read.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -115,9 +116,14 @@ impl LakeRows {
         Ok(())
     }
 
+    /// The journals that the lake has something of, and their last positions.
+    pub(super) fn journals(&self, seen: &Seen) -> Result<BTreeMap<String, u64>, LakeError> {
+        self.handle.block_on(seen.snapshot.journals())
+    }
+
     /// Folds what is in the lake and comes from nowhere else.
     fn fold_owed(&self, runs: &Runs, seen: &Seen, stop: &AtomicBool) -> Result<(), LakeError> {
-        for (journal, there) in seen.snapshot.through() {
+        for (journal, there) in self.journals(seen)? {
             loop {
                 let owed = runs.read().place.owed(&journal, there);
                 let Some((after, through)) = owed else { break };
@@ -189,4 +195,64 @@ fn keep_up(
     }
     // This directory's may not be folded yet, although the lake has them.
     rows.settle(runs, own, seen, stop).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use runstone_record::{IdMint, parse};
+    use runstone_store::lake::{Change, FileStats, LakeFile, LakeOptions, LakeWriter, WriterOptions};
+    use tokio::runtime::Runtime;
+
+    use super::*;
+    use crate::lineage::Lineage;
+    use crate::runs::{Place, Table};
+
+    const NOW_MS: i64 = 1_795_179_600_000;
+
+    fn open(runtime: &Runtime, dir: &std::path::Path) -> Lake {
+        let drawn = AtomicU64::new(1);
+        let entropy = move || u128::from(drawn.fetch_add(1, Ordering::Relaxed)) << 64;
+        let options = LakeOptions::new(dir.to_str().unwrap(), "tests", Arc::new(|| NOW_MS), Arc::new(entropy));
+        runtime.block_on(Lake::open(options)).unwrap()
+    }
+
+    #[test]
+    fn runs_are_found_in_files_of_which_no_single_journal_is_known() {
+        let (dir, runtime) = (tempfile::tempdir().unwrap(), Runtime::new().unwrap());
+        let lake = open(&runtime, dir.path());
+        for number in 1..=2 {
+            let body =
+                format!(r#"[{{"run_id":"run-{number}","type":"start"}},{{"run_id":"run-{number}","type":"end"}}]"#);
+            let minted = &mut IdMint::new(1, number);
+            let batch = parse::json(body.as_bytes()).unwrap().builder.stamp(minted, NOW_MS * 1_000, None);
+            let mut writer = LakeWriter::new(lake.clone(), WriterOptions::default());
+            writer.push(&format!("01980000-0000-7000-8000-00000000000{number}/1"), 1, batch).unwrap();
+            runtime.block_on(writer.flush(None)).unwrap();
+        }
+        // As after another writer's OPTIMIZE: the entries do not say whose the records are.
+        let anonymous = |file: &Arc<LakeFile>| {
+            let stats = FileStats { rows: file.stats.rows, columns: Vec::new() };
+            LakeFile { stats, ..LakeFile::clone(file) }
+        };
+        let change = Change {
+            journal: None,
+            add: lake.snapshot().files.iter().map(anonymous).collect(),
+            remove: Vec::new(),
+            data_change: false,
+            operation: "OPTIMIZE",
+            metrics: Vec::new(),
+        };
+        let snapshot = runtime.block_on(lake.commit(change)).unwrap();
+        assert!(snapshot.files.iter().all(|file| file.journal().is_none()));
+        let lineage = Lineage::made(uuid::Uuid::from_u128(7), &[(1, 1)]);
+        let runs = Runs::new(Table::default(), Place::start(&lineage));
+        let rows = LakeRows::of(lake, snapshot, 0, runtime.handle().clone());
+        for _ in 0..2 {
+            rows.catch_up_all(&runs, 0).unwrap();
+            let states: Vec<_> = ["run-1", "run-2"].iter().map(|id| runs.get(id).map(|run| run.state)).collect();
+            assert_eq!(states, [Some("succeeded".to_owned()), Some("succeeded".to_owned())]);
+        }
+    }
 }

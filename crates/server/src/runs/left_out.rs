@@ -141,7 +141,7 @@ impl LakeRows {
                 anew.entry(id.to_owned()).or_default().add(batch, row, position);
             }
         };
-        for (journal, there) in seen.snapshot.through() {
+        for (journal, there) in self.journals(seen)? {
             let stretch = Stretch { runs: Some(ids), ..Stretch::folded(&journal, 0, there) };
             let all = self.read(seen, &stretch, stop, |first, batch| {
                 for row in 0..batch.len() {

@@ -25,7 +25,8 @@ pub(crate) struct Bounds {
 struct Gathered {
     column: Column,
     range: Option<(Bound, Bound)>,
-    nulls: u64,
+    /// None: not known.
+    nulls: Option<u64>,
     /// A value that no bound can bound.
     is_unbounded: bool,
 }
@@ -39,7 +40,7 @@ impl Bounds {
     /// A column's numbers, times or ids in the next row group.
     pub(crate) fn add(&mut self, column: Column, values: &ArrayRef) {
         let range = if has_bounds(column) { range(values) } else { Range::None };
-        self.extend(column, range, values.logical_null_count());
+        self.extend(column, range, Some(values.logical_null_count() as u64));
     }
 
     /// A column's texts in the next row group; none where they are not to have bounds.
@@ -48,7 +49,7 @@ impl Bounds {
             Some((least, greatest)) => Range::Of(Bound::Text(least.into()), Bound::Text(greatest.into())),
             None => Range::None,
         };
-        self.extend(column, range, nulls);
+        self.extend(column, range, Some(nulls as u64));
     }
 
     /// A column of a row group that is taken over, by its own statistics.
@@ -56,26 +57,25 @@ impl Bounds {
         // A list is stored in a column below its own.
         let name = chunk.column_path().parts().first().map_or("", String::as_str);
         let Some(column) = Column::ALL.into_iter().find(|column| column.name() == name) else { return };
-        let stats = chunk.statistics();
-        let nulls = stats.and_then(Statistics::null_count_opt);
-        let range = match stats.and_then(stored) {
+        let nulls = stored_nulls(chunk, column);
+        let range = match chunk.statistics().and_then(stored) {
             _ if !has_bounds(column) => Range::None,
             Some((least, greatest)) => Range::Of(least, greatest),
             None if nulls == Some(rows) => Range::None,
             None => Range::Unbounded,
         };
-        self.extend(column, range, nulls.and_then(|nulls| usize::try_from(nulls).ok()).unwrap_or(0));
+        self.extend(column, range, nulls);
     }
 
-    fn extend(&mut self, column: Column, range: Range, nulls: usize) {
+    fn extend(&mut self, column: Column, range: Range, nulls: Option<u64>) {
         let place = match self.columns.iter().position(|known| known.column == column) {
             Some(place) => place,
             None => {
-                self.columns.push(Gathered { column, range: None, nulls: 0, is_unbounded: false });
+                self.columns.push(Gathered { column, range: None, nulls: Some(0), is_unbounded: false });
                 self.columns.len() - 1
             }
         };
-        self.columns[place].extend(range, nulls as u64);
+        self.columns[place].extend(range, nulls);
     }
 
     /// What is known of the file.
@@ -92,8 +92,8 @@ enum Range {
 }
 
 impl Gathered {
-    fn extend(&mut self, range: Range, nulls: u64) {
-        self.nulls += nulls;
+    fn extend(&mut self, range: Range, nulls: Option<u64>) {
+        self.nulls = self.nulls.zip(nulls).map(|(known, more)| known + more);
         match range {
             Range::None => {}
             Range::Unbounded => self.is_unbounded = true,
@@ -111,7 +111,7 @@ impl Gathered {
             Some((least, greatest)) if !self.is_unbounded => (Some(cut(least)), raise(greatest)),
             _ => (None, None),
         };
-        ColumnStats { column: self.column, least, greatest, nulls: Some(self.nulls) }
+        ColumnStats { column: self.column, least, greatest, nulls: self.nulls }
     }
 }
 
@@ -148,6 +148,15 @@ fn range(values: &ArrayRef) -> Range {
             }
         }
         _ => Range::Unbounded,
+    }
+}
+
+/// How many rows have no value in a stored column. What a list's statistics count are items that are not there, and an empty
+/// list has none either; its levels tell that apart from no list.
+fn stored_nulls(chunk: &ColumnChunkMetaData, column: Column) -> Option<u64> {
+    match column.kind() {
+        Kind::List => chunk.definition_level_histogram()?.get(0).and_then(|rows| u64::try_from(rows).ok()),
+        _ => chunk.statistics().and_then(Statistics::null_count_opt),
     }
 }
 

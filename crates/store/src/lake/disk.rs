@@ -32,6 +32,9 @@ pub(crate) trait Disk: Debug + Send + Sync {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         std::fs::create_dir(path)
     }
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_dir(path)
+    }
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
     }

@@ -15,6 +15,9 @@ use object_store::PutPayload;
 
 use super::disk::Disk;
 
+/// How often a directory is made again that was removed before there was a file in it.
+const REMOVALS_MAX: u32 = 5;
+
 /// A directory to which a lake is written.
 #[derive(Debug)]
 pub(super) struct Directory {
@@ -84,7 +87,9 @@ impl Directory {
     /// An empty file beside its later name. `object_store` shows no name that ends in `#` and digits, and no reader of
     /// tables takes it for a part of one.
     pub(super) fn stage(&self, path: &Path) -> io::Result<(File, PathBuf)> {
-        self.make_dir(self.parent(path)?)?;
+        let dir = self.parent(path)?;
+        self.make_dir(dir)?;
+        let mut removals = 0;
         loop {
             let mut name = path.as_os_str().to_owned();
             name.push(format!("#{}", self.next.fetch_add(1, Ordering::Relaxed)));
@@ -92,9 +97,42 @@ impl Directory {
             match self.disk.create(&staged) {
                 Ok(file) => return Ok((file, staged)),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                // It was empty, and a clean-up of this process or of another took it away.
+                Err(error) if error.kind() == ErrorKind::NotFound && removals < REMOVALS_MAX => {
+                    removals += 1;
+                    self.forget_dir(dir);
+                    self.make_dir(dir)?;
+                }
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// A directory may be gone, and those above it.
+    fn forget_dir(&self, path: &Path) {
+        let mut lasting = self.lasting.lock().unwrap_or_else(PoisonError::into_inner);
+        lasting.retain(|known| !path.starts_with(known));
+    }
+
+    /// Removes the directories right below the root that are empty, of those whose names are wanted. That is not synced: one
+    /// that comes back is empty still.
+    pub(super) fn remove_empty_dirs(&self, wanted: &dyn Fn(&str) -> bool) -> io::Result<()> {
+        for entry in std::fs::read_dir(&self.root)? {
+            let entry = entry?;
+            if !entry.file_name().to_str().is_some_and(wanted) || !entry.file_type()?.is_dir() {
+                continue;
+            }
+            let path = entry.path();
+            let removed = self.disk.remove_dir(&path);
+            self.forget_dir(&path);
+            match removed {
+                Err(error) if !matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::NotFound) => {
+                    return Err(error);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Gives a written file its name, durably. Answers `AlreadyExists`, durably too, where it must not replace one.

@@ -81,6 +81,14 @@ impl LakeFile {
         }
     }
 
+    /// May a journal's rows be in it, by what is known?
+    pub(super) fn may_be_of(&self, journal: &str) -> bool {
+        let Some(stats) = self.stats.column(Column::Journal) else { return true };
+        let is_less = matches!(&stats.least, Some(Bound::Text(least)) if journal < least.as_str());
+        let is_greater = matches!(&stats.greatest, Some(Bound::Text(greatest)) if journal > greatest.as_str());
+        !is_less && !is_greater
+    }
+
     /// The least and greatest position, where known.
     #[must_use]
     pub fn positions(&self) -> Option<(u64, u64)> {

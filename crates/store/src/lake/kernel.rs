@@ -24,12 +24,16 @@ use super::LakeError;
 use super::actions::{Add, MetaData, Protocol};
 
 const READ: &str = "read the lake's log";
+/// What an application's progress is called in the log.
+const TXN_NAME: &str = "txn";
 
 /// A version of the table, as the kernel knows it: its log's files, but not what is in them.
 pub(crate) struct Base {
     snapshot: SnapshotRef,
     log: LogStoreRef,
     txns: Mutex<HashMap<String, Option<i64>>>,
+    /// Those of all applications, once somebody asked.
+    all_txns: Mutex<Option<Arc<BTreeMap<String, i64>>>>,
 }
 
 impl std::fmt::Debug for Base {
@@ -59,7 +63,7 @@ impl Base {
         let log = log_store(store)?;
         let (engine, root) = (log.engine(None), log.config().location().clone());
         let snapshot = ask(READ, move || delta_kernel::Snapshot::builder_for(root).build(engine.as_ref())).await?;
-        Ok(Base { snapshot, log, txns: Mutex::default() })
+        Ok(Base { snapshot, log, txns: Mutex::default(), all_txns: Mutex::default() })
     }
 
     /// Writes a checkpoint of a version, and the hint to it. What stands on it is answered from another store: the one
@@ -76,7 +80,7 @@ impl Base {
             table.checkpoint(engine.as_ref(), None).map(|(_, table)| table)
         };
         let snapshot = ask("write a checkpoint", write).await?;
-        Ok(Base { snapshot, log: log_store(store)?, txns: Mutex::default() })
+        Ok(Base { snapshot, log: log_store(store)?, txns: Mutex::default(), all_txns: Mutex::default() })
     }
 
     pub(crate) fn version(&self) -> u64 {
@@ -112,6 +116,36 @@ impl Base {
     async fn look_up(&self, snapshot: SnapshotRef, app_id: &str) -> Result<Option<i64>, LakeError> {
         let (engine, id) = (self.log.engine(None), app_id.to_owned());
         ask(READ, move || snapshot.get_app_id_version(&id, engine.as_ref())).await
+    }
+
+    /// The version of the newest `txn` of every application.
+    pub(crate) async fn all_txns(&self) -> Result<Arc<BTreeMap<String, i64>>, LakeError> {
+        let known = || self.all_txns.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known().as_ref() {
+            return Ok(Arc::clone(known));
+        }
+        let found = match self.read_txns(Arc::clone(&self.snapshot)).await {
+            Ok(found) => found,
+            // As with one of them.
+            Err(_) => self.read_txns(Base::load(self.log.object_store(None)).await?.snapshot).await?,
+        };
+        let found = Arc::new(found);
+        *known() = Some(Arc::clone(&found));
+        Ok(found)
+    }
+
+    async fn read_txns(&self, snapshot: SnapshotRef) -> Result<BTreeMap<String, i64>, LakeError> {
+        let engine = self.log.engine(None);
+        let read = move || {
+            let schema = get_all_actions_schema().project(&[TXN_NAME])?;
+            let mut found = BTreeMap::new();
+            for batch in snapshot.log_segment().read_actions(engine.as_ref(), schema)? {
+                let batch = ArrowEngineData::try_from_engine_data(batch?.actions)?;
+                txns(batch.record_batch(), &mut found);
+            }
+            Ok(found)
+        };
+        ask(READ, read).await
     }
 
     /// The entries of files that left the table, as far as the log is kept: `each` has their paths, as the entries have
@@ -251,6 +285,18 @@ fn removes(batch: &RecordBatch, mut each: impl FnMut(&str, i64)) {
     let Some(paths) = paths else { return };
     for row in (0..entries.len()).filter(|row| entries.is_valid(*row) && paths.is_valid(*row)) {
         each(paths.value(row), times.filter(|times| times.is_valid(row)).map_or(0, |times| times.value(row)));
+    }
+}
+
+/// The `txn` entries of a batch of the kernel's, which come newest first.
+fn txns(batch: &RecordBatch, found: &mut BTreeMap<String, i64>) {
+    let Some(entries) = batch.column_by_name(TXN_NAME).and_then(|entries| entries.as_struct_opt()) else { return };
+    let ids = entries.column_by_name("appId").and_then(|ids| ids.as_string_opt::<i32>());
+    let versions = entries.column_by_name("version").and_then(|versions| versions.as_primitive_opt::<Int64Type>());
+    let Some((ids, versions)) = ids.zip(versions) else { return };
+    for row in (0..entries.len()).filter(|row| entries.is_valid(*row) && ids.is_valid(*row) && versions.is_valid(*row))
+    {
+        found.entry(ids.value(row).to_owned()).or_insert(versions.value(row));
     }
 }
 

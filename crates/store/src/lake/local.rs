@@ -219,6 +219,11 @@ impl LocalStore {
             .collect()
     }
 
+    /// Removes the directories right below the root that are empty, of those whose names are wanted.
+    pub(crate) async fn remove_empty_dirs(&self, wanted: impl Fn(&str) -> bool + Send + 'static) -> Result<()> {
+        self.blocking(move |directory| directory.remove_empty_dirs(&wanted)).await
+    }
+
     /// Removes unfinished files that a crash left behind before a time, in milliseconds since 1970.
     pub(crate) async fn remove_unfinished(&self, before_ms: i64) -> Result<usize> {
         self.blocking(move |directory| directory.remove_unfinished(before_ms)).await

@@ -17,6 +17,7 @@ mod error;
 mod fetch;
 mod file;
 mod flush;
+mod found;
 mod history;
 mod kernel;
 mod local;

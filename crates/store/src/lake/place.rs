@@ -1,6 +1,7 @@
 //! Where a lake is: a location's text becomes a store rooted at the table. Owns the kinds of locations, and how long and
 //! how often storage is asked; refuses to know what lies there.
 
+use std::io::ErrorKind;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use runstone_record::limits;
 use url::Url;
 
 use super::LakeError;
+use super::disk::{Disk, RealDisk};
 use super::local::LocalStore;
 
 /// How storage over the network is asked.
@@ -98,7 +100,7 @@ impl Place {
         };
         let path: PathBuf = std::path::absolute(path).map_err(|error| failed("find", error))?;
         if create {
-            create_durably(&path).map_err(|error| failed("create the directory", error))?;
+            create_durably(&path, &RealDisk).map_err(|error| failed("create the directory", error))?;
         } else if !path.is_dir() {
             return Err(LakeError::Location(format!("open the lake: {} is no directory", path.display())));
         }
@@ -170,20 +172,30 @@ fn azure(location: &str, _: &LakeNetwork, _: Path) -> Result<Arc<dyn ObjectStore
     Err(wrong(location, "this build has no Azure storage; build it with the cargo feature `azure`"))
 }
 
-/// Makes a directory with what is missing above it, each synced into its parent.
-fn create_durably(path: &FsPath) -> std::io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
+/// Makes a directory with what is missing above it, each synced into its parent. Those that are there are synced as well: a
+/// process that was killed may have made them, and whoever made them may not have synced them yet.
+fn create_durably(path: &FsPath, disk: &dyn Disk) -> std::io::Result<()> {
     let Some(parent) = path.parent() else {
         return Ok(());
     };
-    create_durably(parent)?;
-    match std::fs::create_dir(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
+    create_durably(parent, disk)?;
+    let is_there = path.is_dir();
+    if !is_there {
+        match disk.create_dir(path) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
     }
-    std::fs::File::open(parent)?.sync_all()
+    match disk.sync_dir(parent) {
+        // A directory that we may not open, or that cannot be synced, was made by somebody else, and long ago.
+        Err(error) if is_there && cannot_sync(error.kind()) => Ok(()),
+        done => done,
+    }
+}
+
+fn cannot_sync(kind: ErrorKind) -> bool {
+    use ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    matches!(kind, InvalidInput | PermissionDenied | ReadOnlyFilesystem | Unsupported)
 }
 
 #[cfg(test)]
@@ -212,6 +224,52 @@ mod tests {
         let new = dir.path().join("new/er");
         let made = Place::find(new.to_str().unwrap(), &LakeNetwork::default(), true).unwrap();
         assert!(new.is_dir() && made.local.is_some());
+    }
+
+    /// Says which directories were made and synced, below the place of the test.
+    #[derive(Debug)]
+    struct Watched {
+        root: PathBuf,
+        calls: std::sync::Mutex<Vec<String>>,
+        fail: Option<ErrorKind>,
+    }
+
+    impl Watched {
+        fn call(&self, name: &str, path: &FsPath) -> std::io::Result<()> {
+            let Ok(path) = path.strip_prefix(&self.root) else { return Ok(()) };
+            self.calls.lock().unwrap().push(format!("{name} /{}", path.display()));
+            self.fail.map_or(Ok(()), |kind| Err(kind.into()))
+        }
+    }
+
+    impl Disk for Watched {
+        fn create_dir(&self, path: &FsPath) -> std::io::Result<()> {
+            self.call("create", path)?;
+            std::fs::create_dir(path)
+        }
+        fn sync_dir(&self, path: &FsPath) -> std::io::Result<()> {
+            self.call("sync", path)
+        }
+    }
+
+    #[test]
+    fn a_directory_that_is_there_is_synced_into_its_parents() {
+        let dir = tempfile::tempdir().unwrap();
+        let create = |fail| {
+            let disk = Watched { root: dir.path().to_owned(), calls: Default::default(), fail };
+            let done = create_durably(&dir.path().join("data/lake"), &disk);
+            (done.map_err(|error| error.kind()), disk.calls.into_inner().unwrap())
+        };
+        // A process is killed after it made the first of them.
+        std::fs::create_dir(dir.path().join("data")).unwrap();
+        assert_eq!(create(None), (Ok(()), ["sync /", "create /data/lake", "sync /data"].map(str::to_owned).to_vec()));
+        // And the next one after it made both.
+        assert_eq!(create(None), (Ok(()), ["sync /", "sync /data"].map(str::to_owned).to_vec()));
+        // What others made we may not be able to sync, but where that fails nothing is believed.
+        assert_eq!(create(Some(ErrorKind::PermissionDenied)).0, Ok(()));
+        assert_eq!(create(Some(ErrorKind::Other)).0, Err(ErrorKind::Other));
+        std::fs::remove_dir(dir.path().join("data/lake")).unwrap();
+        assert_eq!(create(Some(ErrorKind::PermissionDenied)).0, Err(ErrorKind::PermissionDenied));
     }
 
     #[test]

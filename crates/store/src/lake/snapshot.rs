@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures::TryStreamExt;
 use object_store::ObjectStore;
+use runstone_record::RecordId;
 
 use super::actions::{self, Action, Add, MetaData, Protocol};
 use super::file::LakeFile;
@@ -151,9 +152,32 @@ impl LakeSnapshot {
         self.files.iter().filter_map(|file| file.stats.rows).sum()
     }
 
+    /// Each journal of which the table may have records, and how far they go: by the files' statistics, and by the journal's
+    /// `txn` where another writer put records of several journals into one file.
+    ///
+    /// # Errors
+    /// The storage fails.
+    pub async fn journals(&self) -> Result<BTreeMap<String, u64>, LakeError> {
+        let mut journals = self.through();
+        let mixed: Vec<_> = self.files.iter().filter(|file| file.journal().is_none()).collect();
+        if mixed.is_empty() {
+            return Ok(journals);
+        }
+        let older = self.base.all_txns().await?;
+        let older = older.iter().filter(|(app_id, _)| !self.txns.contains_key(*app_id));
+        for (app_id, version) in self.txns.iter().chain(older) {
+            // Others keep their own progress in the table.
+            let Some(through) = u64::try_from(*version).ok().filter(|_| is_journal(app_id)) else { continue };
+            if mixed.iter().any(|file| file.may_be_of(app_id)) {
+                let known = journals.entry(app_id.clone()).or_default();
+                *known = through.max(*known);
+            }
+        }
+        Ok(journals)
+    }
+
     /// The greatest position of each journal, by the files' statistics.
-    #[must_use]
-    pub fn through(&self) -> BTreeMap<String, u64> {
+    pub(crate) fn through(&self) -> BTreeMap<String, u64> {
         let mut through = BTreeMap::new();
         for file in self.files.iter() {
             if let (Some(journal), Some((_, last))) = (file.journal(), file.positions()) {
@@ -167,6 +191,12 @@ impl LakeSnapshot {
         }
         through
     }
+}
+
+/// `{journal}/{epoch}`.
+fn is_journal(app_id: &str) -> bool {
+    let parts = app_id.split_once('/');
+    parts.is_some_and(|(journal, epoch)| RecordId::parse(journal).is_ok() && epoch.parse::<u64>().is_ok())
 }
 
 fn note_raw_path(raw_paths: &mut HashMap<String, String>, file: &LakeFile, raw: String) {

@@ -154,14 +154,22 @@ impl Source {
         Ok(Stored { bytes: Pieces { length: self.length, pieces }, metadata, group })
     }
 
-    /// The bloom filter of a column in a row group, where it has one.
-    pub(crate) async fn bloom(&self, group: usize, column: Column) -> Result<Option<Sbbf>, LakeError> {
-        let Some(chunk) = chunk(self.group(group), column) else { return Ok(None) };
-        let Some(range) = bloom_range(chunk) else { return Ok(None) };
-        let start = range.start;
-        let bytes = self.bytes.fetch(&self.name, &[range]).await?;
-        let pieces = Pieces { length: self.length, pieces: bytes.into_iter().map(|bytes| (start, bytes)).collect() };
-        Sbbf::read_from_column_chunk(chunk, &pieces).map_err(|error| self.damaged(&error))
+    /// The bloom filters of a column, of each row group: none where it has none, or one that cannot be read.
+    pub(crate) async fn blooms(&self, column: Column) -> Result<Vec<Option<Sbbf>>, LakeError> {
+        let chunks = || self.metadata().row_groups().iter().map(|group| chunk(group, column));
+        let mut ranges: Vec<_> = chunks().flatten().filter_map(bloom_range).collect();
+        ranges.sort_unstable_by_key(|range| range.start);
+        let bytes = match self.bytes.fetch(&self.name, &ranges).await {
+            Err(LakeError::Damaged(_)) => Vec::new(),
+            bytes => bytes?,
+        };
+        let pieces = ranges.into_iter().map(|range| range.start).zip(bytes).collect();
+        let pieces = Pieces { length: self.length, pieces };
+        let filter = |chunk: &ColumnChunkMetaData| {
+            bloom_range(chunk)?;
+            Sbbf::read_from_column_chunk(chunk, &pieces).ok().flatten()
+        };
+        Ok(chunks().map(|chunk| chunk.and_then(filter)).collect())
     }
 
     fn damaged(&self, error: &ParquetError) -> LakeError {
@@ -304,10 +312,20 @@ fn unread(path: &str, error: object_store::Error) -> LakeError {
     }
 }
 
+/// Stores answer in many ways to who asks for more than a file has; asking again will not help.
+async fn cut_short(store: &Arc<dyn ObjectStore>, path: &Path, ranges: &[Range<u64>]) -> Option<LakeError> {
+    let end = ranges.iter().map(|range| range.end).max()?;
+    let size = store.head(path).await.ok()?.size;
+    (size < end).then(|| LakeError::Damaged(format!("{path} has {size} bytes, not {end}")))
+}
+
 impl FileBytes {
     async fn fetch(&self, name: &str, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, LakeError> {
         match self {
-            FileBytes::Stored(store, path) => store.get_ranges(path, ranges).await.map_err(|error| unread(name, error)),
+            FileBytes::Stored(store, path) => match store.get_ranges(path, ranges).await {
+                Ok(data) => Ok(data),
+                Err(error) => Err(cut_short(store, path, ranges).await.unwrap_or_else(|| unread(name, error))),
+            },
             FileBytes::Whole(bytes) => ranges
                 .iter()
                 .map(|range| {

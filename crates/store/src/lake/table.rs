@@ -11,6 +11,7 @@ use url::Url;
 
 use super::actions::Action;
 use super::checkpoint::LakeLog;
+use super::found::Found;
 use super::local::LocalStore;
 use super::log::{self, Log};
 use super::place::{LakeNetwork, Place};
@@ -81,6 +82,8 @@ pub(super) struct Inner {
     pub(super) place: Place,
     read_only: bool,
     newest: RwLock<Arc<LakeSnapshot>>,
+    /// What the table said of the time before this process wrote to it.
+    pub(super) found: Option<Found>,
     /// When the log was last listed, in milliseconds since 1970.
     listed_ms: AtomicI64,
     /// One commit at a time: those of one process would only race each other.
@@ -143,6 +146,7 @@ impl Lake {
             options,
             place,
             read_only,
+            found: Found::of(&snapshot),
             newest: RwLock::new(Arc::new(snapshot)),
             listed_ms,
             turn: tokio::sync::Mutex::new(()),

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{ObjectStoreExt, WriteMultipart};
+use object_store::{MultipartUpload, ObjectStoreExt};
 use runstone_record::limits;
 
 use super::checkpoint::{self, Keep};
@@ -51,13 +52,15 @@ impl Lake {
             return place.store.put(path, bytes.into()).await.map(|_| ());
         }
         // In parts, so that one request stays within its time on a slow line.
-        let upload = place.store.put_multipart(path).await?;
-        let mut write = WriteMultipart::new_with_chunk_size(upload, limits::LAKE_PART_BYTES);
-        for start in (0..bytes.len()).step_by(limits::LAKE_PART_BYTES) {
-            write.wait_for_capacity(limits::LAKE_PARTS_IN_FLIGHT_MAX).await?;
-            write.put(bytes.slice(start..bytes.len().min(start + limits::LAKE_PART_BYTES)));
+        let mut upload = place.store.put_multipart(path).await?;
+        let done = upload_parts(upload.as_mut(), &bytes).await;
+        if done.is_err()
+            && let Err(error) = upload.abort().await
+        {
+            // What has arrived of it is no file: vacuum cannot see it, and it is paid for.
+            tracing::warn!(%path, %error, "left parts of a failed upload behind");
         }
-        write.finish().await.map(|_| ())
+        done
     }
 
     /// Commits a change, over commits of others that do not matter to it. The answer includes it.
@@ -164,4 +167,15 @@ impl Lake {
     fn random(&self) -> u128 {
         (self.inner.options.entropy)()
     }
+}
+
+async fn upload_parts(upload: &mut dyn MultipartUpload, bytes: &Bytes) -> object_store::Result<()> {
+    let starts = (0..bytes.len()).step_by(limits::LAKE_PART_BYTES);
+    let parts = starts.map(|start| {
+        let part = bytes.slice(start..bytes.len().min(start + limits::LAKE_PART_BYTES));
+        upload.put_part(part.into())
+    });
+    let sent = futures::stream::iter(parts).buffer_unordered(limits::LAKE_PARTS_IN_FLIGHT_MAX);
+    sent.try_collect::<()>().await?;
+    upload.complete().await.map(drop)
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, ListBuilder, RecordBatch, StringArray, StringBuilder};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use runstone_record::{Batch, Column, ErrorCode};
-use runstone_store::lake::FileStats;
+use runstone_store::lake::{ColumnStats, FileStats};
 use runstone_store::{Cursor, LogsQuery, Order};
 
 use crate::shelf::{Row, rows_between, stats, table};
@@ -291,4 +291,31 @@ fn files_of_other_writers_are_read_as_ours() {
         );
         assert_eq!(capped.rows.len(), 0);
     }
+}
+
+#[test]
+fn empty_lists_are_not_taken_for_missing_ones() {
+    let mut world = World::new(usize::MAX, limits());
+    world.push(lines(120, 0));
+    world.push(lines(80, 1));
+    let rows = rows_between(&world.batches, 0, 120);
+    let plain = table(JOURNAL, &rows);
+    let mut lists = ListBuilder::new(StringBuilder::new());
+    rows.iter().for_each(|_| lists.append(true));
+    let mut columns = plain.columns().to_vec();
+    columns[Column::Capabilities.index()] = Arc::new(lists.finish());
+    let table = RecordBatch::try_new(plain.schema(), columns).unwrap();
+    // What a writer says that takes over what its Parquet file counts.
+    let mut stats = stats(JOURNAL, &rows);
+    let missing = ColumnStats { column: Column::Capabilities, least: None, greatest: None, nulls: Some(120) };
+    stats.columns.push(missing);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let shelf = world.shelf();
+    runtime.block_on(shelf.put_foreign(&table, stats, 20_412));
+    let view = shelf.view();
+    world.recent.settle(view, 120);
+    assert_eq!(world.number("SELECT count(*) FROM logs WHERE capabilities IS NOT NULL"), 120);
+    assert_eq!(world.number("SELECT count(*) FROM logs WHERE capabilities IS NULL"), 80);
+    assert_eq!(world.number("SELECT count(capabilities) FROM logs"), 120);
+    assert_eq!(world.number("SELECT count(*) FROM logs WHERE array_length(capabilities) > 0"), 0);
 }

@@ -1,4 +1,5 @@
-//! The filters of files in memory. Owns which are kept: of those that were asked last, as many as fit.
+//! The filters of files in memory. Owns which are kept: as many as fit of those that a search comes to first. Which were asked
+//! last would be the wrong ones: a search that walks over more than fits would find none of them the next time.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ pub(super) struct FileFilters {
 impl FileFilters {
     fn bytes(&self) -> usize {
         let bloom = |group: &GroupFilter| group.bloom.as_ref().map_or(0, |bloom| bloom.num_blocks() * BLOCK_BYTES);
-        self.groups.iter().map(|group| size_of::<GroupFilter>() + bloom(group)).sum()
+        size_of::<Kept>() + self.groups.iter().map(|group| size_of::<GroupFilter>() + bloom(group)).sum::<usize>()
     }
 }
 
@@ -50,11 +51,31 @@ pub(super) struct FilterCache {
     bytes: usize,
     bytes_max: usize,
     asked: u64,
+    /// What was asked last before this search, and before the last one.
+    searches: (u64, u64),
 }
 
 impl FilterCache {
     pub(super) fn new(bytes_max: usize) -> Self {
-        Self { kept: HashMap::new(), bytes: 0, bytes_max, asked: 0 }
+        Self { kept: HashMap::new(), bytes: 0, bytes_max, asked: 0, searches: (0, 0) }
+    }
+
+    /// A search begins. Forgets files that left the table.
+    pub(super) fn begin(&mut self, files: &[Arc<LakeFile>]) {
+        self.searches = (self.asked, self.searches.0);
+        let live: std::collections::HashSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
+        self.kept.retain(|path, kept| {
+            let keep = live.contains(path.as_str());
+            if !keep {
+                self.bytes -= kept.filters.bytes();
+            }
+            keep
+        });
+    }
+
+    /// Are the filters of a file in memory?
+    pub(super) fn has(&self, file: &LakeFile) -> bool {
+        self.kept.contains_key(&file.path)
     }
 
     /// The filters of a file, and the file where it had to be opened for them.
@@ -70,42 +91,38 @@ impl FilterCache {
         }
         let Opened::Source(source) = Source::open(&lake.store(), file).await? else {
             // Another writer's: what it has cannot be read as records.
-            return Ok((Arc::new(FileFilters { groups: Vec::new() }), None));
+            let none = Arc::new(FileFilters { groups: Vec::new() });
+            self.keep(&file.path, Arc::clone(&none));
+            return Ok((none, None));
         };
-        let mut groups = Vec::new();
-        for number in 0..source.metadata().num_row_groups() {
-            let group = source.group(number);
+        let blooms = source.blooms(Column::Id).await?;
+        let groups = source.metadata().row_groups().iter().zip(blooms);
+        let groups = groups.map(|(group, bloom)| {
             let (ids, times) = (group_ids(group), int_bounds(group, Column::Timestamp));
-            groups.push(GroupFilter { ids, times, bloom: source.bloom(number, Column::Id).await? });
-        }
-        let filters = Arc::new(FileFilters { groups });
+            GroupFilter { ids, times, bloom }
+        });
+        let filters = Arc::new(FileFilters { groups: groups.collect() });
         self.keep(&file.path, Arc::clone(&filters));
         Ok((filters, Some(source)))
     }
 
+    /// Keeps filters, if need be in the place of others: first of those that the last search did not ask for, then of those
+    /// that it came to last. What this search has asked for stays: it will be asked for again, and before what comes now.
     fn keep(&mut self, path: &str, filters: Arc<FileFilters>) {
         let bytes = filters.bytes();
         if bytes > self.bytes_max {
             return;
         }
+        let (now, before) = self.searches;
         while self.bytes + bytes > self.bytes_max {
-            let oldest = self.kept.iter().min_by_key(|(_, kept)| kept.asked).map(|(path, _)| path.clone());
-            let Some(gone) = oldest.and_then(|path| self.kept.remove(&path)) else { break };
+            let others = self.kept.iter().filter(|(_, kept)| kept.asked <= now);
+            let least = others.min_by_key(|(_, kept)| (kept.asked > before, std::cmp::Reverse(kept.asked)));
+            let Some(gone) = least.map(|(path, _)| path.clone()).and_then(|path| self.kept.remove(&path)) else {
+                return;
+            };
             self.bytes -= gone.filters.bytes();
         }
         self.bytes += bytes;
         self.kept.insert(path.to_owned(), Kept { filters, asked: self.asked });
-    }
-
-    /// Forgets files that left the table.
-    pub(super) fn retain(&mut self, files: &[Arc<LakeFile>]) {
-        let live: std::collections::HashSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
-        self.kept.retain(|path, kept| {
-            let keep = live.contains(path.as_str());
-            if !keep {
-                self.bytes -= kept.filters.bytes();
-            }
-            keep
-        });
     }
 }

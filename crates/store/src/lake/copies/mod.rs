@@ -6,15 +6,17 @@
 //! ids, which begin with a time, need neither nearly always. Random ids may be anywhere: for those the search keeps to a
 //! budget, newest files first; but wherever a record's own time allows that it is there, it is looked for in any case,
 //! since a repeated delivery has the time of the first.
+//!
+//! A file that is in the table and cannot be read holds nothing up: what it has is not found, which is said.
 
 mod compare;
 mod filters;
 mod suspects;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use runstone_record::{RecordId, limits};
 
 use self::compare::{Known, compare, matches};
@@ -59,6 +61,8 @@ pub struct CopyOptions {
     pub letters: Arc<dyn DeadLetters>,
     /// Bytes of filters that are kept in memory.
     pub filter_bytes_max: usize,
+    /// Told by each flush of how many files it would have to look into that are missing or damaged.
+    pub unread: Arc<dyn Fn(u64) + Send + Sync>,
 }
 
 impl std::fmt::Debug for CopyOptions {
@@ -76,6 +80,8 @@ pub(crate) struct Found {
     pub(crate) letters: Vec<DeadLetter>,
     /// Files in which an id might be and that were not looked into.
     pub(crate) unseen_files: usize,
+    /// Files in which an id might be and that are missing or damaged.
+    pub(crate) unread_files: u64,
 }
 
 /// Looks for records in the lake, one flush after the other.
@@ -83,6 +89,10 @@ pub(crate) struct Found {
 pub(crate) struct CopySearch {
     options: CopyOptions,
     filters: FilterCache,
+    /// Files of the table that cannot be opened, and are not tried again until the lake is opened anew.
+    lost: HashSet<String>,
+    /// Files of which that was said, and those of which a part cannot be read.
+    told: HashSet<String>,
 }
 
 /// What a search may still do for ids that may be anywhere.
@@ -90,18 +100,21 @@ pub(crate) struct CopySearch {
 struct Budget {
     probes: u64,
     groups: usize,
+    /// Files that are opened for their filters.
+    files: usize,
 }
 
 impl Budget {
-    fn is_spent(&self) -> bool {
-        self.probes == 0 || self.groups == 0
+    /// May a file be looked into? `opens`: its filters are not in memory.
+    fn allows(&self, opens: bool) -> bool {
+        self.probes > 0 && self.groups > 0 && (self.files > 0 || !opens)
     }
 }
 
 impl CopySearch {
     pub(crate) fn new(options: CopyOptions) -> Self {
         let filters = FilterCache::new(options.filter_bytes_max);
-        Self { options, filters }
+        Self { options, filters, lost: HashSet::new(), told: HashSet::new() }
     }
 
     /// Finds the records of `chunks` that the lake has, and has those kept that differ.
@@ -122,6 +135,9 @@ impl CopySearch {
         if found.unseen_files > 0 {
             let (files, ids) = (found.unseen_files, suspects.len());
             tracing::warn!(files, ids, "did not look into every file for random ids that clients minted");
+        }
+        if found.unread_files > 0 {
+            (self.options.unread)(found.unread_files);
         }
         if !found.letters.is_empty() {
             let (keeper, letters) = (Arc::clone(&self.options.letters), found.letters.clone());
@@ -144,22 +160,53 @@ impl CopySearch {
             .filter(|file| !is_known(file) && !suspects.within(file_ids(file)).is_empty())
             .collect();
         files.sort_unstable_by_key(|file| std::cmp::Reverse(file.modified_ms));
-        self.filters.retain(&snapshot.files);
+        self.filters.begin(&snapshot.files);
         let mut known: HashMap<RecordId, Vec<Known>> = HashMap::new();
-        let mut budget = Budget { probes: limits::LAKE_COPY_PROBES_MAX, groups: limits::LAKE_COPY_GROUPS_MAX };
-        let mut unseen_files = 0;
+        let mut budget = Budget {
+            probes: limits::LAKE_COPY_PROBES_MAX,
+            groups: limits::LAKE_COPY_GROUPS_MAX,
+            files: limits::LAKE_COPY_FILES_MAX,
+        };
+        let (mut unseen_files, mut unread_files) = (0, 0);
         for file in files {
-            let in_time = suspects.has_times(file.times().unwrap_or((i64::MIN, i64::MAX)));
-            if budget.is_spent() && !in_time {
-                unseen_files += 1;
+            if self.lost.contains(&file.path) {
+                unread_files += 1;
                 continue;
             }
-            let seen_whole = self.look_into(lake, file, suspects, &mut budget, &mut known).await?;
-            unseen_files += usize::from(!seen_whole);
+            let in_time = suspects.has_times(file.times().unwrap_or((i64::MIN, i64::MAX)));
+            if !in_time {
+                let opens = !self.filters.has(file);
+                if !budget.allows(opens) {
+                    unseen_files += 1;
+                    continue;
+                }
+                budget.files -= usize::from(opens);
+            }
+            match self.look_into(lake, file, suspects, &mut budget, &mut known).await {
+                Ok(seen_whole) => unseen_files += usize::from(!seen_whole),
+                Err(error) if is_of_file(&error) => {
+                    self.miss(lake, file, error).await?;
+                    unread_files += 1;
+                }
+                Err(error) => return Err(error),
+            }
         }
         let suspects = Arc::clone(suspects);
         let (dropped, letters) = blocking(move || compare(&suspects, known)).await?;
-        Ok(Found { dropped, letters, unseen_files })
+        Ok(Found { dropped, letters, unseen_files, unread_files })
+    }
+
+    /// A file could not be read. Goes on without it where it is in the table all the same: it will not be better next time.
+    async fn miss(&mut self, lake: &Lake, file: &LakeFile, error: LakeError) -> Result<(), LakeError> {
+        let snapshot = lake.refresh().await?;
+        if !snapshot.files.iter().any(|live| live.path == file.path) {
+            return Err(LakeError::Conflict(format!("{} left the table", file.path)));
+        }
+        if self.told.insert(file.path.clone()) {
+            let path = &file.path;
+            tracing::warn!(path, %error, "cannot look for repeated records in a file of the lake: it is missing or damaged");
+        }
+        Ok(())
     }
 
     /// Collects what a file has of the suspects. Was the budget enough?
@@ -171,7 +218,15 @@ impl CopySearch {
         budget: &mut Budget,
         known: &mut HashMap<RecordId, Vec<Known>>,
     ) -> Result<bool, LakeError> {
-        let (filters, opened) = self.filters.of(lake, file).await?;
+        let (filters, opened) = match self.filters.of(lake, file).await {
+            Ok(found) => found,
+            Err(error) => {
+                if is_of_file(&error) {
+                    self.lost.insert(file.path.clone());
+                }
+                return Err(error);
+            }
+        };
         let probes: u64 = filters.groups.iter().map(|group| suspects.within(group.ids).len() as u64).sum();
         let all = budget.probes >= probes;
         budget.probes = budget.probes.saturating_sub(probes);
@@ -199,13 +254,22 @@ impl CopySearch {
         };
         let reads = found.into_iter().map(|group| matches(source.clone(), group.group, group.wanted));
         let mut reads = futures::stream::iter(reads).buffered(READS_AT_ONCE);
-        while let Some(rows) = reads.try_next().await? {
-            for row in rows {
-                known.entry(row.id).or_default().push(row);
+        let mut damage = None;
+        while let Some(read) = reads.next().await {
+            match read {
+                Ok(rows) => rows.into_iter().for_each(|row| known.entry(row.id).or_default().push(row)),
+                // The other row groups may be whole.
+                Err(error) if is_of_file(&error) => damage = Some(error),
+                Err(error) => return Err(error),
             }
         }
-        Ok(seen_whole)
+        damage.map_or(Ok(seen_whole), Err)
     }
+}
+
+/// Is it the file's own fault, and not the storage's? Damaged bytes may make a decoder panic.
+fn is_of_file(error: &LakeError) -> bool {
+    matches!(error, LakeError::Conflict(_) | LakeError::Damaged(_) | LakeError::Internal(_))
 }
 
 /// How often a search begins anew because files left the table.

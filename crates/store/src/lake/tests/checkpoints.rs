@@ -1,10 +1,11 @@
 //! Checkpoints, and what goes when they are there.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::world::{JOURNAL, NOW_MS, Time, flush, options, options_at, paths, ranges, versions};
-use crate::lake::{Lake, LakeOptions};
+use super::world::{JOURNAL, NOW_MS, TODAY, Time, encoded, flush, options, options_at, paths, ranges, versions};
+use crate::lake::{Change, Lake, LakeFile, LakeOptions};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -89,6 +90,52 @@ async fn a_checkpoint_alone_says_all_that_its_commits_said() {
     assert_eq!(versions(dir.path()), [6]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn journals_are_known_though_another_writer_mixed_their_files() {
+    const OTHER: &str = "01980000-0000-7000-8000-000000000002/3";
+    const BEYOND: &str = "01980000-0000-7000-8000-000000000009/1";
+    let dir = tempfile::tempdir().unwrap();
+    let lake = Lake::open(often(options(dir.path()))).await.unwrap();
+    flush(&lake, BEYOND, None, 99).await;
+    flush(&lake, OTHER, None, 4).await;
+    flush(&lake, "somebody's job", None, 7).await;
+    flushes(&lake, 1).await;
+    let expected = [(JOURNAL, 9), (OTHER, 4), (BEYOND, 99)].map(|(name, last)| (name.to_owned(), last));
+    let mut with_job = std::collections::BTreeMap::from(expected.clone());
+    with_job.insert("somebody's job".to_owned(), 7);
+    assert_eq!(lake.snapshot().journals().await.unwrap(), with_job);
+    // All but the first are one file now.
+    let (mixed, first): (Vec<_>, Vec<_>) =
+        lake.snapshot().files.iter().cloned().partition(|file| file.journal() != Some(BEYOND));
+    let text = |text: &str| Some(crate::lake::Bound::Text(text.to_owned()));
+    let mut file = lake.put(encoded(JOURNAL, 0, 20), TODAY).await.unwrap();
+    (file.stats.columns[0].least, file.stats.columns[0].greatest) = (text(JOURNAL), text(OTHER));
+    let optimize = |add: Vec<LakeFile>, remove: Vec<Arc<LakeFile>>| Change {
+        journal: None,
+        add,
+        remove,
+        data_change: false,
+        operation: "OPTIMIZE",
+        metrics: Vec::new(),
+    };
+    let snapshot = lake.commit(optimize(vec![file.clone()], mixed)).await.unwrap();
+    // The checkpoint of version 5 says as much as the commits did, and a table that was followed as one that was read.
+    assert_eq!(checkpoints(dir.path()), [5]);
+    let again = Lake::open_read_only(options(dir.path())).await.unwrap();
+    for snapshot in [&snapshot, &lake.snapshot(), &again.snapshot()] {
+        assert_eq!(snapshot.journals().await.unwrap(), expected.clone().into());
+    }
+    // What has gone on since counts. Where nothing is known of a file, any journal may be in it.
+    flush(&lake, OTHER, Some(4), 6).await;
+    let mut unknown = file.clone();
+    unknown.stats.columns.clear();
+    lake.commit(optimize(vec![unknown], first)).await.unwrap();
+    let expected = [(JOURNAL, 9), (OTHER, 6), (BEYOND, 99)].map(|(name, last)| (name.to_owned(), last));
+    for lake in [lake, Lake::open_read_only(options(dir.path())).await.unwrap()] {
+        assert_eq!(lake.snapshot().journals().await.unwrap(), expected.clone().into());
+    }
+}
+
 #[tokio::test]
 async fn what_a_checkpoint_makes_needless_goes_when_it_is_old() {
     let dir = tempfile::tempdir().unwrap();
@@ -151,7 +198,7 @@ async fn a_checkpoint_that_says_something_else_is_no_checkpoint() {
     let lake = Lake::open(options(dir.path())).await.unwrap();
     flushes(&lake, 2).await;
     let mut wrong = lake.snapshot().as_ref().clone();
-    wrong.files = std::sync::Arc::new(wrong.files[1..].to_vec());
+    wrong.files = Arc::new(wrong.files[1..].to_vec());
     let refused = lake.checkpoint(&wrong).await.unwrap_err().to_string();
     assert!(refused.contains("it has 2 files, and the table 1"), "{refused}");
     assert!(checkpoints(dir.path()).is_empty());

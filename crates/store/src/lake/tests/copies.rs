@@ -1,14 +1,14 @@
 //! Repeated deliveries that the server no longer knows: the lake has each id once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arrow::array::AsArray;
 use proptest::prelude::*;
 use runstone_record::{Batch, Column, IdMint, parse};
 
-use super::world::{JOURNAL, options};
+use super::world::{JOURNAL, Time, options_at};
 use crate::lake::source::{Opened, Reading, Source};
 use crate::lake::{CopyOptions, DeadLetter, DeadLetters, Flushed, Lake, LakeError, LakeWriter, WriterOptions};
 
@@ -57,22 +57,37 @@ fn batch(lines: &[Line], arrived: i64) -> Batch {
 struct World {
     lake: Lake,
     letters: Arc<Letters>,
-    _dir: tempfile::TempDir,
+    unread: Arc<AtomicU64>,
+    time: Arc<AtomicI64>,
+    dir: tempfile::TempDir,
 }
 
 impl World {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let lake = Lake::open(options(dir.path())).await.unwrap();
-        Self { lake, letters: Arc::default(), _dir: dir }
+        let time = Time::new();
+        let lake = Lake::open(options_at(dir.path(), &time)).await.unwrap();
+        Self { lake, time: time.0, letters: Arc::default(), unread: Arc::default(), dir }
     }
 
     fn writer(&self, known_from: u64, filter_bytes_max: usize) -> LakeWriter {
         let mut writer =
             LakeWriter::new(self.lake.clone(), WriterOptions { group_rows: 4, ..WriterOptions::default() });
-        let letters = Arc::clone(&self.letters) as Arc<dyn DeadLetters>;
-        writer.leave_out_copies(CopyOptions { known_from: Arc::new(move || known_from), letters, filter_bytes_max });
+        writer.leave_out_copies(self.copies(known_from, filter_bytes_max));
         writer
+    }
+
+    fn copies(&self, known_from: u64, filter_bytes_max: usize) -> CopyOptions {
+        let letters = Arc::clone(&self.letters) as Arc<dyn DeadLetters>;
+        let unread = Arc::clone(&self.unread);
+        CopyOptions {
+            known_from: Arc::new(move || known_from),
+            letters,
+            filter_bytes_max,
+            unread: Arc::new(move |files| {
+                unread.fetch_add(files, Ordering::Relaxed);
+            }),
+        }
     }
 
     /// One flush of a journal's next records, whose window knows the ids from a position on.
@@ -206,6 +221,96 @@ async fn nothing_is_committed_before_dead_letters_are_kept() {
     world.letters.full.store(false, Ordering::Relaxed);
     let flushed = writer.flush(Some(1)).await.unwrap().unwrap();
     assert_eq!((flushed.refused, world.letters().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_search_opens_so_many_files_and_remembers_the_newest() {
+    use crate::lake::copies::CopySearch;
+    use crate::lake::pending::Waiting;
+    use runstone_record::limits::LAKE_COPY_FILES_MAX;
+    let world = World::new().await;
+    let files = LAKE_COPY_FILES_MAX as u64 + 8;
+    // The times of arrival stand for others: by its time no record is in any of these files.
+    for number in 0..files {
+        world.time.fetch_add(1, Ordering::Relaxed);
+        world.flush(JOURNAL, &[(Some(number), "one", None)], NOW + number as i64, 0).await.unwrap();
+    }
+    let again = |second| {
+        let lines: Vec<Line> = (0..files).map(|number| (Some(number), "one", second)).collect();
+        let mut waiting = Waiting::default();
+        waiting.push(JOURNAL, 1_000, batch(&lines, NOW + 1_000_000)).unwrap();
+        waiting.after(None)
+    };
+    // What fits into memory, and the searches that it takes until nothing is left out.
+    for (filter_bytes_max, searches) in [(1 << 20, 2), (2_000, 2), (0, 0)] {
+        let mut search = CopySearch::new(world.copies(u64::MAX, filter_bytes_max));
+        let mut unseen = Vec::new();
+        for number in 1..=3 {
+            let found = search.run(&world.lake, &again(None)).await.unwrap();
+            assert_eq!(found.dropped.len() + found.unseen_files, files as usize);
+            if found.unseen_files > 0 {
+                // The newest are seen first.
+                let oldest_seen = found.dropped.first().unwrap() - 1_000;
+                assert_eq!(oldest_seen, found.unseen_files as u64);
+            } else {
+                assert!(searches > 0 && number >= searches, "{number} searches, {filter_bytes_max} bytes");
+            }
+            unseen.push(found.unseen_files);
+        }
+        let expected = if searches == 0 { [8, 8, 8] } else { [8, 0, 0] };
+        assert_eq!(unseen, expected, "{filter_bytes_max} bytes");
+    }
+    // Wherever a record can be by its time it is looked for in any case.
+    let world = World::new().await;
+    for number in 0..files {
+        world.flush(JOURNAL, &[(Some(number), "one", Some(7))], NOW + number as i64, 0).await.unwrap();
+    }
+    let found = CopySearch::new(world.copies(u64::MAX, 0)).run(&world.lake, &again(Some(7))).await.unwrap();
+    assert_eq!((found.dropped.len(), found.unseen_files), (files as usize, 0));
+}
+
+/// What happens to a file, and whether the records of its other row groups are still found.
+type Harm = (&'static str, fn(&std::path::Path), bool);
+
+#[tokio::test]
+async fn a_file_that_is_missing_or_damaged_does_not_hold_up_the_flush() {
+    fn change(path: &std::path::Path, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut bytes = std::fs::read(path).unwrap();
+        change(&mut bytes);
+        std::fs::write(path, bytes).unwrap();
+    }
+    let harms: [Harm; 4] = [
+        ("missing", |path| std::fs::remove_file(path).unwrap(), false),
+        ("cut", |path| change(path, |bytes| bytes.truncate(bytes.len() / 2)), false),
+        (
+            "zeros at its end",
+            |path| change(path, |bytes| bytes.iter_mut().rev().take(9).for_each(|byte| *byte = 0)),
+            false,
+        ),
+        // The ids of the first row group.
+        ("zeros at its begin", |path| change(path, |bytes| bytes[4..60].fill(0)), true),
+    ];
+    for (harm, harmed, others_are_found) in harms {
+        let world = World::new().await;
+        // Two row groups of four rows, and a file beside.
+        let lines: Vec<Line> = (0..8).map(|number| (Some(number), "one", Some(number as u32))).collect();
+        world.flush(JOURNAL, &lines, NOW, u64::MAX).await.unwrap();
+        let first = world.lake.snapshot().files[0].path.clone();
+        world.flush(JOURNAL, &[(Some(100), "other", Some(9))], NOW + 1, u64::MAX).await.unwrap();
+        harmed(&world.dir.path().join(&first));
+        let mut writer = world.writer(u64::MAX, 1 << 20);
+        for flush in 0..3 {
+            let at = 10 + flush * 4;
+            // One of each row group of the first file, one of the second, a new one.
+            let again = [lines[0], lines[7], (Some(100), "other", Some(9)), (Some(200 + flush), "new", Some(11))];
+            writer.push(JOURNAL, at, batch(&again, NOW + 2)).unwrap();
+            let flushed = writer.flush(Some(at - 1)).await.unwrap_or_else(|error| panic!("{harm}: {error:?}"));
+            // What was not found the first time is found the next: it is in a file that can be read.
+            let copies = if flush > 0 { 3 } else { 1 + u64::from(others_are_found) };
+            assert_eq!((flushed.unwrap().copies, flush), (copies, flush), "{harm}");
+            assert_eq!(world.unread.load(Ordering::Relaxed), flush + 1, "{harm}");
+        }
+    }
 }
 
 proptest! {

@@ -1,6 +1,7 @@
 //! Storage that loses requests and answers.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -10,10 +11,11 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, UploadPart,
 };
+use runstone_record::limits::LAKE_PART_BYTES;
 
-use super::world::{JOURNAL, flush, options, paths, write};
+use super::world::{JOURNAL, TODAY, flush, options, paths, write};
 use crate::lake::log::commit_path;
 use crate::lake::place::Place;
 use crate::lake::{Change, Lake, LakeError};
@@ -51,6 +53,43 @@ struct Faulty {
     blind: Mutex<bool>,
     /// The end of names of files that cannot be read now.
     unreadable: Mutex<Option<&'static str>>,
+    /// The part of the next upload that fails; after the last one it is the upload's end.
+    part: Mutex<Option<u64>>,
+    /// Uploads that were begun and have neither ended nor been given up.
+    uploads: Arc<AtomicI64>,
+}
+
+/// An upload in parts.
+#[derive(Debug)]
+struct FaultyUpload {
+    upload: Box<dyn MultipartUpload>,
+    parts: u64,
+    fail: Option<u64>,
+    uploads: Arc<AtomicI64>,
+}
+
+#[async_trait]
+impl MultipartUpload for FaultyUpload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        let fails = self.fail == Some(self.parts);
+        self.parts += 1;
+        let part = self.upload.put_part(data);
+        if fails { Box::pin(async { Err(timeout()) }) } else { part }
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        if self.fail == Some(self.parts) {
+            return Err(timeout());
+        }
+        let done = self.upload.complete().await?;
+        self.uploads.fetch_sub(1, Ordering::Relaxed);
+        Ok(done)
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.uploads.fetch_sub(1, Ordering::Relaxed);
+        self.upload.abort().await
+    }
 }
 
 impl std::fmt::Display for Faulty {
@@ -118,7 +157,10 @@ impl ObjectStore for Faulty {
     }
 
     async fn put_multipart_opts(&self, path: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        self.store.put_multipart_opts(path, options).await
+        let upload = self.store.put_multipart_opts(path, options).await?;
+        self.uploads.fetch_add(1, Ordering::Relaxed);
+        let (fail, uploads) = (self.part.lock().unwrap().take(), Arc::clone(&self.uploads));
+        Ok(Box::new(FaultyUpload { upload, parts: 0, fail, uploads }))
     }
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
@@ -159,6 +201,8 @@ async fn world(faults: impl IntoIterator<Item = Fault>) -> (Lake, Arc<Faulty>) {
         late: Mutex::default(),
         blind: Mutex::default(),
         unreadable: Mutex::default(),
+        part: Mutex::default(),
+        uploads: Arc::default(),
     });
     let lake = open(&store).await;
     flush(&lake, JOURNAL, None, 9).await;
@@ -174,6 +218,29 @@ async fn try_open(store: &Arc<Faulty>) -> Result<Lake, LakeError> {
     let place =
         Place { store: Arc::clone(store) as Arc<dyn ObjectStore>, url: "memory:///".parse().unwrap(), local: None };
     Lake::open_at(place, options(std::path::Path::new("memory"))).await
+}
+
+#[tokio::test]
+async fn an_upload_that_fails_is_given_up() {
+    let (lake, store) = world([]).await;
+    let mut bytes = Vec::new();
+    (0..4).for_each(|part| bytes.resize(bytes.len() + LAKE_PART_BYTES, part));
+    bytes.push(4);
+    let bytes = Bytes::from(bytes);
+    let put = async || {
+        let stats = crate::lake::FileStats::default();
+        lake.put(crate::lake::Encoded { bytes: bytes.clone(), stats }, TODAY).await
+    };
+    // Any of five parts, or the end.
+    for part in 0..=5 {
+        *store.part.lock().unwrap() = Some(part);
+        let refused = put().await.unwrap_err();
+        assert!(refused.is_transient(), "{refused:?}");
+        assert!(store.part.lock().unwrap().is_none() && store.uploads.load(Ordering::Relaxed) == 0, "part {part}");
+    }
+    let path = Path::from(put().await.unwrap().path);
+    assert_eq!(store.uploads.load(Ordering::Relaxed), 0);
+    assert!(store.get(&path).await.unwrap().bytes().await.unwrap() == bytes);
 }
 
 #[tokio::test]

@@ -9,11 +9,11 @@ use futures::StreamExt;
 use object_store::path::Path as Location;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, WriteMultipart};
 
-use super::world::{JOURNAL, flush, options, write};
-use crate::lake::Lake;
+use super::world::{JOURNAL, NOW_MS, TODAY, encoded, flush, options, write};
 use crate::lake::disk::{Disk, RealDisk};
 use crate::lake::local::LocalStore;
 use crate::lake::place::Place;
+use crate::lake::{Effort, Lake, Upkeep, UpkeepOptions};
 
 /// The file system, told on; the call at which it fails is a setting.
 #[derive(Debug, Default)]
@@ -191,6 +191,44 @@ async fn deletes_are_synced() {
     store.rename(&Location::from("a/2"), &Location::from("c/4")).await.unwrap();
     assert_eq!(disk.calls(), ["create_dir c", "sync_dir root", "rename 4", "sync_dir c", "sync_dir a"]);
     assert_eq!(files(&store), ["c/4"]);
+}
+
+#[tokio::test]
+async fn a_day_whose_directory_was_removed_gets_files_again() {
+    let (_dir, store, disk) = world();
+    let lake = open(&store).await;
+    // Late records of days before, beside one that lasts.
+    let put = async |day: i32| store.root().join(lake.put(encoded(JOURNAL, 0, 9), day).await.unwrap().path);
+    let (old, new) = (put(TODAY - 5).await, put(TODAY).await);
+    let (old_day, new_day) = (old.parent().unwrap(), new.parent().unwrap());
+    let options = UpkeepOptions {
+        file_bytes: 1 << 20,
+        retention_days: 0,
+        vacuum_grace: std::time::Duration::from_secs(3_600),
+        uptime: Arc::new(|| std::time::Duration::ZERO),
+    };
+    let upkeep = Upkeep::new(options);
+    let clean = async || assert_eq!(upkeep.run(&lake, NOW_MS, Effort::Usual).await.failures, []);
+    clean().await;
+    assert!(old.exists(), "it is not empty");
+    std::fs::remove_file(&old).unwrap();
+    std::fs::remove_file(&new).unwrap();
+    clean().await;
+    assert!(!old_day.exists() && new_day.exists());
+    assert!(put(TODAY - 5).await.exists());
+    // It may be removed by another process, too, and is as durable when it is there again.
+    std::fs::remove_dir_all(old_day).unwrap();
+    disk.calls();
+    assert!(put(TODAY - 5).await.exists());
+    let calls = disk.calls();
+    let name = old_day.file_name().unwrap().to_str().unwrap();
+    assert!(calls[0].starts_with("create "), "{calls:?}");
+    assert_eq!(calls[1..3], [format!("create_dir {name}"), "sync_dir root".to_owned()]);
+    assert_eq!(calls.last().unwrap(), &format!("sync_dir {name}"));
+    // Without the root there is no table.
+    std::fs::remove_dir_all(store.root()).unwrap();
+    assert!(lake.put(encoded(JOURNAL, 0, 9), TODAY).await.is_err());
+    assert!(!store.root().exists());
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 
 mod clock;
 mod compact;
+mod fault;
 mod groups;
 mod join;
 mod names;
@@ -25,8 +26,8 @@ use runstone_record::limits;
 
 use self::clock::Clock;
 use self::compact::{Merged, merge};
-use self::plan::{Moment, Rules, next_merge};
-use super::{Lake, LakeError, LakeSnapshot};
+use self::plan::{Merge, Moment, Rules, next_merge};
+use super::{Lake, LakeError};
 
 pub(crate) use names::COMPACTED;
 
@@ -173,20 +174,18 @@ impl Upkeep {
     pub async fn run(&self, lake: &Lake, now_ms: i64, effort: Effort) -> UpkeepReport {
         let mut run = Run { upkeep: self, lake, now_ms, report: UpkeepReport::default() };
         self.note(|progress| progress.total.failures.clear());
+        // First of all: what this run writes says nothing of the clock that it is written by.
+        let clock_is_right = run.check_clock();
         run.step(Step::Compact);
         let compacted = run.compact(effort).await;
         run.end(Step::Compact, compacted);
-        match run.check_clock().await {
-            Ok(true) => {
-                run.step(Step::Retire);
-                let retired = run.retire().await;
-                run.end(Step::Retire, retired);
-                run.step(Step::Vacuum);
-                let vacuumed = run.vacuum().await;
-                run.end(Step::Vacuum, vacuumed);
-            }
-            Ok(false) => {}
-            Err(error) => run.end(Step::Retire, Err(error)),
+        if clock_is_right {
+            run.step(Step::Retire);
+            let retired = run.retire().await;
+            run.end(Step::Retire, retired);
+            run.step(Step::Vacuum);
+            let vacuumed = run.vacuum().await;
+            run.end(Step::Vacuum, vacuumed);
         }
         let report = run.report.clone();
         drop(run);
@@ -253,23 +252,44 @@ impl Run<'_> {
             match merge(self.lake, &next, rules).await {
                 Ok(Merged::Done(sums)) => self.count(|report| report.add(sums)),
                 Ok(Merged::Left(files)) => self.leave(files),
-                Err(LakeError::Conflict(why)) => {
-                    tracing::debug!(why, "threw a merge away");
+                Err(error @ (LakeError::Conflict(_) | LakeError::Damaged(_) | LakeError::Internal(_))) => {
+                    if self.leave_faulty(&next, &error).await? {
+                        continue;
+                    }
+                    tracing::debug!(%error, "threw a merge away");
                     self.count(|report| report.conflicts += 1);
                     conflicts += 1;
                     if conflicts >= limits::LAKE_MERGE_CONFLICTS_MAX {
-                        return Err(LakeError::Conflict(why));
+                        return Err(error);
                     }
-                }
-                // One file that cannot be read must not hold up all the others.
-                Err(LakeError::Damaged(why)) => {
-                    let files = next.files.iter().map(|file| (file.path.clone(), why.clone())).collect();
-                    self.leave(files);
-                    self.end(Step::Compact, Err(LakeError::Damaged(why)));
                 }
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// A merge failed. Where it does not do so because its files left the table, it would fail for ever, and hold up all
+    /// others: leaves the files alone that are to blame. False: another writer was faster.
+    async fn leave_faulty(&mut self, merge: &Merge, error: &LakeError) -> Result<bool, LakeError> {
+        let snapshot = self.lake.refresh().await?;
+        let live: HashSet<&str> = snapshot.files.iter().map(|file| file.path.as_str()).collect();
+        if !merge.files.iter().all(|file| live.contains(file.path.as_str())) {
+            return Ok(false);
+        }
+        let is_conflict = matches!(error, LakeError::Conflict(_));
+        let mut files = fault::find(self.lake, merge, !is_conflict).await?;
+        if files.is_empty() {
+            if is_conflict {
+                return Ok(false);
+            }
+            // Each can be read, and together they cannot be merged.
+            files = merge.files.iter().map(|file| (file.path.clone(), error.to_string())).collect();
+        }
+        let why = files.first().map_or_else(String::new, |(path, why)| format!("{path}: {why}"));
+        let why = format!("leave {} of {} files unmerged: {why}", files.len(), merge.files.len());
+        self.leave(files);
+        self.fail(&UpkeepFailure { step: Step::Compact, why, is_final: true });
+        Ok(true)
     }
 
     fn leave(&self, files: Vec<(String, String)>) {
@@ -281,16 +301,15 @@ impl Run<'_> {
     }
 
     /// May files be deleted by this clock?
-    async fn check_clock(&mut self) -> Result<bool, LakeError> {
-        let snapshot = self.lake.refresh().await?;
+    fn check_clock(&mut self) -> bool {
         let uptime = (self.upkeep.options.uptime)();
-        let Err(jump) = self.upkeep.clock.check(self.now_ms, uptime, newest_ms(&snapshot)) else { return Ok(true) };
+        let Err(jump) = self.upkeep.clock.check(self.now_ms, uptime, self.lake.inner.found) else { return true };
         let why = format!(
             "delete nothing: the clock jumped by {} hours; it is believed again once it has gone on evenly for a day",
             jump.by_ms / 3_600_000
         );
         self.fail(&UpkeepFailure { step: Step::Retire, why, is_final: false });
-        Ok(false)
+        false
     }
 
     async fn retire(&mut self) -> Result<(), LakeError> {
@@ -333,11 +352,6 @@ impl UpkeepReport {
         self.merged_rows += sums.rows;
         self.copied_rows += sums.rows_copied;
     }
-}
-
-/// When the table last got a file, in milliseconds since 1970.
-fn newest_ms(snapshot: &LakeSnapshot) -> Option<i64> {
-    snapshot.files.iter().map(|file| file.modified_ms).max()
 }
 
 fn with_causes(error: &LakeError) -> String {

@@ -1,8 +1,8 @@
 //! Files that no version of the table needs any more are deleted. Owns which: those that left the table longer ago than
-//! the grace, and those that were uploaded and never committed; refuses to touch anything that is not a data file.
+//! the grace, and those that were uploaded and never committed; refuses to touch anything that is not a data file, and a table
+//! that this server may not write: what is needless there, others know.
 
-use std::collections::{BTreeSet, HashSet};
-use std::path::PathBuf;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
@@ -12,8 +12,8 @@ use runstone_record::limits;
 
 use super::names::{Maker, is_data, maker};
 use super::tombstones::{Grave, Tombstones};
-use crate::lake::source::{blocking, object_path};
-use crate::lake::{Lake, LakeError, LakeSnapshot, stats};
+use crate::lake::source::object_path;
+use crate::lake::{Lake, LakeError, LakeSnapshot, stats, support};
 
 /// What was deleted.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub(crate) async fn vacuum(lake: &Lake, now_ms: i64, grace_ms: i64) -> Result<Va
     let ages = Ages::new(now_ms, grace_ms);
     let store = lake.store();
     // The snapshot is older than the list of files and the tombstones: what it has and what left since are both kept.
-    let live = paths(lake.refresh().await?.as_ref());
+    let live = paths(newest(lake).await?.as_ref());
     let tombstones = Tombstones::read(Arc::clone(&store), ages.left_ms).await?;
     let failed = |error| LakeError::Storage { action: "list the lake's files".to_owned(), source: Box::new(error) };
     let top: object_store::ListResult = store.list_with_delimiter(None).await.map_err(failed)?;
@@ -79,6 +79,14 @@ pub(crate) async fn vacuum(lake: &Lake, now_ms: i64, grace_ms: i64) -> Result<Va
     Ok(vacuumed)
 }
 
+/// The newest version, where its files are ours to delete.
+async fn newest(lake: &Lake) -> Result<Arc<LakeSnapshot>, LakeError> {
+    lake.writable()?;
+    let snapshot = lake.refresh().await?;
+    support::check_write(&snapshot.table.protocol, &snapshot.table.metadata)?;
+    Ok(snapshot)
+}
+
 fn paths(snapshot: &LakeSnapshot) -> HashSet<Path> {
     snapshot.files.iter().map(|file| object_path(&file.path)).collect()
 }
@@ -103,7 +111,7 @@ async fn delete(lake: &Lake, gone: &mut Vec<ObjectMeta>, vacuumed: &mut Vacuumed
     if gone.is_empty() {
         return Ok(());
     }
-    let live = paths(lake.refresh().await?.as_ref());
+    let live = paths(newest(lake).await?.as_ref());
     gone.retain(|file| !live.contains(&file.location));
     let locations: Vec<_> = gone.iter().map(|file| Ok(file.location.clone())).collect();
     let mut answers = lake.store().delete_stream(futures::stream::iter(locations).boxed());
@@ -127,36 +135,16 @@ async fn delete(lake: &Lake, gone: &mut Vec<ObjectMeta>, vacuumed: &mut Vacuumed
 
 /// Removes directories of days of which no file is left; only a local directory has such.
 async fn remove_empty_days(lake: &Lake, now_ms: i64) -> Result<(), LakeError> {
-    let Ok(root) = lake.url().to_file_path() else { return Ok(()) };
+    let Some(local) = &lake.inner.place.local else { return Ok(()) };
     let today = i32::try_from(now_ms.div_euclid(86_400_000)).unwrap_or(i32::MAX);
-    blocking(move || {
-        let removed = empty_days(&root, today);
-        removed.map_err(|error| LakeError::Storage {
-            action: format!("remove empty directories from {}", root.display()),
-            source: error.into(),
-        })
+    let is_past = move |name: &str| {
+        let date = name.strip_prefix("date=").and_then(stats::parse_date);
+        // A day that lasts gets files all the time.
+        date.is_some_and(|date| date < today - 1)
+    };
+    let removed = local.remove_empty_dirs(is_past).await;
+    removed.map_err(|error| LakeError::Storage {
+        action: format!("remove empty directories from {}", local.root().display()),
+        source: error.into(),
     })
-    .await
-}
-
-fn empty_days(root: &PathBuf, today: i32) -> std::io::Result<()> {
-    let mut days = BTreeSet::new();
-    for entry in std::fs::read_dir(root)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let date = name.to_str().and_then(|name| name.strip_prefix("date=")).and_then(stats::parse_date);
-        // A flush may just have made the directory of a day that lasts.
-        if date.is_some_and(|date| date < today - 1) && entry.file_type()?.is_dir() {
-            days.insert(entry.path());
-        }
-    }
-    for day in days {
-        match std::fs::remove_dir(&day) {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }

@@ -70,10 +70,49 @@ async fn a_clock_that_jumps_deletes_nothing() {
     assert_eq!(report.failures[0].step, Step::Retire);
     assert!(report.failures[0].why.contains("jumped by 87600 hours"), "{}", report.failures[0].why);
     assert_eq!(days(&lake).await.len(), 10);
-    // A process that starts with such a clock knows only the commits.
+    // A process that starts with such a clock knows only the records.
+    let lake = world.lake().await;
     let stranger = world.upkeep_with(30, HOUR);
     assert_eq!(stranger.run(&lake, world.now_ms() + 3_650 * DAY_MS, Effort::Usual).await.failures.len(), 1);
     assert_eq!(days(&lake).await.len(), 10);
+}
+
+/// A process that starts with a wrong clock stamps what it flushes and merges with it; that proves nothing, to it or to
+/// the next one.
+#[tokio::test]
+async fn a_clock_that_is_wrong_from_the_start_deletes_nothing() {
+    let before = World::new();
+    let lake = before.lake().await;
+    for days_ago in 0..10 {
+        put_day(&lake, TODAY - days_ago).await;
+        put_day(&lake, TODAY - days_ago).await;
+    }
+    let rows = lake.snapshot().rows();
+    before.advance(3_650 * DAY_MS);
+    let mut world = before.fork();
+    for restarts in 0..3 {
+        let lake = world.lake().await;
+        let upkeep = world.upkeep_with(30, HOUR);
+        for _ in 0..2 {
+            put_day(&lake, TODAY + 3_650).await;
+            let report = upkeep.run(&lake, world.now_ms(), Effort::All).await;
+            assert_eq!((report.retired_files, report.deleted_files), (0, 0), "{restarts} restarts");
+            assert_eq!(report.failures.len(), 1, "{restarts} restarts");
+            assert!(report.failures[0].why.contains("the clock jumped"), "{}", report.failures[0].why);
+            // Merging goes on: it loses nothing.
+            assert!(report.merges > 0);
+            world.advance(HOUR_MS);
+        }
+        world = world.fork();
+    }
+    // It has gone on evenly for a day, as the records say that arrived since: it was right after all.
+    world.advance(19 * HOUR_MS);
+    let world = world.fork();
+    put_day(&world.lake().await, TODAY + 3_651).await;
+    let lake = world.lake().await;
+    assert_eq!(lake.snapshot().rows(), rows + 7);
+    let report = world.upkeep_with(30, HOUR).run(&lake, world.now_ms(), Effort::Usual).await;
+    assert_eq!((report.retired_files, report.failures.len()), (10, 0), "{report:?}");
 }
 
 #[tokio::test]
@@ -82,7 +121,6 @@ async fn an_append_only_table_keeps_its_records_and_says_so() {
     let lake = world.lake().await;
     put_day(&lake, TODAY - 20).await;
     set_append_only(&world, &lake).await;
-    let lake = world.lake().await;
     let report = world.upkeep_with(7, HOUR).run(&lake, world.now_ms(), Effort::All).await;
     assert_eq!(days(&lake).await.len(), 1);
     assert_eq!(report.failures.len(), 1, "{report:?}");
@@ -153,6 +191,29 @@ async fn vacuum_deletes_what_nobody_needs_and_nothing_else() {
     let there = world.store.paths().await;
     assert!(!has(&there, others[5]));
     assert!(others[..5].iter().all(|path| has(&there, path)));
+}
+
+#[tokio::test]
+async fn nothing_is_deleted_from_a_table_that_we_may_not_write() {
+    let world = World::new();
+    let lake = world.lake().await;
+    for number in 0..4 {
+        flush(&lake, A, TODAY, &[number]).await;
+    }
+    world.run(&lake, Effort::All).await;
+    world.advance(2 * HOUR_MS);
+    // Another writer asks for more: files may be needed in ways that only the feature tells.
+    let protocol = serde_json::json!({"protocol": {
+        "minReaderVersion": 1, "minWriterVersion": 7, "writerFeatures": ["rowTracking", "domainMetadata"],
+    }});
+    let path = object_store::path::Path::from(format!("_delta_log/{:020}.json", lake.snapshot().version + 1));
+    object_store::ObjectStoreExt::put(&world.store, &path, protocol.to_string().into_bytes().into()).await.unwrap();
+    let before = world.store.paths().await;
+    let report = world.upkeep().run(&lake, world.now_ms(), Effort::All).await;
+    assert_eq!((report.deleted_files, report.failures.len()), (0, 1), "{report:?}");
+    assert_eq!(report.failures[0].step, Step::Vacuum);
+    assert!(report.failures[0].is_final && report.failures[0].why.contains("rowTracking"), "{report:?}");
+    assert_eq!(world.store.paths().await, before);
 }
 
 #[tokio::test]

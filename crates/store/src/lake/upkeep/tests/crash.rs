@@ -11,7 +11,7 @@ async fn table() -> World {
     let lake = world.lake().await;
     for number in 0..4 {
         flush(&lake, A, TODAY, &[number * 3, number * 3 + 2, number * 3 + 4]).await;
-        flush(&lake, B, TODAY - 9, &[number]).await;
+        flush(&lake, B, TODAY - 2, &[number]).await;
     }
     world.run(&lake, Effort::All).await;
     // Merged files are old enough to go; an orphan lies beside them.
@@ -35,7 +35,7 @@ async fn run(fault: Fault) -> u64 {
     let mut at = 0;
     loop {
         let world = world.fork();
-        let upkeep = world.upkeep_with(7, std::time::Duration::from_secs(3_600));
+        let upkeep = world.upkeep_with(1, std::time::Duration::from_secs(3_600));
         let store = world.store.view();
         let doomed = world.lake_on(store.clone()).await.unwrap();
         store.arm(fault, at);

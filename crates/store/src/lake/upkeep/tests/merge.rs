@@ -52,14 +52,50 @@ async fn groups_that_stand_alone_are_taken_over_with_their_filters_and_bounds() 
     let all: Vec<i64> = (0..3).flat_map(|part| (0..100).map(move |row| part * 1_000 + row)).collect();
     assert_eq!(merged.files[0].stats, encode(&rows(A, 0, &all), 100).stats);
     let source = open(&lake, &merged.files[0]).await;
-    for group in 0..3 {
-        let filter = source.bloom(group, Column::Id).await.unwrap().unwrap();
+    let filters = source.blooms(Column::Id).await.unwrap();
+    assert_eq!(filters.len(), 3);
+    assert!(source.blooms(Column::Message).await.unwrap().iter().all(Option::is_none));
+    for (group, filter) in filters.into_iter().enumerate() {
+        let filter = filter.unwrap();
         let ids = rows(A, group as u64 * 100, &[0; 100]);
         let ids = arrow::array::AsArray::as_string::<i32>(ids.column(0)).clone();
         assert!(ids.iter().flatten().all(|id| filter.check(id)));
-        assert!(source.bloom(group, Column::Message).await.unwrap().is_none());
     }
     assert_same(&contents(&lake).await, &before, "merged");
+}
+
+#[tokio::test]
+async fn an_empty_list_is_a_value_also_where_its_group_is_taken_over() {
+    use arrow::array::{ArrayRef, ListBuilder, RecordBatch, StringBuilder};
+    // Of three rows one has an empty list, one has none, and one has an item in every third group.
+    let with_lists = |part: u64| {
+        let times: Vec<i64> = (0..100).map(|row| part as i64 * 1_000 + row).collect();
+        let batch = rows(A, part * 100, &times);
+        let mut lists = ListBuilder::new(StringBuilder::new());
+        for row in 0..100 {
+            match row % 3 {
+                0 => lists.append(true),
+                1 if part == 2 => lists.append_value([Some("x"), None]),
+                _ => lists.append(false),
+            }
+        }
+        let schema = batch.schema();
+        let columns = schema.fields().iter().map(|field| field.name().clone()).zip(batch.columns().to_vec());
+        let lists = (Column::Capabilities.name().to_owned(), std::sync::Arc::new(lists.finish()) as ArrayRef);
+        RecordBatch::try_from_iter(columns.chain([lists])).unwrap()
+    };
+    let world = World::new();
+    let lake = world.lake().await;
+    let mut nulls = 0;
+    for part in 0..3 {
+        let file = lake.put(encode(&with_lists(part), 100), TODAY).await.unwrap();
+        commit(&lake, vec![file], Vec::new()).await.unwrap();
+        world.run(&lake, Effort::All).await;
+        nulls += if part == 2 { 33 } else { 66 };
+        let file = std::sync::Arc::clone(&lake.snapshot().files[0]);
+        assert_eq!((lake.snapshot().files.len(), file.stats.rows), (1, Some((part + 1) * 100)));
+        assert_eq!(file.stats.column(Column::Capabilities).and_then(|stats| stats.nulls), Some(nulls), "{part}");
+    }
 }
 
 #[tokio::test]
@@ -125,6 +161,74 @@ async fn another_writers_files_are_merged_only_where_they_are_like_ours() {
     assert_eq!(rows, [2, 2, 3]);
     let again = world.run(&lake, Effort::All).await;
     assert_eq!(again.conflicts, 0);
+}
+
+/// What happens to one of six files.
+#[derive(Debug, Clone, Copy)]
+enum Harm {
+    Missing,
+    /// Its last bytes, where its columns are described.
+    End,
+    /// Bytes of its columns.
+    Middle,
+    /// Another writer's, in which a record has no id.
+    Null,
+}
+
+#[tokio::test]
+async fn a_file_that_is_missing_or_damaged_holds_up_no_other() {
+    for harm in [Harm::Missing, Harm::End, Harm::Middle, Harm::Null] {
+        let world = World::new();
+        let lake = world.lake().await;
+        for number in 0..6 {
+            flush(&lake, A, TODAY - 1, &[number * 3, number * 3 + 1]).await;
+        }
+        let harmed = std::sync::Arc::clone(&lake.snapshot().files[2]);
+        do_harm(&world, &lake, &harmed, harm).await;
+        // A day that is older and one that lasts are merged all the same, and so are the neighbours of the file.
+        for number in 0..2 {
+            flush(&lake, B, TODAY - 2, &[number]).await;
+        }
+        for number in 0..20 {
+            flush(&lake, B, TODAY, &[number]).await;
+        }
+        let report = world.upkeep().run(&lake, world.now_ms(), Effort::All).await;
+        assert_eq!((report.failures.len(), report.conflicts), (1, 0), "{harm:?}: {report:?}");
+        assert!(report.failures[0].is_final && report.failures[0].why.contains("leave 1 of 6 files"), "{report:?}");
+        let mut days: Vec<_> = lake.snapshot().files.iter().map(|file| TODAY - file.date.unwrap()).collect();
+        days.sort_unstable();
+        assert_eq!(days, [0, 1, 1, 1, 2], "{harm:?}");
+        let report = world.run(&lake, Effort::All).await;
+        assert_eq!((report.merges, report.conflicts), (0, 0), "{harm:?}");
+    }
+}
+
+async fn do_harm(world: &World, lake: &Lake, file: &crate::lake::LakeFile, harm: Harm) {
+    use arrow::array::{ArrayRef, RecordBatch, StringArray};
+    use object_store::ObjectStoreExt;
+    let path = object_store::path::Path::from(file.path.as_str());
+    let mut bytes = world.store.get(&path).await.unwrap().bytes().await.unwrap().to_vec();
+    match harm {
+        Harm::Missing => return world.store.delete(&path).await.unwrap(),
+        Harm::End => bytes.iter_mut().rev().take(6).for_each(|byte| *byte = 0xFF),
+        Harm::Middle => bytes[4..40].fill(0xFF),
+        Harm::Null => {
+            let batch = rows_on(TODAY - 1, A, file.positions().unwrap().0, &[1, 2]);
+            let mut columns = batch.columns().to_vec();
+            columns[0] = std::sync::Arc::new(StringArray::from(vec![Some("x"), None])) as ArrayRef;
+            let names = batch.schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
+            let batch = RecordBatch::try_from_iter(names.into_iter().zip(columns)).unwrap();
+            bytes.clear();
+            let mut writer = parquet::arrow::ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
+            writer.write(&batch).unwrap();
+            writer.close().unwrap();
+            // Its entry has another size.
+            let stats = file.stats.clone();
+            let theirs = lake.put(crate::lake::Encoded { bytes: bytes.into(), stats }, TODAY - 1).await.unwrap();
+            return commit(lake, vec![theirs], vec![std::sync::Arc::new(file.clone())]).await.unwrap();
+        }
+    }
+    world.store.put(&path, bytes.into()).await.map(drop).unwrap();
 }
 
 async fn commit(
