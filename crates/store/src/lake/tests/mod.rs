@@ -14,6 +14,7 @@ mod damage;
 mod faults;
 mod files;
 mod flush;
+mod full;
 mod local;
 mod power;
 mod protocols;
