@@ -244,12 +244,21 @@ fn a_start_without_the_lake_serves_what_the_journal_has() {
     fs::create_dir_all(dir.path().join("data")).unwrap();
     let lake = write(&dir.path().join("data"), "lake", "a file, no directory");
     let server = settings.start(dir);
-    let batches = fill(&server, &mut random, 10);
+    let mut batches = fill(&server, &mut random, 10);
     oracle::check(server.url(), &batches);
     let answer = ready(&server);
     assert_eq!((answer.status, answer.json()["status"].as_str()), (200, Some("degraded")), "{answer:?}");
+    // Whoever asks for a flush gets one more try of it, and no more.
+    let failures = || metric(&server, "runstone_lake_failures_total");
+    let before = failures();
+    signal(&server, Signal::USR1);
+    until("it tried again", || failures() > before);
+    let asked = std::time::Instant::now();
+    batches.extend(fill(&server, &mut random, 40));
+    let (tries, most) = (failures() - before, 2.0 + asked.elapsed().as_secs_f64() * 8.0);
+    assert!(tries <= most, "{tries} tries in {:?}", asked.elapsed());
     fs::remove_file(&lake).unwrap();
-    in_the_lake(&server, 10);
+    in_the_lake(&server, 50);
     oracle::check(server.url(), &batches);
 }
 
