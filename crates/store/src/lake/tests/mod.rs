@@ -16,6 +16,7 @@ mod files;
 mod flush;
 mod full;
 mod local;
-mod power;
+pub(super) mod machine;
+pub(super) mod power;
 mod protocols;
 mod world;
