@@ -20,8 +20,12 @@ mod kills;
 mod lake;
 mod levels;
 mod loghub_like;
+// A disk with a switch is the same for the lake's own tests and for these.
+#[path = "../../../store/src/lake/tests/machine.rs"]
+mod machine;
 mod offline;
 mod oracle;
+mod power;
 mod process;
 mod queries;
 mod readme;
