@@ -14,6 +14,7 @@ mod client;
 mod damage;
 mod disk;
 mod framing;
+mod full;
 mod harness;
 mod identity;
 mod kills;
