@@ -9,6 +9,7 @@
 )]
 
 mod bad_input;
+mod border;
 mod cli_help;
 mod client;
 mod damage;
