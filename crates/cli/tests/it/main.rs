@@ -13,6 +13,7 @@ mod border;
 mod cli_help;
 mod client;
 mod damage;
+mod directories;
 mod disk;
 mod framing;
 mod full;
