@@ -54,7 +54,7 @@ fn send_until_full(client: &mut Client, random: &mut Random, batches: &mut Vec<B
     panic!("{most} batches were taken");
 }
 
-fn is_full(answer: &Answer) {
+pub(crate) fn is_full(answer: &Answer) {
     assert_eq!((answer.status, answer.json()["error"].as_str()), (503, Some("disk_full")), "{answer:?}");
     assert!(answer.headers.to_ascii_lowercase().contains("retry-after:"), "{answer:?}");
 }
@@ -72,7 +72,7 @@ fn reads_go_on(client: &mut Client, batches: &[Batch]) {
 }
 
 /// Sends everything again that was refused, as a client does, until it is taken.
-fn goes_on(client: &mut Client, batches: &mut [Batch]) {
+pub(crate) fn goes_on(client: &mut Client, batches: &mut [Batch]) {
     let begun = Instant::now();
     for batch in batches.iter_mut().filter(|batch| !batch.acknowledged) {
         while send(client, batch).status != 200 {
@@ -105,11 +105,11 @@ fn at_its_file_size_limit_the_server_says_disk_full_and_goes_on_when_it_may() {
 }
 
 /// A file system of its own, unmounted when dropped.
-struct Mounted(PathBuf);
+pub(crate) struct Mounted(PathBuf);
 
 impl Mounted {
     /// None where this user may not mount.
-    fn new(at: &Path, bytes: usize) -> Option<Mounted> {
+    pub(crate) fn new(at: &Path, bytes: usize) -> Option<Mounted> {
         fs::create_dir_all(at).unwrap();
         let size = format!("size={bytes}");
         let mut mount = Command::new("mount");

@@ -56,7 +56,7 @@ pub(crate) fn ready(server: &Server) -> Answer {
 }
 
 /// Up to where this server's records are in the lake.
-fn position(server: &Server) -> u64 {
+pub(crate) fn position(server: &Server) -> u64 {
     ready(server).json()["lake"]["position"].as_u64().unwrap()
 }
 
@@ -70,7 +70,7 @@ pub(crate) fn metric(server: &Server, name: &str) -> f64 {
     line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
 }
 
-fn signal(server: &Server, signal: Signal) {
+pub(crate) fn signal(server: &Server, signal: Signal) {
     kill_process(Pid::from_raw(i32::try_from(server.pid()).unwrap()).unwrap(), signal).unwrap();
 }
 
@@ -88,7 +88,7 @@ pub(crate) fn journal(server: &Server) -> String {
 }
 
 /// A batch of many bytes: a few fill a segment.
-fn large(random: &mut Random) -> Batch {
+pub(crate) fn large(random: &mut Random) -> Batch {
     let token = format!("large {}", random.next());
     let mut record = oracle::record(random, 5, &token);
     record.insert("id".to_owned(), Value::from(random.uuid()));
@@ -97,13 +97,13 @@ fn large(random: &mut Random) -> Batch {
     Batch { records: vec![record], key: None, acknowledged: false, positions: None }
 }
 
-fn send(client: &mut Client, batch: &mut Batch) -> Answer {
+pub(crate) fn send(client: &mut Client, batch: &mut Batch) -> Answer {
     let answer = client.post(&[JSON], Value::from(batch.records[0].clone()).to_string().as_bytes()).unwrap();
     batch.acknowledged |= answer.status == 200;
     answer
 }
 
-fn send_large(server: &Server, random: &mut Random, count: usize) -> Vec<Batch> {
+pub(crate) fn send_large(server: &Server, random: &mut Random, count: usize) -> Vec<Batch> {
     let mut client = Client::new(server.url());
     let mut batches: Vec<Batch> = (0..count).map(|_| large(random)).collect();
     batches.iter_mut().for_each(|batch| assert_eq!(send(&mut client, batch).status, 200));
@@ -244,12 +244,21 @@ fn a_start_without_the_lake_serves_what_the_journal_has() {
     fs::create_dir_all(dir.path().join("data")).unwrap();
     let lake = write(&dir.path().join("data"), "lake", "a file, no directory");
     let server = settings.start(dir);
-    let batches = fill(&server, &mut random, 10);
+    let mut batches = fill(&server, &mut random, 10);
     oracle::check(server.url(), &batches);
     let answer = ready(&server);
     assert_eq!((answer.status, answer.json()["status"].as_str()), (200, Some("degraded")), "{answer:?}");
+    // Whoever asks for a flush gets one more try of it, and no more.
+    let failures = || metric(&server, "runstone_lake_failures_total");
+    let before = failures();
+    signal(&server, Signal::USR1);
+    until("it tried again", || failures() > before);
+    let asked = std::time::Instant::now();
+    batches.extend(fill(&server, &mut random, 40));
+    let (tries, most) = (failures() - before, 2.0 + asked.elapsed().as_secs_f64() * 8.0);
+    assert!(tries <= most, "{tries} tries in {:?}", asked.elapsed());
     fs::remove_file(&lake).unwrap();
-    in_the_lake(&server, 10);
+    in_the_lake(&server, 50);
     oracle::check(server.url(), &batches);
 }
 

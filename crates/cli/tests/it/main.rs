@@ -9,12 +9,15 @@
 )]
 
 mod bad_input;
+mod border;
 mod cli_help;
 mod client;
 mod copies;
 mod damage;
+mod directories;
 mod disk;
 mod framing;
+mod full;
 mod harness;
 mod identity;
 mod kills;
@@ -22,8 +25,12 @@ mod lake;
 mod lake_trouble;
 mod levels;
 mod loghub_like;
+// A disk with a switch is the same for the lake's own tests and for these.
+#[path = "../../../store/src/lake/tests/machine.rs"]
+mod machine;
 mod offline;
 mod oracle;
+mod power;
 mod process;
 mod queries;
 mod readme;

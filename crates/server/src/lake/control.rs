@@ -24,9 +24,12 @@ struct State {
     stop_at: Option<Instant>,
     /// Readers have caught up, or have had their time: the thread may take the processor.
     go: bool,
+    /// A flush was asked for.
     flush: bool,
     /// One that was asked for has begun.
     flushing: bool,
+    /// The pause that follows a failure is over for it, once.
+    hurry: bool,
     /// How the first look at the lake ended. Err: its location is wrong.
     first: Option<Result<(), String>>,
     seen: Option<Seen>,
@@ -97,12 +100,13 @@ impl Control {
 
     /// Asks for a flush now.
     pub(crate) fn flush(&self) {
-        self.change(|state| state.flush = true);
+        self.change(|state| (state.flush, state.hurry) = (true, true));
     }
 
     /// Was a flush asked for since the last time?
     pub(crate) fn take_flush(&self) -> bool {
         let mut state = self.lock();
+        state.hurry = false;
         let asked = std::mem::take(&mut state.flush);
         state.flushing |= asked;
         asked
@@ -133,9 +137,10 @@ impl Control {
         self.wait(timeout, |state| (state.go || state.stop_at.is_some()).then_some(()));
     }
 
-    /// Waits, but not when it is to stop or somebody asks for a flush.
+    /// Waits, but not when it is to stop or somebody asks for a flush. Asked for once, it ends one pause: a lake that
+    /// cannot be opened never comes to the flush, and must not be tried without a pause for that.
     pub(crate) fn pause(&self, timeout: Duration) {
-        self.wait(timeout, |state| (state.flush || state.stop_at.is_some()).then_some(()));
+        self.wait(timeout, |state| (std::mem::take(&mut state.hurry) || state.stop_at.is_some()).then_some(()));
     }
 
     /// Waits until it is to stop. False: it goes on.

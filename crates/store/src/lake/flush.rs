@@ -173,8 +173,19 @@ impl LakeWriter {
         };
         let refused = found.letters.len() as u64;
         let copies = found.dropped.len() as u64 - refused;
-        let mut plan = Plan::new(chunks, found.dropped, self.options);
+        let plan = Plan::new(chunks, found.dropped, self.options);
         let mut files = Vec::new();
+        match self.upload_files(plan, &mut files).await {
+            Ok(()) => Ok(Uploaded { first, through, files, copies, refused }),
+            Err(error) => {
+                // No commit was tried with them, and none will be: on a full disk each further try would leave its own.
+                self.lake.discard(&files).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn upload_files(&self, mut plan: Plan, files: &mut Vec<LakeFile>) -> Result<(), LakeError> {
         loop {
             let encode = move || {
                 let file = plan.next_file();
@@ -185,7 +196,7 @@ impl LakeWriter {
             plan = rest;
             match file.map_err(of_records)? {
                 Some((day, file)) => files.push(self.lake.put(file, day).await?),
-                None => return Ok(Uploaded { first, through, files, copies, refused }),
+                None => return Ok(()),
             }
         }
     }

@@ -63,6 +63,15 @@ impl Lake {
         done
     }
 
+    /// Deletes files that were uploaded and that no commit was tried with. What stays is vacuum's.
+    pub(crate) async fn discard(&self, files: &[LakeFile]) {
+        for file in files {
+            if let Err(error) = self.inner.place.store.delete(&Path::from(file.path.as_str())).await {
+                tracing::debug!(path = file.path, %error, "left a file behind that was not committed");
+            }
+        }
+    }
+
     /// Commits a change, over commits of others that do not matter to it. The answer includes it.
     ///
     /// # Errors

@@ -1,98 +1,51 @@
-//! Power cuts: an ext4 on a loop device that is shut down between every two steps of opening, uploading, committing,
-//! checkpointing and cleaning up, without its journal being flushed (the ioctl EXT4_IOC_SHUTDOWN). What was answered for
-//! must be there after the next mount, whole, and the table must open by itself. Needs root, as mounting does.
+//! Power cuts between every two steps of opening, uploading, committing and checkpointing. What was answered for must be
+//! there after the next mount, whole, and the table must open by itself. Upkeep has its own in `upkeep/tests/power.rs`.
 
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use object_store::ObjectStoreExt;
 use url::Url;
 
+use super::machine::Machine;
 use super::world::{JOURNAL, TODAY, encoded, options, ranges, versions, write};
 use crate::lake::disk::Disk;
 use crate::lake::local::LocalStore;
 use crate::lake::place::Place;
 use crate::lake::{Lake, LakeError};
 
-/// A file system of its own, and where it is mounted.
-struct Machine {
-    root: tempfile::TempDir,
-}
-
-fn run(program: &str, args: &[&str]) {
-    let done = Command::new(program).args(args).output().unwrap();
-    let said = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{program} {args:?} (mounting needs root and loop devices): {said}");
-}
-
-impl Machine {
-    fn new() -> Self {
-        let machine = Self { root: tempfile::tempdir().unwrap() };
-        std::fs::create_dir(machine.mount_point()).unwrap();
-        File::create(machine.image()).unwrap().set_len(16 << 20).unwrap();
-        run("mkfs.ext4", &["-q", "-O", "^has_journal", machine.image().to_str().unwrap()]);
-        // With a journal after all, and a small one: a mount replays it in no time.
-        run("tune2fs", &["-J", "size=4", "-O", "has_journal", machine.image().to_str().unwrap()]);
-        machine
-    }
-
-    fn image(&self) -> PathBuf {
-        self.root.path().join("disk")
-    }
-
-    fn mount_point(&self) -> PathBuf {
-        self.root.path().join("mounted")
-    }
-
-    fn lake(&self) -> PathBuf {
-        self.mount_point().join("data/lake")
-    }
-
-    /// Metadata may overtake data, and nothing is written for us when a file is renamed.
-    fn mount(&self) {
-        let (image, mounted) = (self.image(), self.mount_point());
-        let options = "loop,data=writeback,noauto_da_alloc,commit=300";
-        run("mount", &["-o", options, image.to_str().unwrap(), mounted.to_str().unwrap()]);
-    }
-
-    fn unmount(&self) {
-        run("umount", &[self.mount_point().to_str().unwrap()]);
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        // Only after a failed test is it still mounted.
-        let _ = Command::new("umount").arg("-l").arg(self.mount_point()).output();
-    }
+/// A place in memory, where there is such a thing: what is synced a thousand times need not wait for a real disk.
+pub(crate) fn memory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 /// The real file system until the power fails before a chosen step.
 #[derive(Debug)]
-struct Cut {
-    mounted: PathBuf,
-    /// The step before which the power fails; 0 is never.
+pub(crate) struct Cut {
+    machine: Arc<Machine>,
+    /// The step before which the power fails.
     at: u64,
     steps: AtomicU64,
 }
 
 impl Cut {
-    fn step(&self) {
-        if self.steps.fetch_add(1, Ordering::Relaxed) + 1 == self.at {
-            self.cut();
-        }
+    /// Steps count from 1.
+    pub(crate) fn before(machine: &Arc<Machine>, at: u64) -> Arc<Self> {
+        Arc::new(Self { machine: Arc::clone(machine), at, steps: AtomicU64::new(0) })
     }
 
-    /// No page that is only in memory reaches the disk after this, and every later call fails.
-    fn cut(&self) {
-        // EXT4_IOC_SHUTDOWN with EXT4_GOING_FLAGS_NOLOGFLUSH.
-        let script = "import fcntl, os, struct, sys\n\
-                      fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))";
-        run("python3", &["-c", script, self.mounted.to_str().unwrap()]);
+    /// Did it come to the cut?
+    pub(crate) fn has_failed(&self) -> bool {
+        self.steps.load(Ordering::Relaxed) >= self.at
+    }
+
+    fn step(&self) {
+        if self.steps.fetch_add(1, Ordering::Relaxed) + 1 == self.at {
+            self.machine.cut();
+        }
     }
 }
 
@@ -184,25 +137,27 @@ async fn inspect(location: &Path, answered: &[u64], step: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_power_cut_between_any_two_steps_loses_nothing_that_was_answered_for() {
-    let machine = Machine::new();
-    let fresh = std::fs::read(machine.image()).unwrap();
+    let root = memory();
+    let machine = Arc::new(Machine::new(root.path().join("mounted"), 16));
+    let location = root.path().join("mounted/data/lake");
+    let fresh = std::fs::read(&machine.image).unwrap();
     let (mut step, mut answered_by_any) = (0, 0);
     loop {
         step += 1;
-        std::fs::write(machine.image(), &fresh).unwrap();
+        std::fs::write(&machine.image, &fresh).unwrap();
         machine.mount();
         // The directory itself is there for good, as after an installation.
-        std::fs::create_dir_all(machine.lake()).unwrap();
-        rustix::fs::syncfs(File::open(machine.lake()).unwrap()).unwrap();
-        let disk = Arc::new(Cut { mounted: machine.mount_point(), at: step, steps: AtomicU64::new(0) });
-        let answered = live(&machine.lake(), disk.clone()).await;
-        let finished = disk.steps.load(Ordering::Relaxed) < step;
+        std::fs::create_dir_all(&location).unwrap();
+        rustix::fs::syncfs(File::open(&location).unwrap()).unwrap();
+        let disk = Cut::before(&machine, step);
+        let answered = live(&location, disk.clone()).await;
+        let finished = !disk.has_failed();
         if finished {
-            disk.cut();
+            machine.cut();
         }
         machine.unmount();
         machine.mount();
-        inspect(&machine.lake(), &answered, step).await;
+        inspect(&location, &answered, step).await;
         machine.unmount();
         answered_by_any = answered_by_any.max(answered.len());
         if finished {

@@ -70,16 +70,29 @@ pub(crate) async fn merge(lake: &Lake, merge: &Merge, rules: &Rules) -> Result<M
         rows: after.rows,
         rows_copied: copied,
     };
-    let mut add = Vec::new();
-    for file in files {
-        sums.bytes_out += file.bytes.len() as u64;
-        add.push(match merge.thorough {
-            true => lake.put_compacted(file, merge.date).await?,
-            false => lake.put(file, merge.date).await?,
-        });
-    }
+    let add = upload(lake, merge, files).await?;
+    sums.bytes_out = add.iter().map(|file| file.bytes).sum();
     commit(lake, merge, add, sums).await?;
     Ok(Merged::Done(sums))
+}
+
+async fn upload(lake: &Lake, merge: &Merge, files: Vec<Encoded>) -> Result<Vec<LakeFile>, LakeError> {
+    let mut add = Vec::new();
+    for file in files {
+        let put = match merge.thorough {
+            true => lake.put_compacted(file, merge.date).await,
+            false => lake.put(file, merge.date).await,
+        };
+        match put {
+            Ok(file) => add.push(file),
+            Err(error) => {
+                // On a full disk each further run would leave its own.
+                lake.discard(&add).await;
+                return Err(error);
+            }
+        }
+    }
+    Ok(add)
 }
 
 async fn commit(lake: &Lake, merge: &Merge, add: Vec<LakeFile>, sums: Sums) -> Result<(), LakeError> {

@@ -9,5 +9,6 @@
 mod clean;
 mod crash;
 mod merge;
+mod power;
 mod store;
 mod world;

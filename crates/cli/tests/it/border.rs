@@ -1,0 +1,170 @@
+//! The border between memory and the lake, while it moves: flushes every second and more often, compaction, an early trim
+//! of the journal, and servers that are killed and start with nothing in memory. Whoever reads sees each position once.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::client::{Client, JSON};
+use crate::harness::{Server, until};
+use crate::kills::is_ready;
+use crate::lake::{Settings, metric, position, signal};
+use crate::oracle::{self, Random};
+
+/// How long each of the servers is read.
+const ROUND: Duration = Duration::from_secs(3);
+const ROUNDS: usize = 3;
+const QUESTION: &str = "SELECT count(*) AS n, count(DISTINCT id) AS ids, min(position) AS low, max(position) AS high, \
+                        sum(position) AS sum FROM logs";
+
+/// What the threads of a round share.
+struct Round<'a> {
+    url: &'a str,
+    done: AtomicBool,
+    /// The last position that was acknowledged.
+    acknowledged: AtomicU64,
+}
+
+impl Round<'_> {
+    fn goes_on(&self) -> bool {
+        !self.done.load(Ordering::Acquire)
+    }
+}
+
+/// Ends the others also where this one panics: the test is to fail, not to hang.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// Sends batches of a few records, one after the other.
+fn send(round: &Round<'_>, random: &mut Random) {
+    let mut client = Client::new(round.url);
+    while round.goes_on() {
+        let records: Vec<_> = (0..=random.below(20))
+            .map(|_| {
+                let mut record = oracle::record(random, 9, "walked over");
+                record.insert("exception".to_owned(), Value::from("at line ".repeat(40)));
+                record
+            })
+            .collect();
+        let answer = client.post(&[JSON], serde_json::to_string(&records).unwrap().as_bytes()).unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let last = answer.json()["last_position"].as_u64().unwrap();
+        round.acknowledged.fetch_max(last, Ordering::AcqRel);
+    }
+}
+
+/// Asks for sums: at each moment they are those of all positions up to one.
+fn count(round: &Round<'_>, filter: &str) -> u64 {
+    let _ending = Ending(&round.done);
+    let (mut client, mut asked, mut highest) = (Client::new(round.url), 0, 0);
+    while round.goes_on() {
+        let acknowledged = round.acknowledged.load(Ordering::Acquire);
+        let row = oracle::rows(&mut client, &format!("{QUESTION}{filter}")).remove(0);
+        let number = |name: &str| row[name].as_u64().unwrap_or(0);
+        let high = number("high");
+        assert_eq!((number("n"), number("ids"), number("low")), (high, high, u64::from(high > 0)), "{row}");
+        assert_eq!(number("sum"), high * (high + 1) / 2, "{row}");
+        assert!(high >= acknowledged, "{acknowledged} was acknowledged, {high} is shown");
+        assert!(high >= highest, "{highest} was shown before {high}");
+        highest = high;
+        asked += 1;
+    }
+    asked
+}
+
+/// Walks all pages: together they show every position up to the highest one once.
+fn walk(round: &Round<'_>, order: &str) -> u64 {
+    let _ending = Ending(&round.done);
+    let (mut client, mut walks) = (Client::new(round.url), 0);
+    while round.goes_on() {
+        let acknowledged = round.acknowledged.load(Ordering::Acquire);
+        let (mut seen, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let answer = client.get(&format!("/api/v1/logs?order={order}&limit=300{cursor}")).unwrap();
+            assert_eq!(answer.status, 200, "{answer:?}");
+            let page = answer.json();
+            seen.extend(page["records"].as_array().unwrap().iter().map(|record| record["position"].as_u64().unwrap()));
+            match page["next"].as_str() {
+                Some(next) if round.goes_on() => cursor = format!("&cursor={next}"),
+                // A walk that is cut short has nothing twice; more cannot be said of it.
+                Some(_) => {
+                    let shown = seen.len();
+                    seen.sort_unstable();
+                    seen.dedup();
+                    assert_eq!(seen.len(), shown, "{order}: a position stands on one page");
+                    return walks;
+                }
+                None => break,
+            }
+        }
+        seen.sort_unstable();
+        let all: Vec<u64> = (1..=seen.len() as u64).collect();
+        assert!(seen == all, "{order}: {} positions, not those from 1 on: {:?}", seen.len(), first_wrong(&seen));
+        assert!(seen.len() as u64 >= acknowledged, "{acknowledged} was acknowledged, {} are shown", seen.len());
+        walks += 1;
+    }
+    walks
+}
+
+/// The first position that is not where it should be, and its neighbours.
+fn first_wrong(seen: &[u64]) -> &[u64] {
+    let wrong = (1..).zip(seen).position(|(expected, position)| expected != *position).unwrap_or(0);
+    &seen[wrong.saturating_sub(3)..seen.len().min(wrong + 3)]
+}
+
+/// Flushes and compacts far more often than the timers do. How many files were merged, and how far the lake has come.
+fn move_the_border(server: &Server, round: &Round<'_>) -> (f64, u64) {
+    let _ending = Ending(&round.done);
+    let begun = Instant::now();
+    while begun.elapsed() < ROUND && round.goes_on() {
+        let before = position(server);
+        signal(server, Signal::USR1);
+        until("the border moves", || position(server) > before || !round.goes_on());
+    }
+    (metric(server, "runstone_lake_merged_files_total"), position(server))
+}
+
+#[test]
+fn every_position_is_shown_once_while_the_border_moves_and_memory_is_lost() {
+    let mut random = Random::seeded("border");
+    let settings = Settings::new(
+        "journal:\n  segment_bytes: 1MiB\n  keep_bytes: 0\n  keep_ms: 0\nrecent:\n  bytes_max: 1MiB\n\
+         lake:\n  upkeep_interval_ms: 1s\n",
+    );
+    let mut dir = TempDir::new().unwrap();
+    let (mut asked, mut walks, mut merged, mut last) = (0, 0, 0.0, 0);
+    for _ in 0..ROUNDS {
+        let server = settings.start(dir);
+        let url = server.url().to_owned();
+        let round = Round { url: &url, done: AtomicBool::new(false), acknowledged: AtomicU64::new(last) };
+        std::thread::scope(|scope| {
+            let (round, mut own) = (&round, Random(random.next()));
+            let sender = scope.spawn(move || send(round, &mut own));
+            let counters =
+                ["", " WHERE message LIKE 'walked%'"].map(|filter| scope.spawn(move || count(round, filter)));
+            let walkers = ["oldest", "newest"].map(|order| scope.spawn(move || walk(round, order)));
+            let (files, through) = move_the_border(&server, round);
+            sender.join().unwrap();
+            asked += counters.into_iter().map(|counter| counter.join().unwrap()).sum::<u64>();
+            walks += walkers.into_iter().map(|walker| walker.join().unwrap()).sum::<u64>();
+            merged += files;
+            assert!(through > 0, "nothing came to the lake");
+        });
+        last = round.acknowledged.load(Ordering::Acquire);
+        dir = server.kill();
+    }
+    println!("{last} records, {asked} questions, {walks} walks, {merged} files merged");
+    assert!(asked > 10 && walks > 2 && merged > 0.0, "{asked} questions, {walks} walks, {merged} files merged");
+    let server = settings.start(dir);
+    until("it is ready", || is_ready(&server));
+    let row = oracle::rows(&mut Client::new(server.url()), QUESTION).remove(0);
+    assert!(row["n"] == row["high"] && row["n"].as_u64() >= Some(last), "{row}");
+}
