@@ -25,6 +25,8 @@ struct State {
     /// Readers have caught up, or have had their time: the thread may take the processor.
     go: bool,
     flush: bool,
+    /// The same for who waits: once, however long the flush takes.
+    wake: bool,
     /// How the first look at the lake ended. Err: its location is wrong.
     first: Option<Result<(), String>>,
     seen: Option<Seen>,
@@ -95,7 +97,7 @@ impl Control {
 
     /// Asks for a flush now.
     pub(crate) fn flush(&self) {
-        self.change(|state| state.flush = true);
+        self.change(|state| (state.flush, state.wake) = (true, true));
     }
 
     /// Was a flush asked for since the last time?
@@ -126,9 +128,9 @@ impl Control {
         self.wait(timeout, |state| (state.go || state.stop_at.is_some()).then_some(()));
     }
 
-    /// Waits, but not when it is to stop or somebody asks for a flush.
+    /// Waits, but not when it is to stop or when somebody has asked for a flush since the pause before.
     pub(crate) fn pause(&self, timeout: Duration) {
-        self.wait(timeout, |state| (state.flush || state.stop_at.is_some()).then_some(()));
+        self.wait(timeout, |state| (std::mem::take(&mut state.wake) || state.stop_at.is_some()).then_some(()));
     }
 
     /// Waits until it is to stop.
@@ -155,5 +157,26 @@ impl Control {
     /// What the lake held when it was last looked at. None: it was not reached yet.
     pub(crate) fn seen(&self) -> Option<Seen> {
         self.lock().seen.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_to_flush_ends_one_pause() {
+        let (control, long) = (Control::default(), Duration::from_secs(3_600));
+        control.flush();
+        control.pause(long);
+        // Nothing has taken the request up, and nobody asks again.
+        let begun = Instant::now();
+        control.pause(Duration::from_millis(20));
+        assert!(begun.elapsed() >= Duration::from_millis(20));
+        control.flush();
+        control.pause(long);
+        assert!(control.take_flush() && !control.take_flush());
+        control.stop();
+        control.pause(long);
     }
 }
