@@ -17,14 +17,14 @@ use crate::oracle::{self, Batch, Random};
 use crate::process::{copy, fill};
 
 /// A settings file, in a directory of its own.
-struct Settings {
+pub(crate) struct Settings {
     _dir: TempDir,
     path: PathBuf,
 }
 
 impl Settings {
     /// Flushes every second, and what `yaml` says.
-    fn new(yaml: &str) -> Settings {
+    pub(crate) fn new(yaml: &str) -> Settings {
         let dir = TempDir::new().unwrap();
         let interval = if yaml.contains("flush_interval_ms") { "" } else { "  flush_interval_ms: 1s\n" };
         let lake = if yaml.contains("lake:\n") {
@@ -41,7 +41,7 @@ impl Settings {
         Settings::new(&format!("{yaml}lake:\n  location: {:?}\n", lake.display().to_string()))
     }
 
-    fn start(&self, dir: TempDir) -> Server {
+    pub(crate) fn start(&self, dir: TempDir) -> Server {
         self.start_with(dir, &[])
     }
 
@@ -51,31 +51,31 @@ impl Settings {
     }
 }
 
-fn ready(server: &Server) -> Answer {
+pub(crate) fn ready(server: &Server) -> Answer {
     server.http("GET", "/ready", &[], b"")
 }
 
 /// Up to where this server's records are in the lake.
-fn position(server: &Server) -> u64 {
+pub(crate) fn position(server: &Server) -> u64 {
     ready(server).json()["lake"]["position"].as_u64().unwrap()
 }
 
-fn in_the_lake(server: &Server, last: u64) {
+pub(crate) fn in_the_lake(server: &Server, last: u64) {
     until("it is in the lake", || position(server) >= last);
 }
 
-fn metric(server: &Server, name: &str) -> f64 {
+pub(crate) fn metric(server: &Server, name: &str) -> f64 {
     let text = String::from_utf8(server.http("GET", "/metrics", &[], b"").body).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
     line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
 }
 
-fn signal(server: &Server, signal: Signal) {
+pub(crate) fn signal(server: &Server, signal: Signal) {
     kill_process(Pid::from_raw(i32::try_from(server.pid()).unwrap()).unwrap(), signal).unwrap();
 }
 
 /// How many records queries see, of how many ids, by journal.
-fn counts(server: &Server) -> Vec<(String, u64)> {
+pub(crate) fn counts(server: &Server) -> Vec<(String, u64)> {
     let all = server.query("SELECT count(*) AS n, count(DISTINCT id) AS ids FROM logs");
     assert_eq!(all[0]["n"], all[0]["ids"], "each id once");
     let rows = server.query("SELECT journal, count(*) AS n FROM logs GROUP BY journal ORDER BY journal");
