@@ -235,7 +235,7 @@ impl Consumer {
             if self.is_due() {
                 return Ok(Filled::Due);
             }
-            if self.refreshed.elapsed() >= REFRESH {
+            if self.refreshed.elapsed() >= REFRESH || self.parts.recent.is_behind() {
                 self.refresh()?;
             }
             let stopping = self.parts.control.is_stopping();
