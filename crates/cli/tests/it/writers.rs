@@ -27,8 +27,7 @@ fn journal(server: &Server) -> String {
     ready(server).json()["journal"].as_str().unwrap().to_owned()
 }
 
-/// Queries see so many records of this server and of the other writer, each once. Files that the other deleted without the
-/// time that readers are given may fail a query until the server looks at the table again.
+/// Queries see so many records of this server and of the other writer, each once, and none fails until they do.
 fn see(server: &Server, ours: usize, theirs: usize) {
     let sql = format!(
         "SELECT count(*) FILTER (WHERE journal = '{}') AS ours, count(*) FILTER (WHERE journal = '{THEIRS}') AS theirs, \
@@ -39,8 +38,24 @@ fn see(server: &Server, ours: usize, theirs: usize) {
     let expected = json!([{"ours": ours, "theirs": theirs, "n": all, "ids": all}]);
     until("queries see both", || {
         let answer = Client::new(server.url()).sql(&sql).unwrap();
-        answer.status == 200 && answer.json()["rows"] == expected
+        assert_eq!(answer.status, 200, "{}", answer.json());
+        answer.json()["rows"] == expected
     });
+}
+
+/// Reads files of the lake all the time; how often it did.
+fn ask(server: &Server, is_over: &AtomicBool) -> usize {
+    let mut client = Client::new(server.url());
+    let mut seen = 0;
+    while !is_over.load(Ordering::Relaxed) {
+        let answer =
+            client.sql("SELECT count(*) AS n, count(DISTINCT id) AS ids, max(message) AS last FROM logs").unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.json());
+        let row = answer.json()["rows"][0].take();
+        assert_eq!(row["n"], row["ids"], "each id once");
+        seen += 1;
+    }
+    seen
 }
 
 #[test]
@@ -60,6 +75,7 @@ fn another_writer_appends_merges_and_vacuums_beside_the_server() {
             }
             sent
         });
+        let asking = scope.spawn(|| ask(&server, &is_over));
         for _ in 0..4 {
             write(&server, "append", &[THEIRS, &(theirs + 1).to_string(), "50"]);
             theirs += 50;
@@ -67,6 +83,7 @@ fn another_writer_appends_merges_and_vacuums_beside_the_server() {
             write(&server, "vacuum", &[]);
         }
         is_over.store(true, Ordering::Relaxed);
+        assert!(asking.join().expect("no query failed meanwhile") > 0);
         sending.join().expect("nothing is refused meanwhile")
     });
     in_the_lake(&server, sent as u64);
