@@ -7,7 +7,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use runstone_record::{Batch, Column, ErrorCode};
 use runstone_store::lake::FileStats;
-use runstone_store::{Cursor, LogsQuery, Order};
+use runstone_store::{Cursor, LogsQuery, Order, SqlLimits};
 
 use crate::shelf::{Row, rows_between, stats, table};
 use crate::world::{JOURNAL, NOW, World, limits, lines};
@@ -16,7 +16,12 @@ const HOUR: i64 = 3_600_000_000;
 
 /// A hundred records of each hour, a file each; what comes after is in memory.
 fn hours(count: u64) -> World {
-    let mut world = World::new(usize::MAX, limits());
+    hours_on(limits().threads, count)
+}
+
+/// The same, read by so many threads.
+fn hours_on(threads: usize, count: u64) -> World {
+    let mut world = World::new(usize::MAX, SqlLimits { threads, ..limits() });
     for hour in 0..count {
         world.push(lines(100, hour));
         world.settle(world.last());
@@ -160,7 +165,8 @@ fn the_newest_of_many_files_are_found_without_the_others() {
 
 #[test]
 fn recent_records_fill_a_page_before_a_file_is_opened() {
-    let mut world = hours(10);
+    // Two threads share the recent records, and none of the two may get as many as the page has.
+    let mut world = hours_on(1, 10);
     (10..14).for_each(|hour| world.push(lines(100, hour)));
     assert_eq!(remove(&mut world, |_| true), 10);
     let page = world.page(LogsQuery { limit: 150, ..LogsQuery::default() }).unwrap();
