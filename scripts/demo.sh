@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A first look in one command: an empty directory, one server, a few jobs that really run here and are logged through the
-# public API alone, then three things to try.
-#   DEMO_DIR=path   keep the data there (must be empty)      DEMO_ONCE=1   try the three things and stop
+# public API alone, then three things to try, and the lake, read by somebody else.
+#   DEMO_DIR=path   keep the data there (must be empty)      DEMO_ONCE=1   try all of it and stop
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 
@@ -67,6 +67,14 @@ job backfill 1 python3 scripts/demo_inventory.py "$dir/last-month.lock" "$dir/la
 "$runstone" send --url "$url" --source-system demo --stage server --run-id demo-server "$dir/server.log" >"$dir/send.log" 2>&1
 printf '   %-13s sent           %s\n' server "$dir/server.log"
 
+# It would be in the lake within lake.flush_interval_ms; asked for, it is now.
+kill -USR1 "$server"
+deadline=$((SECONDS + 30))
+until curl -sf -m 2 "$url/metrics" | grep -x 'runstone_lake_lag_records 0' >/dev/null; do
+  ((SECONDS <= deadline)) || die "the lake did not get the records: $(tail -3 "$dir/server.log")"
+  sleep 0.1
+done
+
 say "what happened"
 "$runstone" runs --url "$url"
 
@@ -81,6 +89,13 @@ tries=(
 say "$url is up. Three things to try:"
 printf '   %s\n' "${tries[@]}"
 
+# Nothing of ours is in the way: a Delta table, read by Polars.
+read_lake="import polars as pl
+logs = pl.scan_delta(\"$dir/data/lake\")
+print(logs.group_by(\"stage\", \"level\").len().sort(\"stage\", \"level\").collect())"
+say "and the lake, an open Delta table, in Python (pip install polars deltalake):"
+while IFS= read -r line; do printf '   %s\n' "$line"; done <<<"$read_lake"
+
 if [[ -n ${DEMO_ONCE:-} ]]; then
   for try in "${tries[@]}"; do
     say "$try"
@@ -88,6 +103,10 @@ if [[ -n ${DEMO_ONCE:-} ]]; then
     bash -c "$try" | tee "$dir/try.log"
     grep -q backfill "$dir/try.log" || die "nothing about the failed job in the answer"
   done
+  say "the lake"
+  scripts/setup.sh --polars
+  "$CACHE/venv/bin/python" -c "$read_lake" | tee "$dir/try.log"
+  grep -q backfill "$dir/try.log" || die "nothing about the failed job in the lake"
   echo
   note "demo ok"
 else

@@ -30,6 +30,9 @@ pub enum QueryError {
     /// Too many queries are running and waiting.
     #[error("refuse query: {0} others are waiting; try again later")]
     Busy(usize),
+    /// A file of the lake cannot be read. Another writer may have deleted it, or the storage failed.
+    #[error("run query: {0}")]
+    Unread(String),
     /// We failed.
     #[error("run query: {0}")]
     Internal(String),
@@ -46,7 +49,7 @@ impl QueryError {
             QueryError::Timeout(_) => ErrorCode::QueryTimeout,
             QueryError::Limit(_) => ErrorCode::QueryLimit,
             QueryError::Busy(_) => ErrorCode::Overloaded,
-            QueryError::Internal(_) => ErrorCode::Internal,
+            QueryError::Unread(_) | QueryError::Internal(_) => ErrorCode::Internal,
         }
     }
 

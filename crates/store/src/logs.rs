@@ -209,9 +209,12 @@ fn escaped(text: &str) -> String {
 
 impl Shared {
     async fn logs(&self, query: LogsQuery, stop: &Arc<Stop>) -> Result<LogsPage, QueryError> {
-        let snapshot = self.snapshot();
+        self.on_newest(|snapshot| self.logs_of(snapshot, &query, stop)).await
+    }
+
+    async fn logs_of(&self, snapshot: Snapshot, query: &LogsQuery, stop: &Arc<Stop>) -> Result<LogsPage, QueryError> {
         let mut keys =
-            self.keys(&query, snapshot.clone(), stop).await.map_err(|error| sort_out(&error, Phase::Running))?;
+            self.keys(query, snapshot.clone(), stop).await.map_err(|error| sort_out(&error, Phase::Running))?;
         let found = keys.len();
         keys.truncate(query.limit);
         let (records_json, count) = self.records(&snapshot, &keys).await?;

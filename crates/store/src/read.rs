@@ -17,6 +17,7 @@ use futures::Stream;
 use runstone_record::{Batch, Column, ColumnSet};
 
 use crate::chunk::Chunk;
+use crate::error::{Carried, QueryError};
 use crate::filter::{Filter, Verdict, mask_words, narrow};
 use crate::lake::{FileReader, LakeFile};
 use crate::recent::{Evicted, Frames, Older, OlderError};
@@ -341,7 +342,8 @@ impl FrameReader {
 
 /// The storage's failure, and never the query's: what a query asks for is decided elsewhere.
 pub(crate) fn unread(file: &LakeFile, error: &DataFusionError) -> DataFusionError {
-    unreadable(OlderError(format!("{} of the lake: {}", file.path, error.strip_backtrace()).into()))
+    let why = format!("read {} of the lake: {}", file.path, error.strip_backtrace());
+    DataFusionError::External(Box::new(Carried(QueryError::Unread(why))))
 }
 
 fn unreadable(error: OlderError) -> DataFusionError {

@@ -3,12 +3,15 @@
 //! evicted records come back through [`Older`].
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arrow::error::ArrowError;
 use bytes::Bytes;
 use runstone_record::Batch;
 use runstone_record::limits::RECENT_BYTES_MAX;
+use tokio::sync::watch;
 
 use crate::chunk::Chunk;
 use crate::lake::LakeView;
@@ -143,7 +146,14 @@ pub struct Recent {
     pusher: Mutex<()>,
     /// Held for moments.
     state: Mutex<State>,
+    /// The version of the lake that queries read.
+    version: watch::Sender<Option<u64>>,
+    /// Does somebody wait for a newer one?
+    is_behind: AtomicBool,
 }
+
+/// How long a query waits for a newer version of the lake than the one whose files it could not read.
+const NEWER_TIME: Duration = Duration::from_secs(1);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing is left half-done under these locks.
@@ -154,7 +164,13 @@ impl Recent {
     /// An empty one.
     #[must_use]
     pub fn new(options: RecentOptions) -> Self {
-        Self { options, pusher: Mutex::new(()), state: Mutex::new(State::default()) }
+        Self {
+            options,
+            pusher: Mutex::default(),
+            state: Mutex::default(),
+            version: watch::Sender::new(None),
+            is_behind: AtomicBool::new(false),
+        }
     }
 
     /// Adds the records of a frame whose first position is `first`. Frames come in the order of their positions; what
@@ -202,11 +218,27 @@ impl Recent {
         if known || through < state.settled {
             return;
         }
+        let version = lake.version();
         let old = state.lake.replace(lake);
         let settled = state.settle(through);
         drop(state);
+        self.version.send_if_modified(|known| std::mem::replace(known, (*known).max(Some(version))) < Some(version));
         // Giving much memory back takes its time.
         drop((old, settled));
+    }
+
+    /// Should whoever settles look for a newer version of the lake now? Files of the one in use may be gone. Answers once.
+    pub fn is_behind(&self) -> bool {
+        self.is_behind.swap(false, Ordering::Relaxed)
+    }
+
+    /// Asks for a newer version of the lake than a snapshot's, and waits for it for a moment. False: there is none.
+    pub(crate) async fn newer_than(&self, snapshot: &Snapshot) -> bool {
+        let Some(lake) = &snapshot.lake else { return false };
+        let (mut version, old) = (self.version.subscribe(), Some(lake.version()));
+        self.is_behind.store(true, Ordering::Relaxed);
+        let newer = version.wait_for(|version| *version > old);
+        matches!(tokio::time::timeout(NEWER_TIME, newer).await, Ok(Ok(_)))
     }
 
     /// The highest position that queries see; 0 before the first record.

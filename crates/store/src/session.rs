@@ -35,6 +35,9 @@ use crate::watch::{Stop, watch};
 const CATALOG: &str = "runstone";
 const SCHEMA: &str = "public";
 
+/// Versions of the lake that one query tries.
+const SNAPSHOTS_MAX: usize = 5;
+
 /// What queries may take.
 #[derive(Debug, Clone, Copy)]
 pub struct SqlLimits {
@@ -230,15 +233,40 @@ impl Shared {
 
     async fn query(&self, sql: &str, stop: Arc<Stop>) -> Result<QueryAnswer, QueryError> {
         let begun = Instant::now();
-        let checked = guard::check(sql)?;
-        let stream = self.plan(checked, &stop).await.map_err(|error| sort_out(&error, Phase::Planning))?;
-        let mut answer = self.collect(stream).await.map_err(|error| sort_out(&error, Phase::Running))?;
+        let mut answer = self.on_newest(|snapshot| self.answer(sql, snapshot, &stop)).await?;
         answer.elapsed = begun.elapsed();
         Ok(answer)
     }
 
-    async fn plan(&self, checked: guard::Checked, stop: &Arc<Stop>) -> PlanResult<SendableRecordBatchStream> {
-        let session = self.session(self.snapshot())?;
+    /// Answers from the newest snapshot, and from a newer one where files of it were deleted meanwhile: other writers
+    /// may clean the table up without the time that readers are given.
+    pub(crate) async fn on_newest<T, F>(&self, answer: impl Fn(Snapshot) -> F) -> Result<T, QueryError>
+    where
+        F: Future<Output = Result<T, QueryError>>,
+    {
+        for _ in 1..SNAPSHOTS_MAX {
+            let snapshot = self.snapshot();
+            match answer(snapshot.clone()).await {
+                Err(QueryError::Unread(_)) if self.recent.newer_than(&snapshot).await => {}
+                done => return done,
+            }
+        }
+        answer(self.snapshot()).await
+    }
+
+    async fn answer(&self, sql: &str, snapshot: Snapshot, stop: &Arc<Stop>) -> Result<QueryAnswer, QueryError> {
+        let checked = guard::check(sql)?;
+        let stream = self.plan(checked, snapshot, stop).await.map_err(|error| sort_out(&error, Phase::Planning))?;
+        self.collect(stream).await.map_err(|error| sort_out(&error, Phase::Running))
+    }
+
+    async fn plan(
+        &self,
+        checked: guard::Checked,
+        snapshot: Snapshot,
+        stop: &Arc<Stop>,
+    ) -> PlanResult<SendableRecordBatchStream> {
+        let session = self.session(snapshot)?;
         let plan = session.state().statement_to_plan(checked.statement).await?;
         SQLOptions::new()
             .with_allow_ddl(false)

@@ -5,12 +5,16 @@ use std::process::{Command, Output};
 
 use runstone_record::code::Happened;
 use runstone_record::{ErrorCode, limits};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{Server, runstone, stderr, stdout, write};
+use crate::foreign::python;
+use crate::harness::{Server, runstone, stderr, stdout, until, write};
+use crate::lake::{metric, signal};
 
 const URL: &str = "http://127.0.0.1:7867";
+const LAKE: &str = "data/lake";
 
 /// Blocks that would build for minutes or never end. `make demo` is run by hand and by CI's first step.
 const NOT_RUN: &[&str] =
@@ -86,6 +90,13 @@ impl Terminal {
         let text = block.text.replace(URL, self.server.url());
         let output = match block.language.as_str() {
             "sh" => self.command("bash").args(["-euo", "pipefail", "-c", &text]).output(),
+            "python" if text.contains(LAKE) => {
+                // The page says that it is there five minutes later, or when the server is asked.
+                signal(&self.server, Signal::USR1);
+                until("all is in the lake", || metric(&self.server, "runstone_lake_lag_records") == 0.0);
+                let lake = self.server.data().join("lake").display().to_string();
+                self.command(python().to_str().unwrap()).args(["-c", &text.replace(LAKE, &lake)]).output()
+            }
             "python" => self.command("python3").args(["-c", &text]).output(),
             other => panic!("no way to run {other}"),
         };
@@ -174,6 +185,7 @@ fn the_readme_does_what_it_says() {
     };
     assert_eq!(serde_json::from_str::<Value>(of("curl -s http://127.0.0.1:7867/api/v1/logs")).unwrap()["accepted"], 1);
     assert!(of("import json").contains("'accepted': 1"), "{}", of("import json"));
+    check_lake(&terminal.server, of("import polars"));
     assert_eq!(of("rust"), "1 accepted\n");
     let lines = |text: &str| text.lines().count();
     assert_eq!((lines(of("runstone runs")), lines(of("runstone logs"))), (3, 3));
@@ -208,6 +220,15 @@ fn check_records(server: &Server) {
         server.query("SELECT state, source_system, stage, warnings FROM runs WHERE stage = 'clean'"),
         [json!({"state": "succeeded", "source_system": "shop", "stage": "clean", "warnings": 1})]
     );
+}
+
+/// Another reader of the lake counts as the server's SQL does.
+fn check_lake(server: &Server, printed: &str) {
+    for row in server.query("SELECT source_system AS name, count(*) AS n FROM logs GROUP BY source_system") {
+        let wanted = [row["name"].as_str().unwrap_or("null").to_owned(), row["n"].to_string()];
+        let is_there = |line: &str| line.split(['│', '┆']).map(str::trim).filter(|cell| !cell.is_empty()).eq(&wanted);
+        assert!(printed.lines().any(is_there), "{wanted:?} is not in\n{printed}");
+    }
 }
 
 /// Runs the example that the block is cut out of: but for the server's address they are the same text.

@@ -176,11 +176,13 @@ impl Consumer {
         let options = self.parts.lake.clone();
         if self.has_opened {
             // A table that was there must not be made anew because its directory has gone for a while.
-            let found = self.block_on(Lake::open_read_only(options.clone()))?;
-            found.map_err(|error| LakeError::Storage {
-                action: "find the lake again".to_owned(),
-                source: error.into(),
-            })?;
+            match self.block_on(Lake::open_read_only(options.clone()))? {
+                Err(error @ LakeError::Location(_)) => {
+                    let action = "find the lake again".to_owned();
+                    return Err(LakeError::Storage { action, source: error.into() }.into());
+                }
+                found => drop(found?),
+            }
         }
         let lake = self.block_on(Lake::open(options))??;
         self.has_opened = true;
@@ -244,7 +246,7 @@ impl Consumer {
             if self.is_due() {
                 return Ok(Filled::Due);
             }
-            if self.refreshed.elapsed() >= REFRESH {
+            if self.refreshed.elapsed() >= REFRESH || self.parts.recent.is_behind() {
                 self.refresh()?;
             }
             let stopping = self.parts.control.is_stopping();

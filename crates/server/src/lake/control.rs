@@ -167,3 +167,24 @@ impl Control {
         self.lock().seen.clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_to_flush_ends_one_pause() {
+        let (control, long) = (Control::default(), Duration::from_secs(3_600));
+        control.flush();
+        control.pause(long);
+        // Nothing has taken the request up, and nobody asks again.
+        let begun = Instant::now();
+        control.pause(Duration::from_millis(20));
+        assert!(begun.elapsed() >= Duration::from_millis(20));
+        control.flush();
+        control.pause(long);
+        assert!(control.take_flush() && !control.take_flush());
+        control.stop();
+        control.pause(long);
+    }
+}

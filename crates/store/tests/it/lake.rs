@@ -7,7 +7,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use runstone_record::{Batch, Column, ErrorCode};
 use runstone_store::lake::{ColumnStats, FileStats};
-use runstone_store::{Cursor, LogsQuery, Order};
+use runstone_store::{Cursor, LogsQuery, Order, SqlLimits};
 
 use crate::shelf::{Row, rows_between, stats, table};
 use crate::world::{JOURNAL, NOW, World, limits, lines};
@@ -16,7 +16,12 @@ const HOUR: i64 = 3_600_000_000;
 
 /// A hundred records of each hour, a file each; what comes after is in memory.
 fn hours(count: u64) -> World {
-    let mut world = World::new(usize::MAX, limits());
+    hours_on(limits().threads, count)
+}
+
+/// The same, read by so many threads.
+fn hours_on(threads: usize, count: u64) -> World {
+    let mut world = World::new(usize::MAX, SqlLimits { threads, ..limits() });
     for hour in 0..count {
         world.push(lines(100, hour));
         world.settle(world.last());
@@ -64,6 +69,35 @@ fn a_plan_says_what_it_reads_of_the_lake() {
     assert!(shown(&run, "files") < 10, "{run}");
     assert_eq!(world.number(&format!("SELECT count(*) FROM logs WHERE {hour}")), 100);
     assert_eq!(world.number("SELECT count(*) FROM logs WHERE run_id = 'run-17-3'"), 10);
+}
+
+#[test]
+fn the_answer_of_another_query_rules_files_out() {
+    let mut world = hours(60);
+    world.push(lines(100, 60));
+    for (column, aggregate) in [("run_id", "min"), ("timestamp", "max"), ("position", "max"), ("run_id", "max")] {
+        let sql = format!(
+            "SELECT {aggregate}({column}) AS known FROM logs WHERE timestamp < TIMESTAMP '2025-11-21T12:30:00Z'"
+        );
+        let known = &world.column(&sql)[0];
+        let of = |value: &str| format!("SELECT count(message) FROM logs WHERE {column} = {value}");
+        let literal = known.to_string().replace('"', "'");
+        let found = world.number(&of(&format!("({sql})")));
+        assert_eq!((found, found > 0), (world.number(&of(&literal)), true), "{sql}");
+    }
+    let last = "SELECT max(position) FROM logs WHERE position < 3000";
+    let explained = text(&world, &format!("EXPLAIN ANALYZE SELECT message FROM logs WHERE position = ({last})"));
+    assert!(explained.contains("files_read=1"), "{explained}");
+    // A plan is no run: nothing is known yet.
+    let explained = text(&world, &format!("EXPLAIN SELECT message FROM logs WHERE position = ({last})"));
+    assert!(explained.contains("pending"), "{explained}");
+    // Nothing, and more than one value.
+    assert_eq!(
+        world.number("SELECT count(*) FROM logs WHERE run_id > (SELECT max(run_id) FROM logs WHERE position < 0)"),
+        0
+    );
+    let error = world.try_query("SELECT 1 FROM logs WHERE run_id = (SELECT run_id FROM logs)").unwrap_err();
+    assert_eq!(error.code(), ErrorCode::QueryFailed, "{error}");
 }
 
 #[test]
@@ -131,7 +165,8 @@ fn the_newest_of_many_files_are_found_without_the_others() {
 
 #[test]
 fn recent_records_fill_a_page_before_a_file_is_opened() {
-    let mut world = hours(10);
+    // Two threads share the recent records, and none of the two may get as many as the page has.
+    let mut world = hours_on(1, 10);
     (10..14).for_each(|hour| world.push(lines(100, hour)));
     assert_eq!(remove(&mut world, |_| true), 10);
     let page = world.page(LogsQuery { limit: 150, ..LogsQuery::default() }).unwrap();
