@@ -55,6 +55,14 @@ impl Consumer {
     pub(super) fn suffer(&mut self, trouble: &Trouble) {
         self.failures += 1;
         self.parts.metrics.failures.inc();
+        if self.parts.lake.is_unsynced() && !matches!(trouble, Trouble::Late) {
+            // What is read back may be gone after a power cut, and the journal must not forget it on the word of that.
+            self.clear();
+            self.tell(LakeHealth::Failed, trouble);
+            while !self.parts.control.wait_stop(PAUSE_LONG) {}
+            self.parts.control.abandon();
+            return;
+        }
         match trouble {
             Trouble::Late => {}
             Trouble::Lake(LakeError::Conflict(_)) => {

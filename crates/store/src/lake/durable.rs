@@ -2,7 +2,7 @@
 //! refuses to answer before the file, its directory and every directory made for it are synced.
 //!
 //! After a sync failed nobody knows what a power cut leaves: from then on everything is refused, so that nothing is built on,
-//! or believed from, what is only in memory.
+//! or believed from, what is only in memory. That outlives the lake that was open: whoever opens it again passes the same flag.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
@@ -25,17 +25,17 @@ pub(super) struct Directory {
     disk: Arc<dyn Disk>,
     /// Counts names of unfinished files.
     next: AtomicU64,
-    poisoned: AtomicBool,
+    poisoned: Arc<AtomicBool>,
     /// Directories that are in their parents for good.
     lasting: Mutex<HashSet<PathBuf>>,
 }
 
 impl Directory {
     /// A directory that is there, by its path without links.
-    pub(super) fn new(root: PathBuf, disk: Arc<dyn Disk>) -> Self {
+    pub(super) fn new(root: PathBuf, disk: Arc<dyn Disk>, poisoned: Arc<AtomicBool>) -> Self {
         // Two processes on one directory use other numbers; where they meet all the same, creating the file fails.
         let next = AtomicU64::new(u64::from(std::process::id()) << 24);
-        Self { root, disk, next, poisoned: AtomicBool::new(false), lasting: Mutex::default() }
+        Self { root, disk, next, poisoned, lasting: Mutex::default() }
     }
 
     pub(super) fn root(&self) -> &Path {

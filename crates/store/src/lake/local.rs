@@ -4,6 +4,7 @@
 use std::io::{self, ErrorKind};
 use std::path::Path as FsPath;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -41,12 +42,12 @@ impl std::fmt::Display for LocalStore {
 
 impl LocalStore {
     /// The store of a directory that exists.
-    pub(crate) fn new(root: &FsPath) -> io::Result<Self> {
-        Self::on(root, Arc::new(RealDisk))
+    pub(crate) fn new(root: &FsPath, unsynced: &Arc<AtomicBool>) -> io::Result<Self> {
+        Self::on(root, Arc::new(RealDisk), unsynced)
     }
 
-    pub(crate) fn on(root: &FsPath, disk: Arc<dyn Disk>) -> io::Result<Self> {
-        let directory = Arc::new(Directory::new(root.canonicalize()?, disk));
+    pub(crate) fn on(root: &FsPath, disk: Arc<dyn Disk>, unsynced: &Arc<AtomicBool>) -> io::Result<Self> {
+        let directory = Arc::new(Directory::new(root.canonicalize()?, disk, Arc::clone(unsynced)));
         let reads = LocalFileSystem::new_with_prefix(directory.root()).map_err(io::Error::other)?;
         Ok(Self { reads, directory })
     }

@@ -4,6 +4,7 @@
 use std::io::ErrorKind;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use object_store::path::Path;
@@ -81,19 +82,24 @@ pub(crate) struct Place {
 
 impl Place {
     /// Finds the storage of a location. A local directory is made where it is missing and `create` is set.
-    pub(crate) fn find(location: &str, network: &LakeNetwork, create: bool) -> Result<Place, LakeError> {
+    pub(crate) fn find(
+        location: &str,
+        network: &LakeNetwork,
+        create: bool,
+        unsynced: &Arc<AtomicBool>,
+    ) -> Result<Place, LakeError> {
         match Url::parse(location) {
             Ok(url) if url.scheme() == "file" => {
                 let path = url.to_file_path().map_err(|()| wrong(location, "it names no path of this machine"))?;
-                Place::directory(&path, create)
+                Place::directory(&path, create, unsynced)
             }
             Ok(url) if location.contains("://") => Place::remote(location, url, network),
             _ if location.is_empty() => Err(LakeError::Location("set lake.location: it is empty".to_owned())),
-            _ => Place::directory(FsPath::new(location), create),
+            _ => Place::directory(FsPath::new(location), create, unsynced),
         }
     }
 
-    fn directory(path: &FsPath, create: bool) -> Result<Place, LakeError> {
+    fn directory(path: &FsPath, create: bool, unsynced: &Arc<AtomicBool>) -> Result<Place, LakeError> {
         let failed = |action: &str, error: std::io::Error| LakeError::Storage {
             action: format!("{action} {}", path.display()),
             source: error.into(),
@@ -104,7 +110,7 @@ impl Place {
         } else if !path.is_dir() {
             return Err(LakeError::Location(format!("open the lake: {} is no directory", path.display())));
         }
-        let local = LocalStore::new(&path).map_err(|error| failed("open", error))?;
+        let local = LocalStore::new(&path, unsynced).map_err(|error| failed("open", error))?;
         let url = Url::from_directory_path(local.root())
             .map_err(|()| wrong(&path.display().to_string(), "it is no absolute path"))?;
         Ok(Place { store: Arc::new(local.clone()), url, local: Some(local) })
@@ -203,7 +209,7 @@ mod tests {
     use super::*;
 
     fn find(location: &str) -> Result<Place, LakeError> {
-        Place::find(location, &LakeNetwork::default(), false)
+        Place::find(location, &LakeNetwork::default(), false, &Arc::default())
     }
 
     #[test]
@@ -222,7 +228,7 @@ mod tests {
             assert!(place.store.to_string().contains("a/lake"), "{}", place.store);
         }
         let new = dir.path().join("new/er");
-        let made = Place::find(new.to_str().unwrap(), &LakeNetwork::default(), true).unwrap();
+        let made = Place::find(new.to_str().unwrap(), &LakeNetwork::default(), true, &Arc::default()).unwrap();
         assert!(new.is_dir() && made.local.is_some());
     }
 

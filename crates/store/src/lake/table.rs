@@ -1,7 +1,7 @@
 //! The lake, open: one handle to read the table's newest version and to write to it. Owns opening it and the snapshot that
 //! was last seen; refuses to know what is in the files.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use object_store::ObjectStore;
@@ -33,6 +33,8 @@ pub struct LakeOptions {
     pub network: LakeNetwork,
     /// How the log is kept short.
     pub log: LakeLog,
+    /// Set where a local directory could not be synced: clones share it.
+    pub(super) unsynced: Arc<AtomicBool>,
 }
 
 impl LakeOptions {
@@ -51,7 +53,15 @@ impl LakeOptions {
             entropy,
             network: LakeNetwork::default(),
             log: LakeLog::default(),
+            unsynced: Arc::default(),
         }
+    }
+
+    /// Could a directory of a lake that was opened with these options not be synced? Then nobody knows what of it a power cut
+    /// leaves, and only a new process may read it again.
+    #[must_use]
+    pub fn is_unsynced(&self) -> bool {
+        self.unsynced.load(Ordering::Acquire)
     }
 }
 
@@ -105,7 +115,7 @@ impl Lake {
     /// # Errors
     /// The location is wrong, the storage fails, or the table needs more than this server can do.
     pub async fn open(options: LakeOptions) -> Result<Lake, LakeError> {
-        let place = Place::find(&options.location, &options.network, true)?;
+        let place = Place::find(&options.location, &options.network, true, &options.unsynced)?;
         Lake::open_at(place, options).await
     }
 
@@ -133,7 +143,7 @@ impl Lake {
     /// # Errors
     /// There is no table, the storage fails, or the table needs more than this server can do.
     pub async fn open_read_only(options: LakeOptions) -> Result<Lake, LakeError> {
-        let place = Place::find(&options.location, &options.network, false)?;
+        let place = Place::find(&options.location, &options.network, false, &options.unsynced)?;
         let Some((snapshot, _)) = repair::load(&place, false).await? else {
             return Err(LakeError::Location(format!("open the lake: {} holds no table", place.url)));
         };

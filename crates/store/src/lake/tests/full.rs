@@ -48,7 +48,7 @@ fn records(arrived: i64) -> Batch {
 }
 
 async fn open(dir: &Path, disk: &Arc<Small>) -> Lake {
-    let local = LocalStore::on(dir, Arc::clone(disk) as Arc<dyn Disk>).unwrap();
+    let local = LocalStore::on(dir, Arc::clone(disk) as Arc<dyn Disk>, &Arc::default()).unwrap();
     let url = Url::from_directory_path(local.root()).unwrap();
     Lake::open_at(Place { store: Arc::new(local.clone()), url, local: Some(local) }, options(dir)).await.unwrap()
 }

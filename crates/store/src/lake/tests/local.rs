@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures::StreamExt;
@@ -20,6 +21,7 @@ use crate::lake::{Effort, Lake, Upkeep, UpkeepOptions};
 struct Watched {
     calls: Mutex<Vec<String>>,
     fail: Mutex<Option<&'static str>>,
+    unsynced: Arc<AtomicBool>,
 }
 
 impl Watched {
@@ -78,7 +80,7 @@ fn world() -> (tempfile::TempDir, LocalStore, Arc<Watched>) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("root")).unwrap();
     let disk = Arc::new(Watched::default());
-    let store = LocalStore::on(&dir.path().join("root"), Arc::clone(&disk) as Arc<dyn Disk>).unwrap();
+    let store = LocalStore::on(&dir.path().join("root"), Arc::clone(&disk) as Arc<dyn Disk>, &disk.unsynced).unwrap();
     (dir, store, disk)
 }
 
@@ -173,6 +175,11 @@ async fn after_a_directory_failed_to_sync_nothing_is_believed() {
     assert_eq!(store.get(&path).await.unwrap().bytes().await.unwrap(), "one");
     assert!(store.put(&Location::from("z"), "three".into()).await.is_err());
     assert_eq!(files(&store).len(), 3);
+    // Opened again by the same process it is the same directory.
+    let again = LocalStore::on(store.root(), Arc::clone(&disk) as Arc<dyn Disk>, &disk.unsynced).unwrap();
+    assert!(again.get(&commit).await.is_err() && disk.unsynced.load(Ordering::Acquire));
+    let anew = LocalStore::on(store.root(), disk as Arc<dyn Disk>, &Arc::default()).unwrap();
+    assert_eq!(anew.get(&commit).await.unwrap().bytes().await.unwrap(), "two");
 }
 
 #[tokio::test]

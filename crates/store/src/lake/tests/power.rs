@@ -88,7 +88,7 @@ impl Disk for Cut {
 }
 
 async fn open(location: &Path, disk: Arc<dyn Disk>) -> Result<Lake, LakeError> {
-    let local = LocalStore::on(location, disk).unwrap();
+    let local = LocalStore::on(location, disk, &Arc::default()).unwrap();
     let url = Url::from_directory_path(local.root()).unwrap();
     let place = Place { store: Arc::new(local.clone()), url, local: Some(local) };
     let mut options = options(location);

@@ -58,7 +58,7 @@ impl Table {
 
     /// The table some hours after it was made: nobody reads its old files any more.
     async fn open(&self, disk: Arc<dyn Disk>, hours: i64) -> Result<Lake, LakeError> {
-        let local = LocalStore::on(&self.location, disk).unwrap();
+        let local = LocalStore::on(&self.location, disk, &Arc::default()).unwrap();
         let url = Url::from_directory_path(local.root()).unwrap();
         let place = Place { store: Arc::new(local.clone()), url, local: Some(local) };
         let now_ms = self.made_ms + hours * HOUR_MS;
