@@ -13,6 +13,7 @@ mod cli_help;
 mod client;
 mod damage;
 mod disk;
+mod foreign;
 mod framing;
 mod harness;
 mod identity;
