@@ -8,11 +8,13 @@ use arrow::array::{
 };
 use arrow::compute::{concat, filter, is_null, or, prep_null_mask_filter, take};
 use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{DataFusionError, Result};
-use datafusion::logical_expr::Operator;
+use datafusion::logical_expr::{ColumnarValue, Operator};
 use datafusion::physical_expr::expressions::{
     self, BinaryExpr, DynamicFilterPhysicalExpr, InListExpr, IsNotNullExpr, IsNullExpr, LikeExpr, Literal, NotExpr,
 };
+use datafusion::physical_expr::scalar_subquery::ScalarSubqueryExpr;
 use datafusion::physical_expr::simplifier::PhysicalExprSimplifier;
 use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
 use datafusion::physical_expr::{DynamicFilterTracking, PhysicalExpr};
@@ -32,7 +34,7 @@ pub(crate) struct Filter {
     pub(crate) columns: Vec<Column>,
     /// The same over the whole table.
     full: Arc<dyn PhysicalExpr>,
-    /// Does it become narrower while the query runs?
+    /// Is it known, or narrower, only once the query runs?
     dynamic: bool,
 }
 
@@ -75,7 +77,7 @@ impl Filter {
         Some(Self {
             expr: reassign_expr_columns(Arc::clone(expr), &schema).ok()?,
             full: reassign_expr_columns(Arc::clone(expr), &logs_schema()).ok()?,
-            dynamic: DynamicFilterTracking::classify(expr).contains_dynamic_filter(),
+            dynamic: DynamicFilterTracking::classify(expr).contains_dynamic_filter() || has_subquery(expr),
             schema,
             columns,
         })
@@ -83,6 +85,27 @@ impl Filter {
 
     pub(crate) fn is_dynamic(&self) -> bool {
         self.dynamic
+    }
+
+    /// With values in the place of subqueries, which have run when the query's scans begin: a value rules out files, by
+    /// its statistics and bloom filters, and a subquery none.
+    pub(crate) fn with_values(&self) -> Result<Self> {
+        if !has_subquery(&self.full) {
+            return Ok(self.clone());
+        }
+        let none = RecordBatch::new_empty(logs_schema());
+        let value = |expr: Arc<dyn PhysicalExpr>| -> Result<_> {
+            if !expr.is::<ScalarSubqueryExpr>() {
+                return Ok(Transformed::no(expr));
+            }
+            match expr.evaluate(&none)? {
+                ColumnarValue::Scalar(value) => Ok(Transformed::yes(expressions::lit(value))),
+                ColumnarValue::Array(_) => Err(DataFusionError::Internal(format!("{expr} has no one value"))),
+            }
+        };
+        let filled = Arc::clone(&self.full).transform(value).data()?;
+        let filter = Self::new(&filled);
+        filter.ok_or_else(|| DataFusionError::Internal(format!("filter is none with its values: {filled}")))
     }
 
     /// Can it be decided for every value, without an error and without a function? Then whoever decodes values may
@@ -161,6 +184,11 @@ impl Filter {
             .collect::<std::result::Result<Vec<_>, _>>()?;
         self.evaluate(columns, rows.len())
     }
+}
+
+/// Does it stand on the answer of another query?
+fn has_subquery(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    expr.is::<ScalarSubqueryExpr>() || expr.children().into_iter().any(has_subquery)
 }
 
 fn is_simple(expr: &Arc<dyn PhysicalExpr>) -> bool {

@@ -163,26 +163,35 @@ impl LogsScan {
     }
 
     fn task(&self, context: &TaskContext) -> Result<Task> {
-        let units = self.units.iter().cloned().flat_map(|unit| unit.parts(self.newest_first));
+        let filters = self.filters.iter().map(Filter::with_values).collect::<Result<Vec<_>>>()?;
+        let late: Vec<&Filter> = filters
+            .iter()
+            .zip(&self.filters)
+            .filter(|(now, before)| before.is_dynamic() && !now.is_dynamic())
+            .map(|(now, _)| now)
+            .collect();
+        let mut may = may_pass(&late, &self.units)?.into_iter();
+        let units = self.units.iter().filter(|_| may.next().unwrap_or(true));
+        let units = units.cloned().flat_map(|unit| unit.parts(self.newest_first));
         let files = match &self.lake {
-            Some(lake) if self.count_files() > 0 => Some(self.files(lake, context)?),
+            Some(lake) if self.count_files() > 0 => Some(self.files(lake, &filters, context)?),
             _ => None,
         };
         Ok(Task {
             older: Arc::clone(&self.older),
             schema: self.schema(),
             projection: self.projection.clone(),
-            filters: self.filters.clone(),
-            opposites: self.filters.iter().map(Filter::opposite).collect(),
+            queue: Mutex::new(units.collect::<VecDeque<_>>()),
+            opposites: filters.iter().map(Filter::opposite).collect(),
+            filters,
             files,
             newest_first: self.newest_first,
             rows_per_batch: context.session_config().batch_size(),
-            queue: Mutex::new(units.collect::<VecDeque<_>>()),
         })
     }
 
-    fn files(&self, lake: &LakeView, context: &TaskContext) -> Result<Files> {
-        let (simple, rest): (Vec<Filter>, Vec<Filter>) = self.filters.iter().cloned().partition(Filter::is_simple);
+    fn files(&self, lake: &LakeView, filters: &[Filter], context: &TaskContext) -> Result<Files> {
+        let (simple, rest): (Vec<Filter>, Vec<Filter>) = filters.iter().cloned().partition(Filter::is_simple);
         let mut columns = self.projection.clone();
         for column in rest.iter().flat_map(|filter| &filter.columns) {
             if !columns.contains(column) {

@@ -67,6 +67,35 @@ fn a_plan_says_what_it_reads_of_the_lake() {
 }
 
 #[test]
+fn the_answer_of_another_query_rules_files_out() {
+    let mut world = hours(60);
+    world.push(lines(100, 60));
+    for (column, aggregate) in [("run_id", "min"), ("timestamp", "max"), ("position", "max"), ("run_id", "max")] {
+        let sql = format!(
+            "SELECT {aggregate}({column}) AS known FROM logs WHERE timestamp < TIMESTAMP '2025-11-21T12:30:00Z'"
+        );
+        let known = &world.column(&sql)[0];
+        let of = |value: &str| format!("SELECT count(message) FROM logs WHERE {column} = {value}");
+        let literal = known.to_string().replace('"', "'");
+        let found = world.number(&of(&format!("({sql})")));
+        assert_eq!((found, found > 0), (world.number(&of(&literal)), true), "{sql}");
+    }
+    let last = "SELECT max(position) FROM logs WHERE position < 3000";
+    let explained = text(&world, &format!("EXPLAIN ANALYZE SELECT message FROM logs WHERE position = ({last})"));
+    assert!(explained.contains("files_read=1"), "{explained}");
+    // A plan is no run: nothing is known yet.
+    let explained = text(&world, &format!("EXPLAIN SELECT message FROM logs WHERE position = ({last})"));
+    assert!(explained.contains("pending"), "{explained}");
+    // Nothing, and more than one value.
+    assert_eq!(
+        world.number("SELECT count(*) FROM logs WHERE run_id > (SELECT max(run_id) FROM logs WHERE position < 0)"),
+        0
+    );
+    let error = world.try_query("SELECT 1 FROM logs WHERE run_id = (SELECT run_id FROM logs)").unwrap_err();
+    assert_eq!(error.code(), ErrorCode::QueryFailed, "{error}");
+}
+
+#[test]
 fn row_groups_are_ruled_out_by_statistics_and_bloom_filters() {
     let mut world = World::new(usize::MAX, limits());
     world.push(lines(5_000, 1));
