@@ -18,7 +18,7 @@ use std::thread::JoinHandle;
 
 use runstone_journal::Journal;
 use runstone_store::Recent;
-use runstone_store::lake::{LakeOptions, WriterOptions};
+use runstone_store::lake::{LakeNetwork, LakeOptions, WriterOptions};
 use std::time::Duration;
 use tokio::runtime::Handle;
 
@@ -50,7 +50,12 @@ pub(crate) fn options(config: &Config, world: &World) -> LakeOptions {
     let (clock, entropy) = (Arc::clone(&world.clock), Arc::clone(&world.entropy));
     let clock_ms = Arc::new(move || clock.now_micros().div_euclid(1_000));
     let engine = concat!("runstone/", env!("CARGO_PKG_VERSION"));
-    LakeOptions::new(config.lake_location(), engine, clock_ms, entropy)
+    let network = LakeNetwork {
+        request_timeout: config.lake.request_timeout,
+        retry_timeout: config.lake.retry_timeout,
+        ..LakeNetwork::default()
+    };
+    LakeOptions { network, ..LakeOptions::new(config.lake_location(), engine, clock_ms, entropy) }
 }
 
 /// Says that the thread has ended, however it does.
