@@ -30,6 +30,9 @@ pub enum QueryError {
     /// Too many queries are running and waiting.
     #[error("refuse query: {0} others are waiting; try again later")]
     Busy(usize),
+    /// The lake's storage does not give what the query needs.
+    #[error("run query: {0}")]
+    Unavailable(String),
     /// We failed.
     #[error("run query: {0}")]
     Internal(String),
@@ -46,6 +49,7 @@ impl QueryError {
             QueryError::Timeout(_) => ErrorCode::QueryTimeout,
             QueryError::Limit(_) => ErrorCode::QueryLimit,
             QueryError::Busy(_) => ErrorCode::Overloaded,
+            QueryError::Unavailable(_) => ErrorCode::Unavailable,
             QueryError::Internal(_) => ErrorCode::Internal,
         }
     }
@@ -60,6 +64,15 @@ impl QueryError {
 #[error("{0}")]
 pub(crate) struct Carried(pub(crate) QueryError);
 
+/// A file of the lake cannot be read: its storage is away, or the file is damaged or gone. What reads Parquet passes the
+/// storage's errors on as text, so that nobody can tell.
+#[derive(Debug, thiserror::Error)]
+#[error("read {path} of the lake: {why}")]
+pub(crate) struct UnreadFile {
+    pub(crate) path: String,
+    pub(crate) why: String,
+}
+
 /// When a query failed: a mistake in planning is the text's, one in running is the data's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -73,6 +86,9 @@ pub(crate) fn sort_out(error: &DataFusionError, phase: Phase) -> QueryError {
     }
     if let Some(ours) = find::<OlderError>(error).map(ToString::to_string) {
         return QueryError::Internal(ours);
+    }
+    if let Some(file) = find::<UnreadFile>(error).map(ToString::to_string) {
+        return QueryError::Unavailable(file);
     }
     let root = error.find_root();
     let text = first_line(&root.strip_backtrace());

@@ -17,6 +17,7 @@ use futures::Stream;
 use runstone_record::{Batch, Column, ColumnSet};
 
 use crate::chunk::Chunk;
+use crate::error::UnreadFile;
 use crate::filter::{Filter, Verdict, mask_words, narrow};
 use crate::lake::{FileReader, LakeFile};
 use crate::recent::{Evicted, Frames, Older, OlderError};
@@ -341,7 +342,7 @@ impl FrameReader {
 
 /// The storage's failure, and never the query's: what a query asks for is decided elsewhere.
 pub(crate) fn unread(file: &LakeFile, error: &DataFusionError) -> DataFusionError {
-    unreadable(OlderError(format!("{} of the lake: {}", file.path, error.strip_backtrace()).into()))
+    DataFusionError::External(Box::new(UnreadFile { path: file.path.clone(), why: error.strip_backtrace() }))
 }
 
 fn unreadable(error: OlderError) -> DataFusionError {
