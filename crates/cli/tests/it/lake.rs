@@ -17,14 +17,16 @@ use crate::oracle::{self, Batch, Random};
 use crate::process::{copy, fill};
 
 /// A settings file, in a directory of its own.
-struct Settings {
+pub(crate) struct Settings {
     _dir: TempDir,
     path: PathBuf,
+    /// Variables of the server's environment.
+    env: Vec<(&'static str, String)>,
 }
 
 impl Settings {
     /// Flushes every second, and what `yaml` says.
-    fn new(yaml: &str) -> Settings {
+    pub(crate) fn new(yaml: &str) -> Settings {
         let dir = TempDir::new().unwrap();
         let interval = if yaml.contains("flush_interval_ms") { "" } else { "  flush_interval_ms: 1s\n" };
         let lake = if yaml.contains("lake:\n") {
@@ -33,7 +35,7 @@ impl Settings {
             format!("{yaml}lake:\n{interval}")
         };
         let path = write(dir.path(), "runstone.yml", lake);
-        Settings { _dir: dir, path }
+        Settings { _dir: dir, path, env: Vec::new() }
     }
 
     /// The same with the lake at a place outside the data directory.
@@ -41,41 +43,47 @@ impl Settings {
         Settings::new(&format!("{yaml}lake:\n  location: {:?}\n", lake.display().to_string()))
     }
 
-    fn start(&self, dir: TempDir) -> Server {
+    /// The same with variables of the server's environment.
+    pub(crate) fn among(mut self, env: Vec<(&'static str, String)>) -> Settings {
+        self.env = env;
+        self
+    }
+
+    pub(crate) fn start(&self, dir: TempDir) -> Server {
         self.start_with(dir, &[])
     }
 
     fn start_with(&self, dir: TempDir, flags: &[&str]) -> Server {
         let flags: Vec<&str> = ["--config", self.path.to_str().unwrap()].iter().chain(flags).copied().collect();
-        Server::start_in(dir, &flags)
+        Server::start_among(dir, "127.0.0.1:0", &flags, &self.env)
     }
 }
 
-fn ready(server: &Server) -> Answer {
+pub(crate) fn ready(server: &Server) -> Answer {
     server.http("GET", "/ready", &[], b"")
 }
 
 /// Up to where this server's records are in the lake.
-fn position(server: &Server) -> u64 {
+pub(crate) fn position(server: &Server) -> u64 {
     ready(server).json()["lake"]["position"].as_u64().unwrap()
 }
 
-fn in_the_lake(server: &Server, last: u64) {
+pub(crate) fn in_the_lake(server: &Server, last: u64) {
     until("it is in the lake", || position(server) >= last);
 }
 
-fn metric(server: &Server, name: &str) -> f64 {
+pub(crate) fn metric(server: &Server, name: &str) -> f64 {
     let text = String::from_utf8(server.http("GET", "/metrics", &[], b"").body).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
     line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
 }
 
-fn signal(server: &Server, signal: Signal) {
+pub(crate) fn signal(server: &Server, signal: Signal) {
     kill_process(Pid::from_raw(i32::try_from(server.pid()).unwrap()).unwrap(), signal).unwrap();
 }
 
 /// How many records queries see, of how many ids, by journal.
-fn counts(server: &Server) -> Vec<(String, u64)> {
+pub(crate) fn counts(server: &Server) -> Vec<(String, u64)> {
     let all = server.query("SELECT count(*) AS n, count(DISTINCT id) AS ids FROM logs");
     assert_eq!(all[0]["n"], all[0]["ids"], "each id once");
     let rows = server.query("SELECT journal, count(*) AS n FROM logs GROUP BY journal ORDER BY journal");
@@ -83,7 +91,7 @@ fn counts(server: &Server) -> Vec<(String, u64)> {
     rows.iter().map(count).collect()
 }
 
-fn journal(server: &Server) -> String {
+pub(crate) fn journal(server: &Server) -> String {
     ready(server).json()["journal"].as_str().unwrap().to_owned()
 }
 
@@ -103,7 +111,7 @@ fn send(client: &mut Client, batch: &mut Batch) -> Answer {
     answer
 }
 
-fn send_large(server: &Server, random: &mut Random, count: usize) -> Vec<Batch> {
+pub(crate) fn send_large(server: &Server, random: &mut Random, count: usize) -> Vec<Batch> {
     let mut client = Client::new(server.url());
     let mut batches: Vec<Batch> = (0..count).map(|_| large(random)).collect();
     batches.iter_mut().for_each(|batch| assert_eq!(send(&mut client, batch).status, 200));
@@ -111,7 +119,7 @@ fn send_large(server: &Server, random: &mut Random, count: usize) -> Vec<Batch> 
 }
 
 /// The runs are those of the records that queries see.
-fn runs_agree(server: &Server) {
+pub(crate) fn runs_agree(server: &Server) {
     let mut client = Client::new(server.url());
     let read = oracle::walk(&mut client, "order=oldest");
     until("its runs are those of the records", || oracle::runs(&mut Client::new(server.url())) == oracle::fold(&read));
