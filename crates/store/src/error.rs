@@ -30,7 +30,8 @@ pub enum QueryError {
     /// Too many queries are running and waiting.
     #[error("refuse query: {0} others are waiting; try again later")]
     Busy(usize),
-    /// A file of the lake cannot be read. Another writer may have deleted it, or the storage failed.
+    /// A file of the lake cannot be read: its storage is away, or the file is damaged or gone. What reads Parquet passes the
+    /// storage's errors on as text, so that nobody can tell.
     #[error("run query: {0}")]
     Unread(String),
     /// We failed.
@@ -49,7 +50,8 @@ impl QueryError {
             QueryError::Timeout(_) => ErrorCode::QueryTimeout,
             QueryError::Limit(_) => ErrorCode::QueryLimit,
             QueryError::Busy(_) => ErrorCode::Overloaded,
-            QueryError::Unread(_) | QueryError::Internal(_) => ErrorCode::Internal,
+            QueryError::Unread(_) => ErrorCode::Unavailable,
+            QueryError::Internal(_) => ErrorCode::Internal,
         }
     }
 

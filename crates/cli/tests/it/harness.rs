@@ -13,14 +13,14 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// A server that is not up by then never will be.
-const START_DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const START_DEADLINE: Duration = Duration::from_secs(60);
 const HTTP_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The built binary, without settings from the caller's environment.
 pub(crate) fn runstone() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_runstone"));
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("RUNSTONE_") {
+        if ["RUNSTONE_", "AWS_", "AZURE_"].iter().any(|start| name.to_string_lossy().starts_with(start)) {
             command.env_remove(name);
         }
     }
@@ -76,11 +76,17 @@ impl Server {
 
     /// The same at an address.
     pub(crate) fn start_at(dir: TempDir, address: &str, flags: &[&str]) -> Server {
+        Server::start_among(dir, address, flags, &[])
+    }
+
+    /// The same with variables of the environment.
+    pub(crate) fn start_among(dir: TempDir, address: &str, flags: &[&str], env: &[(&'static str, String)]) -> Server {
         let (reader, writer) = std::io::pipe().unwrap();
         let child = runstone()
             .args(["serve", "--listen", address, "--data"])
             .arg(dir.path().join("data"))
             .args(flags)
+            .envs(env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(writer.try_clone().unwrap())
             .stderr(writer)
@@ -190,16 +196,15 @@ impl Drop for Server {
 }
 
 /// Keeps what the server prints and hands on the first URL in it.
-fn watch(from: impl Read + Send + 'static, printed: Arc<Mutex<String>>) -> Receiver<String> {
+pub(crate) fn watch(from: impl Read + Send + 'static, printed: Arc<Mutex<String>>) -> Receiver<String> {
     let (send, urls) = sync_channel(1);
     std::thread::spawn(move || {
         let mut send = Some(send);
         for line in BufReader::new(from).lines().map_while(Result::ok) {
-            if let Some(at) = line.find("http://")
+            if let Some(url) = ending_url(&line)
                 && let Some(send) = send.take()
             {
-                let url = line[at..].split([' ', '"', '\u{1b}', ',']).next().unwrap_or_default();
-                let _ = send.send(url.trim_end_matches('/').to_owned());
+                let _ = send.send(url.to_owned());
             }
             let mut printed = printed.lock().unwrap();
             printed.push_str(&line);
@@ -207,6 +212,12 @@ fn watch(from: impl Read + Send + 'static, printed: Arc<Mutex<String>>) -> Recei
         }
     });
     urls
+}
+
+/// The URL that a line ends with. What is logged may name the URLs of others inside, and may stand before it on its line.
+fn ending_url(line: &str) -> Option<&str> {
+    let url = line[line.rfind("http://")?..].trim_end_matches('/');
+    (!url.contains([' ', '"', ',', '}'])).then_some(url)
 }
 
 /// An HTTP answer.

@@ -27,12 +27,27 @@ pub(crate) struct Sender {
     /// Places in `batches` of those without an answer, to be sent again.
     unanswered: Vec<usize>,
     repetitions: u64,
+    /// Between an answer and the next batch.
+    pause: Duration,
 }
 
 impl Sender {
     pub(crate) fn new(number: u64, random: &mut Random) -> Sender {
         let random = Random(random.next());
-        Sender { number, made: 0, random, batches: Vec::new(), unanswered: Vec::new(), repetitions: 0 }
+        Sender {
+            number,
+            made: 0,
+            random,
+            batches: Vec::new(),
+            unanswered: Vec::new(),
+            repetitions: 0,
+            pause: Duration::ZERO,
+        }
+    }
+
+    /// One that does not send as fast as it can: for loads that last long and are read back.
+    pub(crate) fn paced(number: u64, random: &mut Random, pause: Duration) -> Sender {
+        Sender { pause, ..Sender::new(number, random) }
     }
 
     fn make(&mut self) -> usize {
@@ -74,6 +89,8 @@ impl Sender {
             let end = match self.send(&mut client, place) {
                 Ok(answer) if answer.status != 503 => {
                     self.take(place, &answer);
+                    // Nobody unparks it.
+                    std::thread::park_timeout(self.pause);
                     continue;
                 }
                 Ok(answer) => format!("{answer:?}"),

@@ -20,6 +20,8 @@ use crate::process::{copy, fill};
 pub(crate) struct Settings {
     _dir: TempDir,
     pub(crate) path: PathBuf,
+    /// Variables of the server's environment.
+    env: Vec<(&'static str, String)>,
 }
 
 impl Settings {
@@ -33,12 +35,18 @@ impl Settings {
             format!("{yaml}lake:\n{interval}")
         };
         let path = write(dir.path(), "runstone.yml", lake);
-        Settings { _dir: dir, path }
+        Settings { _dir: dir, path, env: Vec::new() }
     }
 
     /// The same with the lake at a place outside the data directory.
     pub(crate) fn at(lake: &Path, yaml: &str) -> Settings {
         Settings::new(&format!("{yaml}lake:\n  location: {:?}\n", lake.display().to_string()))
+    }
+
+    /// The same with variables of the server's environment.
+    pub(crate) fn among(mut self, env: Vec<(&'static str, String)>) -> Settings {
+        self.env = env;
+        self
     }
 
     pub(crate) fn start(&self, dir: TempDir) -> Server {
@@ -47,7 +55,7 @@ impl Settings {
 
     pub(crate) fn start_with(&self, dir: TempDir, flags: &[&str]) -> Server {
         let flags: Vec<&str> = ["--config", self.path.to_str().unwrap()].iter().chain(flags).copied().collect();
-        Server::start_in(dir, &flags)
+        Server::start_among(dir, "127.0.0.1:0", &flags, &self.env)
     }
 }
 

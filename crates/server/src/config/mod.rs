@@ -79,6 +79,10 @@ pub struct LakeSettings {
     pub file_bytes: u64,
     /// Between looks at what the lake needs.
     pub upkeep_interval: Duration,
+    /// For one request to storage over the network.
+    pub request_timeout: Duration,
+    /// From a request's first try to its last.
+    pub retry_timeout: Duration,
 }
 
 /// When the disk is asked to make writes durable.
@@ -181,6 +185,8 @@ impl Default for Config {
                 vacuum_grace: Duration::from_millis(limits::LAKE_VACUUM_GRACE_MS),
                 file_bytes: limits::LAKE_FILE_BYTES,
                 upkeep_interval: Duration::from_millis(limits::LAKE_UPKEEP_INTERVAL_MS),
+                request_timeout: Duration::from_millis(limits::LAKE_REQUEST_TIMEOUT_MS),
+                retry_timeout: Duration::from_millis(limits::LAKE_RETRY_TIMEOUT_MS),
             },
             recent: RecentSettings { bytes_max: limits::RECENT_BYTES_MAX as u64 },
             ids: IdsSettings { bytes_max: limits::IDS_BYTES_MAX as u64 },

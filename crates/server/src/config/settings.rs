@@ -105,8 +105,9 @@ pub const SETTINGS: &[Setting] = &[
         key: "lake.location",
         kind: Kind::Location(|c| &mut c.lake.location),
         doc: "Where the lake is, a Delta table: a directory, `s3://bucket/prefix` or \
-              `abfss://container@account.dfs.core.windows.net/path`. Several servers may write to one. Unless it is set: \
-              `lake` in the data directory.",
+              `abfss://container@account.dfs.core.windows.net/path`, with credentials from the environment (see \
+              [The lake's storage](#the-lakes-storage)). Several servers may write to one. Unless it is set: `lake` in \
+              the data directory.",
     },
     Setting {
         key: "lake.flush_interval_ms",
@@ -138,6 +139,17 @@ pub const SETTINGS: &[Setting] = &[
         key: "lake.upkeep_interval_ms",
         kind: Kind::Millis(SECOND, DAY, |c| &mut c.lake.upkeep_interval),
         doc: "How often the lake is looked after: small files become larger ones, old ones go. SIGUSR1 does it now.",
+    },
+    Setting {
+        key: "lake.request_timeout_ms",
+        kind: Kind::Millis(100, HOUR, |c| &mut c.lake.request_timeout),
+        doc: "How long one request to S3 or Azure may take. A file goes there in parts of 8 MiB: give a slow line more.",
+    },
+    Setting {
+        key: "lake.retry_timeout_ms",
+        kind: Kind::Millis(0, HOUR, |c| &mut c.lake.retry_timeout),
+        doc: "How long a request to S3 or Azure that fails is tried again, with growing pauses, before the lake counts \
+              as away. Then records wait in the journal, and all of it is tried again later.",
     },
     Setting {
         key: "recent.bytes_max",

@@ -19,7 +19,7 @@ use std::thread::JoinHandle;
 use runstone_journal::Journal;
 use runstone_record::limits::LAKE_FILTERS_BYTES_MAX;
 use runstone_store::Recent;
-use runstone_store::lake::{CopyOptions, LakeOptions, WriterOptions};
+use runstone_store::lake::{CopyOptions, LakeNetwork, LakeOptions, WriterOptions};
 use std::time::Duration;
 use tokio::runtime::Handle;
 
@@ -54,7 +54,14 @@ pub(crate) fn options(config: &Config, world: &World) -> LakeOptions {
     let (clock, entropy) = (Arc::clone(&world.clock), Arc::clone(&world.entropy));
     let clock_ms = Arc::new(move || clock.now_micros().div_euclid(1_000));
     let engine = concat!("runstone/", env!("CARGO_PKG_VERSION"));
-    LakeOptions::new(config.lake_location(), engine, clock_ms, entropy)
+    let network = LakeNetwork {
+        request_timeout: config.lake.request_timeout,
+        retry_timeout: config.lake.retry_timeout,
+        ..LakeNetwork::default()
+    };
+    let mut options = LakeOptions::new(config.lake_location(), engine, clock_ms, entropy);
+    options.network = network;
+    options
 }
 
 /// Says that the thread has ended, however it does.

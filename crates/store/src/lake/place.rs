@@ -144,12 +144,15 @@ fn rooted<T: ObjectStore>(store: T, prefix: Path) -> PrefixStore<T> {
 
 fn s3(location: &str, network: &LakeNetwork) -> Result<object_store::aws::AmazonS3, LakeError> {
     use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
-    network
-        .client()
-        .into_iter()
-        .fold(AmazonS3Builder::from_env(), |builder, (key, value)| {
-            builder.with_config(AmazonS3ConfigKey::Client(key), value)
-        })
+    let builder = network.client().into_iter().fold(AmazonS3Builder::from_env(), |builder, (key, value)| {
+        builder.with_config(AmazonS3ConfigKey::Client(key), value)
+    });
+    let endpoints = [AmazonS3ConfigKey::Endpoint, AmazonS3ConfigKey::S3Endpoint];
+    let allowed = builder.get_config_value(&AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp));
+    for endpoint in endpoints.iter().filter_map(|key| builder.get_config_value(key)) {
+        check_endpoint(location, &endpoint, allowed.as_deref(), "AWS_ALLOW_HTTP")?;
+    }
+    builder
         .with_url(location)
         .with_retry(network.retry())
         .with_conditional_put(S3ConditionalPut::ETagMatch)
@@ -157,15 +160,27 @@ fn s3(location: &str, network: &LakeNetwork) -> Result<object_store::aws::Amazon
         .map_err(|error| wrong(location, &error.to_string()))
 }
 
+/// Without this the first request fails, with words that tell nobody what to do.
+fn check_endpoint(location: &str, endpoint: &str, allowed: Option<&str>, variable: &str) -> Result<(), LakeError> {
+    let yes = ["1", "true", "on", "yes", "y"];
+    let is_allowed = allowed.is_some_and(|value| yes.contains(&value.to_ascii_lowercase().as_str()));
+    if endpoint.starts_with("http://") && !is_allowed {
+        return Err(wrong(location, &format!("the endpoint has no TLS; set {variable}=true to go there: {endpoint}")));
+    }
+    Ok(())
+}
+
 #[cfg(feature = "azure")]
 fn azure(location: &str, network: &LakeNetwork, prefix: Path) -> Result<Arc<dyn ObjectStore>, LakeError> {
     use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
-    let store = network
-        .client()
-        .into_iter()
-        .fold(MicrosoftAzureBuilder::from_env(), |builder, (key, value)| {
-            builder.with_config(AzureConfigKey::Client(key), value)
-        })
+    let builder = network.client().into_iter().fold(MicrosoftAzureBuilder::from_env(), |builder, (key, value)| {
+        builder.with_config(AzureConfigKey::Client(key), value)
+    });
+    let allowed = builder.get_config_value(&AzureConfigKey::Client(ClientConfigKey::AllowHttp));
+    if let Some(endpoint) = builder.get_config_value(&AzureConfigKey::Endpoint) {
+        check_endpoint(location, &endpoint, allowed.as_deref(), "AZURE_ALLOW_HTTP")?;
+    }
+    let store = builder
         .with_url(location)
         .with_retry(network.retry())
         .build()
@@ -289,6 +304,19 @@ mod tests {
                 Ok(place) => assert!(cfg!(feature = "azure") && place.url.as_str().ends_with('/')),
                 Err(error) => assert!(!cfg!(feature = "azure") && error.to_string().contains("azure"), "{error}"),
             }
+        }
+    }
+
+    #[test]
+    fn an_endpoint_without_tls_needs_leave() {
+        let check = |endpoint, allowed| check_endpoint("s3://bucket/lake", endpoint, allowed, "AWS_ALLOW_HTTP");
+        for allowed in ["true", "TRUE", "1"] {
+            assert!(check("http://127.0.0.1:9000", Some(allowed)).is_ok());
+        }
+        for allowed in [None, Some("false")] {
+            assert!(check("https://127.0.0.1:9000", allowed).is_ok());
+            let refused = check("http://127.0.0.1:9000", allowed).unwrap_err().to_string();
+            assert!(refused.contains("set AWS_ALLOW_HTTP=true"), "{refused}");
         }
     }
 

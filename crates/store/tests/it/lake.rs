@@ -133,7 +133,7 @@ fn counting_and_the_last_position_open_no_file() {
     assert_eq!(world.number("SELECT count(*) FROM logs WHERE position > 500"), 10);
     assert_eq!(world.number("SELECT count(*) FROM logs WHERE timestamp < TIMESTAMP '2020-01-01T00:00:00Z'"), 0);
     let error = world.try_query("SELECT count(message) FROM logs").unwrap_err();
-    assert_eq!(error.code(), ErrorCode::Internal, "{error}");
+    assert_eq!(error.code(), ErrorCode::Unavailable, "{error}");
     assert!(error.to_string().contains("of the lake"), "{error}");
 }
 
