@@ -9,6 +9,7 @@ mod commands;
 mod failure;
 mod input;
 mod lines;
+mod memory;
 mod output;
 mod sender;
 mod talk;
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    memory::set_up();
     let cli = args::Cli::parse();
     match commands::run(cli) {
         Ok(code) => code,

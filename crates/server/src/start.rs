@@ -210,7 +210,7 @@ impl Service {
         if let Some(Err(wrong)) = control.wait_first(LAKE_PATIENCE.saturating_sub(started.elapsed())) {
             return Err(RunError::Lake(wrong));
         }
-        let rows = LakeRows::new(Arc::clone(&control), Handle::current());
+        let rows = LakeRows::new(Arc::clone(&control), Handle::current(), config.lake.retention_days > 0);
         let path = config.data.join("runs");
         let (runs, consumer, after) = RunsConsumer::open(path, &lineage, journal.durable(), rows.clone());
         let runs_relay = Relay::start(journal.reader(after), consumer).map_err(RunError::Thread)?;

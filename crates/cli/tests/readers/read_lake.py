@@ -190,3 +190,6 @@ if __name__ == "__main__":
     reader, location, *options = sys.argv[1:]
     found = READERS[reader](location, dict(option.split("=", 1) for option in options))
     print(json.dumps(found))
+    sys.stdout.flush()
+    # Threads of these libraries may still run; some of them abort the process when it ends in the usual way.
+    os._exit(0)

@@ -12,6 +12,7 @@
 
 import datetime
 import json
+import os
 import sys
 import uuid
 
@@ -87,3 +88,6 @@ if __name__ == "__main__":
     before = table.version()
     did = ACTIONS[action](table, *arguments)
     print(json.dumps({"before": before, **did, "version": DeltaTable(location).version()}))
+    sys.stdout.flush()
+    # Threads of these libraries may still run; some of them abort the process when it ends in the usual way.
+    os._exit(0)

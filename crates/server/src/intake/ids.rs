@@ -47,6 +47,8 @@ struct Window {
     stretches: VecDeque<Stretch>,
     /// From this position on nothing was forgotten, but for what `stretches` say; none before the journal was read.
     known_from: Option<u64>,
+    /// No earlier than this: the journal has an id twice, for it was forgotten between the two.
+    repeated: u64,
     in_flight: HashMap<u64, watch::Sender<Outcome>>,
     next_ticket: u64,
 }
@@ -89,7 +91,12 @@ impl Ids {
         let before = window.last_number;
         for row in 0..batch.len() {
             if let Some(hash) = batch.ids().client_hash(row) {
-                self.insert(&mut window, batch.ids().get(row), hash, 0);
+                let id = batch.ids().get(row);
+                // The door did not know it when it came again: what it knows now says nothing of what it knew then.
+                if window.ids.contains_key(&id) {
+                    window.repeated = first + batch.len() as u64;
+                }
+                self.insert(&mut window, id, hash, 0);
             }
         }
         window.begin_stretch(0, before);
@@ -98,7 +105,8 @@ impl Ids {
 
     /// The ids of the journal's records from a position on were remembered, as far as the window is large enough.
     pub(crate) fn recalled(&self, known_from: u64) {
-        self.lock().known_from = Some(known_from);
+        let mut window = self.lock();
+        window.known_from = Some(known_from.max(window.repeated));
     }
 
     /// The position from which on every id that a client minted is remembered.
@@ -152,6 +160,7 @@ impl Ids {
                     window.ids.remove(&id);
                 }
             }
+            window.forget_end();
         }
         if let Some(outcome) = window.in_flight.remove(&ticket) {
             outcome.send_replace(Some(durable));
@@ -188,6 +197,16 @@ impl Window {
         }
     }
 
+    /// Gives back the places of the newest ids that are none any more: claims that fail again and again must not push out
+    /// what is there.
+    fn forget_end(&mut self) {
+        while let Some((id, number)) = self.order.back()
+            && self.ids.get(id).is_none_or(|known| known.number != *number)
+        {
+            self.order.pop_back();
+        }
+    }
+
     /// The records of a claim are durable up to this position; those of one that failed are at none.
     fn end_stretch(&mut self, ticket: u64, through: u64) {
         let Some(at) = self.stretches.iter().rposition(|stretch| stretch.ticket == ticket && stretch.through.is_none())
@@ -196,15 +215,22 @@ impl Window {
         };
         self.stretches[at].through = Some(through);
         // Two that are known are one, so that single records cost no more than batches.
-        if at > 0
-            && let Some(before) = self.stretches[at - 1].through
-            && self.stretches[at].numbers.1 - self.stretches[at - 1].numbers.0 < STRETCH_IDS
-        {
-            self.stretches[at].numbers.0 = self.stretches[at - 1].numbers.0;
-            self.stretches[at].through = Some(through.max(before));
-            self.stretches.remove(at - 1);
-        }
+        self.join(at + 1);
+        self.join(at);
         self.known_from();
+    }
+
+    /// Puts a stretch and the one before it together, where both are known and short.
+    fn join(&mut self, at: usize) {
+        let Some(before) = at.checked_sub(1) else { return };
+        let (Some(one), Some(other)) = (self.stretches.get(before), self.stretches.get(at)) else { return };
+        let numbers = (one.numbers.0, other.numbers.1);
+        if let (Some(first), Some(second)) = (one.through, other.through)
+            && numbers.1 - numbers.0 < STRETCH_IDS
+        {
+            self.stretches[at] = Stretch { ticket: 0, numbers, through: Some(first.max(second)) };
+            self.stretches.remove(before);
+        }
     }
 
     fn known_from(&mut self) -> u64 {
@@ -326,5 +352,26 @@ mod tests {
         }
         assert!(ids.lock().stretches.len() < 10);
         assert_eq!(ids.known_from(), 1);
+    }
+
+    #[test]
+    fn an_id_that_the_journal_has_twice_was_forgotten_in_between() {
+        let ids = Ids::new(1 << 20);
+        ids.remember(&batch(&[(1, "a"), (2, "b")]), 1);
+        ids.remember(&batch(&[(3, "c")]), 3);
+        ids.remember(&batch(&[(1, "a")]), 4);
+        ids.remember(&batch(&[(4, "d")]), 5);
+        ids.recalled(1);
+        assert_eq!(ids.known_from(), 5);
+    }
+
+    #[test]
+    fn claims_that_fail_push_nothing_out() {
+        let ids = Ids::new(3 * ID_BYTES);
+        settled(&ids, &batch(&[(1, "a"), (2, "b")]), true);
+        for _ in 0..9 {
+            settled(&ids, &batch(&[(3, "c")]), false);
+        }
+        assert_eq!(settled(&ids, &batch(&[(1, "a"), (2, "b")]), true).duplicates, 2);
     }
 }

@@ -230,7 +230,12 @@ impl Consumer {
     }
 
     /// What the lake has under this directory's name must be this directory's.
-    fn check_twin(&mut self, lake: &Lake, snapshot: &Arc<LakeSnapshot>, course: Course) -> Result<(), Trouble> {
+    pub(super) fn check_twin(
+        &mut self,
+        lake: &Lake,
+        snapshot: &Arc<LakeSnapshot>,
+        course: Course,
+    ) -> Result<(), Trouble> {
         let journal = Arc::clone(&self.parts.journal);
         let twins = Twins { lake, snapshot, journal: &journal };
         let Some(from) = self.block_on(twins.first_foreign(course.through, self.known))?? else { return Ok(()) };
@@ -365,6 +370,10 @@ impl Consumer {
             writer.clear();
         }
         (self.held, self.since, self.passed, self.pending, self.frames) = (None, None, None, None, 0);
+        // What was asked for is still to be brought, all of it.
+        if std::mem::take(&mut self.asked) {
+            self.wanted = Some(self.parts.journal.durable());
+        }
         self.parts.status.waits_since(None);
     }
 }

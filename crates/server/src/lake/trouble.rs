@@ -128,7 +128,10 @@ impl Consumer {
         });
         let shown = found.and_then(|found| {
             let (lake, snapshot, course) = found?;
-            self.settle(&lake, &snapshot, course?.through)
+            let course = course?;
+            // Nothing may leave the journal on the word of a table that another copy of this directory wrote.
+            self.check_twin(&lake, &snapshot, course)?;
+            self.settle(&lake, &snapshot, course.through)
         });
         if let Err(error) = shown {
             tracing::debug!(error = %chain(&error), "the lake cannot be read either");

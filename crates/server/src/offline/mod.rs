@@ -10,7 +10,7 @@ use runstone_journal::{OpenError, ReadError, View};
 use runstone_record::{Batch, DecodeError};
 use runstone_store::lake::{Lake, LakeError, LakeSnapshot, LakeView};
 use runstone_store::{
-    Frames, NoRuns, NothingOlder, Older, OlderError, QueryAnswer, QueryError, Recent, RecentOptions, Sql,
+    Frames, NoRuns, NothingOlder, Older, OlderError, QueryAnswer, QueryError, Recent, RecentOptions, Sql, SqlLimits,
 };
 use tokio::runtime::Handle;
 
@@ -153,13 +153,12 @@ impl Offline {
         Sql::new(recent, older, Arc::new(runs), limits).map_err(OfflineError::Sql)
     }
 
-    /// A session over the lake alone.
-    fn lake_session(&self) -> Result<Sql, OfflineError> {
+    /// A session over the lake alone, whose answers have so many rows.
+    fn lake_session(&self, held: &Held, rows_max: usize) -> Result<Sql, OfflineError> {
         let recent = Arc::new(Recent::new(RecentOptions::default()));
-        if let Some(held) = &self.lake {
-            recent.settle(Arc::new(LakeView::new(&held.lake, &held.snapshot)), self.view.last());
-        }
-        Sql::new(recent, Arc::new(NothingOlder), Arc::new(NoRuns), sql_limits(&self.config)).map_err(OfflineError::Sql)
+        recent.settle(Arc::new(LakeView::new(&held.lake, &held.snapshot)), self.view.last());
+        let limits = SqlLimits { rows_max, ..sql_limits(&self.config) };
+        Sql::new(recent, Arc::new(NothingOlder), Arc::new(NoRuns), limits).map_err(OfflineError::Sql)
     }
 
     /// Hands over the frames after a position, each with the name of its journal. Damaged ones are passed, and said.
@@ -192,10 +191,11 @@ impl Offline {
     async fn runs(&self) -> Result<Runs, OfflineError> {
         let path = self.config.data.join("runs");
         let runs = restore(&path, &self.lineage, self.view.last());
+        let retires = self.config.lake.retention_days > 0;
         let rows = self
             .lake
             .clone()
-            .map(|held| LakeRows::of(held.lake, held.snapshot, held.course.through, Handle::current()));
+            .map(|held| LakeRows::of(held.lake, held.snapshot, held.course.through, Handle::current(), retires));
         let through = self.view.first_available() - 1;
         if let Some((rows, behind)) = rows.clone().zip(Some(runs.clone())) {
             aside(move || rows.catch_up_all(&behind, through)).await?;

@@ -163,7 +163,7 @@ impl Offline {
                         }
                     }
                 }
-                self.sort_missing(&epoch.journal, expected, &mut compared).await?;
+                self.sort_missing(held, &epoch.journal, expected, &mut compared).await?;
                 next = last + 1;
             }
         }
@@ -173,6 +173,7 @@ impl Offline {
     /// Which of these should be in the lake, and which left it rightly.
     async fn sort_missing(
         &self,
+        held: &Held,
         journal: &str,
         absent: BTreeMap<u64, Expected>,
         compared: &mut Compared,
@@ -181,7 +182,7 @@ impl Offline {
             absent.into_iter().partition(|(_, record)| record.arrived < self.kept_since);
         compared.expired += expired.len() as u64;
         let ids: Vec<RecordId> = absent.values().map(|record| record.id).collect();
-        let copied = self.in_lake(&ids).await?;
+        let copied = self.in_lake(held, &ids).await?;
         let refused = match ids.is_empty() {
             true => BTreeSet::new(),
             false => refused(&self.config.data).map_err(OfflineError::Refused)?,
@@ -204,16 +205,16 @@ impl Offline {
     }
 
     /// Which of these ids are in the lake, wherever.
-    async fn in_lake(&self, ids: &[RecordId]) -> Result<BTreeSet<RecordId>, OfflineError> {
+    async fn in_lake(&self, held: &Held, ids: &[RecordId]) -> Result<BTreeSet<RecordId>, OfflineError> {
         let mut found = BTreeSet::new();
         if ids.is_empty() {
             return Ok(found);
         }
-        let sql = self.lake_session()?;
+        let sql = self.lake_session(held, IDS_AT_ONCE)?;
         for ids in ids.chunks(IDS_AT_ONCE) {
             let list: Vec<String> = ids.iter().map(|id| format!("'{id}'")).collect();
             let text = format!("SELECT DISTINCT id FROM logs WHERE id IN ({})", list.join(","));
-            let answer = sql.query(&text).await.map_err(OfflineError::Sql)?;
+            let answer = sql.query(&text).await.map_err(OfflineError::Query)?;
             let rows: Vec<Found> = serde_json::from_slice(&answer.rows_json).unwrap_or_default();
             found.extend(rows.iter().filter_map(|row| RecordId::parse(&row.id).ok()));
         }

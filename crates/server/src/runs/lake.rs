@@ -21,6 +21,16 @@ const LOOK: Duration = Duration::from_millis(500);
 /// After a failure.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// How often a wait looks whether it is to stop.
+const STOP_LOOK: Duration = Duration::from_millis(100);
+
+/// Resolves once it is to stop.
+async fn stopped(stop: &AtomicBool) {
+    while !stop.load(Ordering::Acquire) {
+        tokio::time::sleep(STOP_LOOK).await;
+    }
+}
+
 /// Rows of a journal: those after one position, through another, of all runs or of these.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stretch<'a> {
@@ -43,18 +53,20 @@ impl<'a> Stretch<'a> {
 pub(crate) struct LakeRows {
     control: Arc<Control>,
     handle: Handle,
+    /// Do records leave the lake because of their age?
+    pub(super) retires: bool,
 }
 
 impl LakeRows {
-    pub(crate) fn new(control: Arc<Control>, handle: Handle) -> Self {
-        Self { control, handle }
+    pub(crate) fn new(control: Arc<Control>, handle: Handle, retires: bool) -> Self {
+        Self { control, handle, retires }
     }
 
     /// Of a lake that stands still.
-    pub(crate) fn of(lake: Lake, snapshot: Arc<LakeSnapshot>, through: u64, handle: Handle) -> Self {
+    pub(crate) fn of(lake: Lake, snapshot: Arc<LakeSnapshot>, through: u64, handle: Handle, retires: bool) -> Self {
         let control = Arc::new(Control::default());
         control.saw(Seen { lake, snapshot, through });
-        Self { control, handle }
+        Self { control, handle, retires }
     }
 
     /// Folds all that the lake has and the journal, from `through` on, has not. Blocks.
@@ -88,13 +100,15 @@ impl LakeRows {
             if let Some(runs) = runs {
                 rows.only_runs(runs)?;
             }
-            while let Some((first, batch)) = rows.next().await? {
-                if stop.load(Ordering::Acquire) {
-                    return Ok(false);
-                }
+            loop {
+                // Reading may take long, and a stop must not wait for it.
+                let next = tokio::select! {
+                    next = rows.next() => next?,
+                    () = stopped(stop) => return Ok(false),
+                };
+                let Some((first, batch)) = next else { return Ok(true) };
                 take(first, &batch);
             }
-            Ok(true)
         })
     }
 
@@ -123,21 +137,37 @@ impl LakeRows {
 
     /// Folds what is in the lake and comes from nowhere else.
     fn fold_owed(&self, runs: &Runs, seen: &Seen, stop: &AtomicBool) -> Result<(), LakeError> {
+        let mut damaged = Ok(());
         for (journal, there) in self.journals(seen)? {
-            loop {
-                let owed = runs.read().place.owed(&journal, there);
-                let Some((after, through)) = owed else { break };
-                let all = self.read(seen, &Stretch::folded(&journal, after, through), stop, |first, batch| {
-                    let last = first + batch.len() as u64 - 1;
-                    runs.fold(first, batch, |place| place.advance_lake(&journal, last));
-                })?;
-                if !all {
-                    return Ok(());
-                }
-                runs.note(|place| place.advance_lake(&journal, through));
+            match self.fold_owed_of(runs, seen, &journal, there, stop) {
+                // What is lost of one journal must not keep the others away.
+                Err(error @ LakeError::Damaged(_)) => damaged = Err(error),
+                done => done?,
             }
         }
-        Ok(())
+        damaged
+    }
+
+    fn fold_owed_of(
+        &self,
+        runs: &Runs,
+        seen: &Seen,
+        journal: &str,
+        there: u64,
+        stop: &AtomicBool,
+    ) -> Result<(), LakeError> {
+        loop {
+            let owed = runs.read().place.owed(journal, there);
+            let Some((after, through)) = owed else { return Ok(()) };
+            let all = self.read(seen, &Stretch::folded(journal, after, through), stop, |first, batch| {
+                let last = first + batch.len() as u64 - 1;
+                runs.fold(first, batch, |place| place.advance_lake(journal, last));
+            })?;
+            if !all {
+                return Ok(());
+            }
+            runs.note(|place| place.advance_lake(journal, through));
+        }
     }
 }
 
@@ -189,12 +219,16 @@ fn keep_up(
     stop: &AtomicBool,
     known: &mut Option<u64>,
 ) -> Result<(), LakeError> {
+    let mut folded = Ok(());
     if *known != Some(seen.snapshot.version) {
-        rows.fold_owed(runs, seen, stop)?;
-        *known = Some(seen.snapshot.version);
+        folded = rows.fold_owed(runs, seen, stop);
+        if folded.is_ok() {
+            *known = Some(seen.snapshot.version);
+        }
     }
     // This directory's may not be folded yet, although the lake has them.
-    rows.settle(runs, own, seen, stop).map(drop)
+    let settled = rows.settle(runs, own, seen, stop).map(drop);
+    folded.and(settled)
 }
 
 #[cfg(test)]
@@ -248,7 +282,7 @@ mod tests {
         assert!(snapshot.files.iter().all(|file| file.journal().is_none()));
         let lineage = Lineage::made(uuid::Uuid::from_u128(7), &[(1, 1)]);
         let runs = Runs::new(Table::default(), Place::start(&lineage));
-        let rows = LakeRows::of(lake, snapshot, 0, runtime.handle().clone());
+        let rows = LakeRows::of(lake, snapshot, 0, runtime.handle().clone(), false);
         for _ in 0..2 {
             rows.catch_up_all(&runs, 0).unwrap();
             let states: Vec<_> = ["run-1", "run-2"].iter().map(|id| runs.get(id).map(|run| run.state)).collect();

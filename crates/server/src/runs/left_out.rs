@@ -15,7 +15,7 @@ use runstone_store::lake::LakeError;
 
 use super::lake::{LakeRows, Stretch};
 use super::{Runs, Table};
-use crate::lake::Seen;
+use crate::lake::{Seen, chain};
 
 /// Runs that are folded anew at a time.
 const RUNS_AT_ONCE: usize = 256;
@@ -30,8 +30,8 @@ pub(crate) enum Own {
 }
 
 impl Own {
-    /// Hands over the frames that hold positions after one, through another, as far as they are still there.
-    fn frames(&self, after: u64, through: u64, mut take: impl FnMut(u64, &Batch)) -> io::Result<()> {
+    /// Hands over the frames that hold positions after one, through another: all of them, or as far as they are still there.
+    fn frames(&self, after: u64, through: u64, all: bool, mut take: impl FnMut(u64, &Batch)) -> io::Result<()> {
         let mut each = |first: u64, payload: &[u8]| {
             // Nothing was folded of a frame that cannot be read.
             if let Ok(batch) = Batch::decode_columns(payload, run::columns()) {
@@ -46,13 +46,14 @@ impl Own {
                         Ok(Some(frame)) => each(frame.first, &frame.payload),
                         Ok(None) => break,
                         Err(ReadError::Quarantined { .. }) => drop(reader.skip()),
-                        Err(ReadError::Trimmed { first_available }) => reader.seek(first_available - 1),
-                        Err(error @ ReadError::Io { .. }) => return Err(io::Error::other(error)),
+                        Err(ReadError::Trimmed { first_available }) if !all => reader.seek(first_available - 1),
+                        Err(error) => return Err(io::Error::other(error)),
                     }
                 }
             }
             Own::View(view) => {
-                for frame in view.frames(after) {
+                let first = view.first_available() - 1;
+                for frame in view.frames(if all { after } else { after.max(first) }) {
                     match frame {
                         Ok(frame) if frame.first > through => break,
                         Ok(frame) => each(frame.first, &frame.payload),
@@ -78,13 +79,21 @@ impl LakeRows {
             return Ok(true);
         }
         let Some(missing) = self.missing(runs, seen, (after, through), stop)? else { return Ok(false) };
-        let affected = affected(own, seen, &missing).map_err(journal_failed)?;
+        let affected = self.affected(own, seen, &missing).map_err(journal_failed)?;
         let affected: Vec<String> = affected.into_iter().collect();
         for some in affected.chunks(RUNS_AT_ONCE) {
-            if !self.fold_anew(runs, own, seen, some, stop)? {
-                return Ok(false);
+            let count = some.len();
+            match self.fold_anew(runs, own, seen, some, stop) {
+                Ok(true) => {
+                    tracing::info!(runs = count, "folded runs anew: the lake had some of their records already");
+                }
+                Ok(false) => return Ok(false),
+                // They stay as they are: a file that is lost must not keep others from being right.
+                Err(error @ LakeError::Damaged(_)) => {
+                    tracing::warn!(runs = count, error = %chain(&error), "leave runs that count some records twice");
+                }
+                Err(error) => return Err(error),
             }
-            tracing::info!(runs = some.len(), "folded runs anew: the lake had some of their records already");
         }
         runs.note(|place| place.settle(through));
         Ok(true)
@@ -106,20 +115,50 @@ impl LakeRows {
             }
             let mut next = after + 1;
             let stretch = Stretch { columns: ColumnSet::of(&[]), ..Stretch::folded(&journal, after, through) };
+            let before = missing.len();
             let all = self.read(seen, &stretch, stop, |first, batch| {
                 if first > next {
                     missing.push((next, first - 1));
                 }
                 next = first + batch.len() as u64;
-            })?;
-            if !all {
-                return Ok(None);
+            });
+            match all {
+                Ok(true) => {}
+                Ok(false) => return Ok(None),
+                Err(error @ LakeError::Damaged(_)) => {
+                    tracing::warn!(error = %chain(&error), "cannot see what the lake left out");
+                    missing.truncate(before);
+                    continue;
+                }
+                Err(error) => return Err(error),
             }
             if next <= through {
                 missing.push((next, through));
             }
         }
         Ok(Some(missing))
+    }
+
+    /// The runs of the records at these positions, which are in order. What may have left the lake because of its age does not
+    /// count: it was there.
+    fn affected(&self, own: &Own, seen: &Seen, missing: &[(u64, u64)]) -> io::Result<BTreeSet<String>> {
+        let mut affected = BTreeSet::new();
+        let (Some((first, _)), Some((_, last))) = (missing.first(), missing.last()) else { return Ok(affected) };
+        let oldest_day = seen.snapshot.files.iter().filter_map(|file| file.date).min().filter(|_| self.retires);
+        own.frames(first - 1, *last, false, |start, batch| {
+            let day = batch.ingested_at().div_euclid(DAY_MICROS);
+            if oldest_day.is_some_and(|oldest| day < i64::from(oldest)) {
+                return;
+            }
+            for row in 0..batch.len() {
+                let position = start + row as u64;
+                let range = missing.partition_point(|(_, last)| *last < position);
+                if missing.get(range).is_some_and(|(first, _)| *first <= position) {
+                    affected.extend(batch.text(Column::RunId, row).map(str::to_owned));
+                }
+            }
+        })?;
+        Ok(affected)
     }
 
     /// Folds these runs once more. False: it was stopped, and they are as before.
@@ -141,12 +180,16 @@ impl LakeRows {
                 anew.entry(id.to_owned()).or_default().add(batch, row, position);
             }
         };
+        let lake_has = seen.through;
         for (journal, there) in self.journals(seen)? {
             let stretch = Stretch { runs: Some(ids), ..Stretch::folded(&journal, 0, there) };
             let all = self.read(seen, &stretch, stop, |first, batch| {
                 for row in 0..batch.len() {
-                    if place.has(&journal, first + row as u64) {
-                        add(batch, row, first + row as u64);
+                    let position = first + row as u64;
+                    // What is beyond comes from the journal below; a twin's is not ours.
+                    let is_here = position <= lake_has || !place.is_own(&journal, position);
+                    if is_here && place.has(&journal, position) {
+                        add(batch, row, position);
                     }
                 }
             })?;
@@ -154,8 +197,8 @@ impl LakeRows {
                 return Ok(false);
             }
         }
-        let lake_has = seen.through;
-        let rest = own.frames(lake_has, place.through(), |first, batch| {
+        // Where the journal has forgotten some of these by now, the lake has them, and this begins anew with what it is then.
+        let rest = own.frames(lake_has, place.through(), true, |first, batch| {
             for row in 0..batch.len() {
                 if (lake_has + 1..=place.through()).contains(&(first + row as u64)) {
                     add(batch, row, first + row as u64);
@@ -192,24 +235,6 @@ fn is_whole(seen: &Seen, journal: &str, after: u64, through: u64) -> bool {
         }
     }
     sure && rows == through - after
-}
-
-/// The runs of the records at these positions. What left the lake because of its age does not count: it was there.
-fn affected(own: &Own, seen: &Seen, missing: &[(u64, u64)]) -> io::Result<BTreeSet<String>> {
-    let oldest_day = seen.snapshot.files.iter().filter_map(|file| file.date).min();
-    let mut affected = BTreeSet::new();
-    for (first, last) in missing {
-        own.frames(first - 1, *last, |start, batch| {
-            let day = batch.ingested_at().div_euclid(DAY_MICROS);
-            if oldest_day.is_some_and(|oldest| day < i64::from(oldest)) {
-                return;
-            }
-            for row in (0..batch.len()).filter(|row| (*first..=*last).contains(&(start + *row as u64))) {
-                affected.extend(batch.text(Column::RunId, row).map(str::to_owned));
-            }
-        })?;
-    }
-    Ok(affected)
 }
 
 const DAY_MICROS: i64 = 86_400_000_000;

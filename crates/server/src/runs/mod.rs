@@ -195,7 +195,7 @@ mod tests {
 
     /// A lake that was never reached.
     fn nowhere(runtime: &Runtime) -> LakeRows {
-        LakeRows::new(Arc::default(), runtime.handle().clone())
+        LakeRows::new(Arc::default(), runtime.handle().clone(), false)
     }
 
     fn lineage(epochs: &[(u64, u64)]) -> Lineage {

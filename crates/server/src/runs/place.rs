@@ -62,12 +62,15 @@ impl Place {
 
     /// Is a record folded in, unless it was left out?
     pub(crate) fn has(&self, journal: &str, position: u64) -> bool {
-        match self.own(journal) {
-            Some((first, last)) if position >= first && last.is_none_or(|last| position <= last) => {
-                position <= self.through
-            }
-            _ => self.lake.get(journal).is_some_and(|through| position <= *through),
+        match self.is_own(journal, position) {
+            true => position <= self.through,
+            false => self.lake.get(journal).is_some_and(|through| position <= *through),
         }
+    }
+
+    /// Does a record come from the journal of this directory?
+    pub(crate) fn is_own(&self, journal: &str, position: u64) -> bool {
+        self.own(journal).is_some_and(|(first, last)| position >= first && last.is_none_or(|last| position <= last))
     }
 
     /// Is this the place of a directory with these epochs, whose last position is `durable`?

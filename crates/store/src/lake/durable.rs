@@ -185,7 +185,15 @@ impl Directory {
                 Err(error) => return Err(error),
             }
         }
-        dirs.into_iter().try_for_each(|dir| self.sync_dir(dir))
+        dirs.into_iter().try_for_each(|dir| self.sync_dir_if_there(dir))
+    }
+
+    /// Of what went with its directory nothing is left to be lost.
+    fn sync_dir_if_there(&self, path: &Path) -> io::Result<()> {
+        match self.disk.exists(path) {
+            true => self.sync_dir(path),
+            false => Ok(()),
+        }
     }
 
     /// As with directories, a failure says that what is read may be lost.
@@ -214,7 +222,7 @@ impl Directory {
         dirs.sort_unstable();
         dirs.dedup();
         for dir in dirs {
-            if let Err(error) = self.sync_dir(dir) {
+            if let Err(error) = self.sync_dir_if_there(dir) {
                 let kind = error.kind();
                 for (result, path) in done.iter_mut().zip(paths).filter(|(_, path)| path.parent() == Some(dir)) {
                     *result = Err(io::Error::new(kind, format!("sync the directory of {}: {error}", path.display())));

@@ -44,7 +44,7 @@ impl Table {
         for number in 0..3 {
             flush(&lake, A, today, &[number * 3, number * 3 + 2, number * 3 + 4]).await;
             if number > 0 {
-                flush(&lake, B, today - 9, &[number]).await;
+                flush(&lake, B, today - 2, &[number]).await;
             }
         }
         lake.put(encode(&rows_on(today, A, 10_000, &[1, 2, 3]), 10), today).await.unwrap();
@@ -78,7 +78,7 @@ impl Table {
     async fn upkeep(&self, lake: &Lake) -> UpkeepReport {
         let options = UpkeepOptions {
             file_bytes: rules().file_bytes,
-            retention_days: 7,
+            retention_days: 1,
             vacuum_grace: Duration::ZERO,
             uptime: Arc::new(|| Duration::from_secs(60)),
         };
