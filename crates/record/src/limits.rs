@@ -193,4 +193,4 @@ pub const LAKE_COPY_PROBES_MAX: u64 = 32 << 20;
 /// time: far away each costs two requests, and a flush has a second or two.
 pub const LAKE_COPY_FILES_MAX: usize = 32;
 /// Row groups that one flush reads for random ids, apart from those in which a record may be by its time.
-pub const LAKE_COPY_GROUPS_MAX: usize = 256;
+pub const LAKE_COPY_GROUPS_MAX: usize = 64;

@@ -37,7 +37,7 @@ fn a_delivery_past_the_window_of_ids_leaves_each_record_once_in_the_lake() {
     let mut records: Vec<Value> = (0..COUNT)
         .map(|number| {
             json!({"id": random.uuid(), "message": format!("record {number}"), "run_id": format!("run-{}", number % 7),
-                   "timestamp": format!("2026-11-0{}T12:00:00.{number:06}Z", 1 + number % 9)})
+                   "timestamp": format!("2026-11-20T12:00:{:02}.{number:06}Z", number % 60)})
         })
         .collect();
     let settings = Settings::new(WINDOW);

@@ -227,6 +227,7 @@ impl Window {
         let numbers = (one.numbers.0, other.numbers.1);
         if let (Some(first), Some(second)) = (one.through, other.through)
             && numbers.1 - numbers.0 < STRETCH_IDS
+            && numbers.0 > self.forgotten
         {
             self.stretches[at] = Stretch { ticket: 0, numbers, through: Some(first.max(second)) };
             self.stretches.remove(before);
