@@ -17,6 +17,8 @@ use crate::oracle::{self, Random};
 /// How long each of the servers is read.
 const ROUND: Duration = Duration::from_secs(3);
 const ROUNDS: usize = 3;
+/// Records of a round after which they come one by one: who walks over all of them must come to the end.
+const CROWD: u64 = 4_000;
 const QUESTION: &str = "SELECT count(*) AS n, count(DISTINCT id) AS ids, min(position) AS low, max(position) AS high, \
                         sum(position) AS sum FROM logs";
 
@@ -46,8 +48,10 @@ impl Drop for Ending<'_> {
 /// Sends batches of a few records, one after the other.
 fn send(round: &Round<'_>, random: &mut Random) {
     let mut client = Client::new(round.url);
+    let crowd = round.acknowledged.load(Ordering::Acquire) + CROWD;
     while round.goes_on() {
-        let records: Vec<_> = (0..=random.below(20))
+        let most = if round.acknowledged.load(Ordering::Acquire) < crowd { 20 } else { 1 };
+        let records: Vec<_> = (0..=random.below(most))
             .map(|_| {
                 let mut record = oracle::record(random, 9, "walked over");
                 record.insert("exception".to_owned(), Value::from("at line ".repeat(40)));
@@ -88,7 +92,7 @@ fn walk(round: &Round<'_>, order: &str) -> u64 {
         let acknowledged = round.acknowledged.load(Ordering::Acquire);
         let (mut seen, mut cursor) = (Vec::new(), String::new());
         loop {
-            let answer = client.get(&format!("/api/v1/logs?order={order}&limit=300{cursor}")).unwrap();
+            let answer = client.get(&format!("/api/v1/logs?order={order}&limit=1000{cursor}")).unwrap();
             assert_eq!(answer.status, 200, "{answer:?}");
             let page = answer.json();
             seen.extend(page["records"].as_array().unwrap().iter().map(|record| record["position"].as_u64().unwrap()));
