@@ -322,3 +322,46 @@ fn hostile_sql_ends_in_time_and_memory_and_changes_nothing() {
     let answer = client.request("POST", "/api/v1/query", &[JSON], values.to_string().as_bytes()).unwrap().json();
     assert_eq!(answer["rows"], Value::from(vec![json!({"n": 0})]));
 }
+
+#[test]
+fn the_records_of_a_run_are_read_under_its_name() {
+    let server = Server::start();
+    let mut client = Client::new(server.url());
+    let line = |run: &str, second: u32| json!({"run_id": run, "timestamp": format!("2026-11-20T12:00:{second:02}Z"), "message": second});
+    let records: Vec<Value> = [("a", 3), ("b", 1), ("a", 1), ("a", 2)].map(|(run, second)| line(run, second)).into();
+    assert_eq!(client.post(&[JSON], Value::from(records).to_string().as_bytes()).unwrap().status, 200);
+    let mut read = |path: &str| {
+        let answer = client.get(path).unwrap();
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        let body = answer.json();
+        let seconds = body["records"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|record| record["timestamp"].as_str().unwrap()[17..19].to_owned());
+        (seconds.collect::<Vec<_>>().join(" "), body["next"].as_str().map(str::to_owned))
+    };
+    assert_eq!(read("/api/v1/runs/a/logs"), ("01 02 03".to_owned(), None));
+    assert_eq!(read("/api/v1/runs/b/logs?order=newest").0, "01");
+    let (seconds, next) = read("/api/v1/runs/a/logs?order=newest&limit=2");
+    assert_eq!(seconds, "03 02");
+    assert_eq!(
+        read(&format!("/api/v1/runs/a/logs?order=newest&limit=2&cursor={}", next.unwrap())),
+        ("01".to_owned(), None)
+    );
+    // 12:00:02 in seconds, and what comes before it.
+    assert_eq!(read("/api/v1/runs/a/logs?since=1795176002").0, "02 03");
+    assert_eq!(read("/api/v1/runs/a/logs?until=1795176002000").0, "01");
+    for path in ["/api/v1/runs/a/logs?run_id=b", "/api/v1/runs/a..b/logs", "/api/v1/runs/a/logs?stages=x"] {
+        let answer = server.http("GET", path, &[], b"");
+        assert_eq!(
+            (answer.status, answer.json()["error"].as_str()),
+            (400, Some("invalid_parameter")),
+            "{path}: {answer:?}"
+        );
+    }
+    let unknown = server.http("GET", "/api/v1/runs/unknown/logs", &[], b"");
+    assert_eq!((unknown.status, unknown.json()["error"].as_str()), (404, Some("not_found")), "{unknown:?}");
+    let hint = server.http("GET", "/api/v1/runs/a/logs?stages=x", &[], b"").json()["message"].to_string();
+    assert!(hint.contains("is stage meant?"), "{hint}");
+}

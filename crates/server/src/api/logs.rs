@@ -1,30 +1,51 @@
 //! `GET /api/v1/logs`: pages of records.
 
-use axum::extract::{RawQuery, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use http::StatusCode;
 use runstone_record::{Column, Kind, Level, RecordType};
 use runstone_store::{Cursor, LogsQuery, Order};
 
-use super::params::Params;
+use super::params::{Params, path_run};
 use super::{App, json_bytes};
 use crate::http::ApiError;
 
 pub(super) async fn page(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
-    let wanted = read_query(query.as_deref())?;
-    app.fresh(&app.recent_progress).await?;
-    let page = app.observed(app.sql.logs(wanted)).await?;
-    Ok(json_bytes(StatusCode::OK, page.into_body()))
+    let wanted = read_query(Params::parse(query.as_deref())?, Order::Newest)?;
+    app.page(wanted).await
 }
 
-fn read_query(query: Option<&str>) -> Result<LogsQuery, ApiError> {
-    let mut params = Params::parse(query)?;
+/// `GET /api/v1/runs/{run_id}/logs`: what one run said, in the order in which it happened.
+pub(super) async fn page_of_run(
+    State(app): State<App>,
+    run_id: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let run_id = path_run(run_id)?;
+    let params = Params::parse(query.as_deref())?;
+    params.refuse("run_id", "stands in the path")?;
+    let mut wanted = read_query(params, Order::Oldest)?;
+    app.known_run(&run_id).await?;
+    wanted.equals.push((Column::RunId, run_id));
+    app.page(wanted).await
+}
+
+impl App {
+    async fn page(&self, wanted: LogsQuery) -> Result<Response, ApiError> {
+        self.fresh(&self.recent_progress).await?;
+        let page = self.observed(self.sql.logs(wanted)).await?;
+        Ok(json_bytes(StatusCode::OK, page.into_body()))
+    }
+}
+
+fn read_query(mut params: Params, usual: Order) -> Result<LogsQuery, ApiError> {
     let mut wanted = LogsQuery {
         min_level: params.read("level", "DEBUG, INFO, WARNING, ERROR or CRITICAL", Level::read)?,
         since: params.time("since")?,
         until: params.time("until")?,
         contains: params.text("q"),
-        order: params.read("order", "newest or oldest", order)?.unwrap_or_default(),
+        order: params.read("order", "newest or oldest", order)?.unwrap_or(usual),
         limit: params.limit()?,
         cursor: params.read("cursor", "the next of an earlier page", |text| Cursor::decode(text).ok())?,
         ..LogsQuery::default()
@@ -62,7 +83,7 @@ mod tests {
     #[test]
     fn every_filter_finds_its_place() {
         let text = "stage=load&run_id=a&level=warn&type=ERROR&q=disk%20full&order=oldest&limit=7&status=Failed";
-        let query = read_query(Some(text)).unwrap();
+        let query = read_query(Params::parse(Some(text)).unwrap(), Order::Newest).unwrap();
         assert_eq!(query.min_level, Some(Level::Warning));
         assert_eq!(query.contains.as_deref(), Some("disk full"));
         assert_eq!((query.order, query.limit), (Order::Oldest, 7));
@@ -73,7 +94,8 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_refused() {
         for text in ["level=loud", "type=x", "order=up", "cursor=%%%", "message=x", "runid=a", "stage=a&stage=b"] {
-            assert_eq!(read_query(Some(text)).unwrap_err().code(), ErrorCode::InvalidParameter, "{text}");
+            let refused = Params::parse(Some(text)).and_then(|params| read_query(params, Order::Newest));
+            assert_eq!(refused.unwrap_err().code(), ErrorCode::InvalidParameter, "{text}");
         }
     }
 }

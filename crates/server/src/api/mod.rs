@@ -57,6 +57,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/api/v1/logs", get(logs::page).post(ingest::append))
         .route("/api/v1/runs", get(runs::page))
         .route("/api/v1/runs/{run_id}", get(runs::one))
+        .route("/api/v1/runs/{run_id}/logs", get(logs::page_of_run))
         .route("/api/v1/query", post(query::run))
         .route("/", get(status::index))
         .route("/health", get(status::health))

@@ -1,7 +1,9 @@
 //! Parameters of a URL. Owns reading each once and naming what is wrong; a parameter that no handler asked for is
 //! refused, because a filter that is silently ignored gives an answer that looks right.
 
-use runstone_record::time::parse_rfc3339;
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
+use runstone_record::time::{MICROS_MAX, parse_rfc3339};
 use runstone_record::{ErrorCode, identifier, limits};
 
 use crate::http::ApiError;
@@ -61,22 +63,54 @@ impl Params {
 
     /// A time.
     pub(super) fn time(&mut self, name: &'static str) -> Result<Option<i64>, ApiError> {
-        let takes = "RFC 3339 with an offset, such as 2025-01-13T12:34:56Z";
-        self.read(name, takes, |text| parse_rfc3339(text).ok())
+        let takes = "RFC 3339 with an offset, such as 2025-01-13T12:34:56Z, or a number since 1970-01-01 UTC";
+        self.read(name, takes, |text| parse_rfc3339(text).ok().or_else(|| since_1970(text)))
+    }
+
+    /// Refuses a parameter that has no place here, and why.
+    pub(super) fn refuse(&self, name: &str, why: &str) -> Result<(), ApiError> {
+        match self.given.iter().any(|(given, _)| given == name) {
+            true => Err(bad(name, why)),
+            false => Ok(()),
+        }
     }
 
     /// Refuses what nobody asked for.
     pub(super) fn finish(self) -> Result<(), ApiError> {
-        match self.given.iter().find(|(name, _)| !self.known.contains(&name.as_str())) {
-            None => Ok(()),
-            Some((name, _)) => Err(bad(name, &format!("is not known here; these are: {}", self.known.join(", ")))),
-        }
+        let Some((name, _)) = self.given.iter().find(|(name, _)| !self.known.contains(&name.as_str())) else {
+            return Ok(());
+        };
+        let likeness = |known: &str| strsim::jaro_winkler(known, name);
+        let nearest = self.known.iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
+        let meant = nearest.filter(|known| likeness(known) >= LIKENESS_MIN);
+        let meant = meant.map_or_else(String::new, |known| format!("is {known} meant? "));
+        Err(bad(name, &format!("is not known here; {meant}these are: {}", self.known.join(", "))))
     }
 }
 
-/// An identifier in a path.
-pub(super) fn path_identifier(name: &str, text: &str) -> Result<(), ApiError> {
-    identifier::check(text).map_err(|error| bad(name, &error.to_string()))
+/// How like a name must be for it to be what was meant.
+const LIKENESS_MIN: f64 = 0.8;
+
+/// Seconds, milliseconds, microseconds or nanoseconds since 1970: each has digits of its own number for the years from
+/// 1973 to 5138, and below is a second. In microseconds.
+fn since_1970(text: &str) -> Option<i64> {
+    let digits = text.len() <= 19 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number: i64 = digits.then(|| text.parse().ok())??;
+    let micros = match number {
+        0..100_000_000_000 => number * 1_000_000,
+        100_000_000_000..100_000_000_000_000 => number * 1_000,
+        100_000_000_000_000..100_000_000_000_000_000 => number,
+        _ => number / 1_000,
+    };
+    (micros <= MICROS_MAX).then_some(micros)
+}
+
+/// The run's id in a path.
+pub(super) fn path_run(run_id: Result<Path<String>, PathRejection>) -> Result<String, ApiError> {
+    // What is no UTF-8 once its percent signs are read is no identifier either.
+    let Path(run_id) = run_id.map_err(|error| ApiError::new(ErrorCode::InvalidParameter, error.body_text()))?;
+    identifier::check(&run_id).map_err(|error| bad("run_id", &error.to_string()))?;
+    Ok(run_id)
 }
 
 #[cfg(test)]
@@ -89,7 +123,29 @@ mod tests {
         assert_eq!(read("1970-01-01T00:00:01Z").unwrap(), Some(1_000_000));
         assert_eq!(read("1970-01-01T01:00:01%2B01:00").unwrap(), Some(1_000_000));
         assert_eq!(read("").unwrap(), None);
-        for bad in ["1970-01-01T00:00:01", "-15m", "yesterday", "-%C3%A4", "%FF"] {
+        for (text, micros) in [
+            ("0", 0),
+            ("1736771696", 1_736_771_696_000_000),
+            ("1736771696789", 1_736_771_696_789_000),
+            ("1736771696789012", 1_736_771_696_789_012),
+            ("1736771696789012345", 1_736_771_696_789_012),
+            ("9223372036854775807", MICROS_MAX),
+        ] {
+            assert_eq!(read(text).unwrap(), Some(micros), "{text}");
+        }
+        let many = "9".repeat(30);
+        for bad in [
+            "1970-01-01T00:00:01",
+            "-15m",
+            "yesterday",
+            "-%C3%A4",
+            "%FF",
+            "-1",
+            "1.5",
+            "99999999999",
+            &many,
+            "9223372036854775808",
+        ] {
             assert_eq!(read(bad).unwrap_err().code(), ErrorCode::InvalidParameter, "{bad}");
         }
     }
@@ -100,7 +156,11 @@ mod tests {
         assert_eq!(params.limit().unwrap(), 5);
         params.text("stage");
         let message = params.finish().unwrap_err().message().to_owned();
-        assert!(message.contains("stagee") && message.contains("limit, stage"), "{message}");
+        assert!(message.contains("stagee") && message.contains("is stage meant? these are: limit, stage"), "{message}");
+        let mut params = Params::parse(Some("zzz=x")).unwrap();
+        params.text("stage");
+        let message = params.finish().unwrap_err().message().to_owned();
+        assert!(!message.contains("meant"), "{message}");
     }
 
     #[test]

@@ -8,9 +8,9 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::StatusCode;
 use runstone_record::ErrorCode;
 use runstone_record::run::RunState;
-use runstone_record::wire::RunsPage;
+use runstone_record::wire::{RunBody, RunsPage};
 
-use super::params::{Params, path_identifier};
+use super::params::{Params, path_run};
 use super::{App, json};
 use crate::http::ApiError;
 use crate::http::error::echo;
@@ -40,13 +40,16 @@ pub(super) async fn one(
     State(app): State<App>,
     run_id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    // What is no UTF-8 once its percent signs are read is no identifier either.
-    let Path(run_id) = run_id.map_err(|error| ApiError::new(ErrorCode::InvalidParameter, error.body_text()))?;
-    path_identifier("run_id", &run_id)?;
-    app.fresh(&app.runs_progress).await?;
-    match app.runs.get(&run_id) {
-        Some(run) => json(StatusCode::OK, &run),
-        None => Err(ApiError::new(ErrorCode::NotFound, format!("no run has this id: {}", echo(&run_id)))),
+    let run = app.known_run(&path_run(run_id)?).await?;
+    json(StatusCode::OK, &run)
+}
+
+impl App {
+    /// A run, as of what was acknowledged before now.
+    pub(super) async fn known_run(&self, run_id: &str) -> Result<RunBody, ApiError> {
+        self.fresh(&self.runs_progress).await?;
+        let run = self.runs.get(run_id);
+        run.ok_or_else(|| ApiError::new(ErrorCode::NotFound, format!("no run has this id: {}", echo(run_id))))
     }
 }
 

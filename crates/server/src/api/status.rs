@@ -54,7 +54,7 @@ const INDEX: &str = concat!(
     "POST /api/v1/logs           send records: JSON or NDJSON\n",
     "GET  /api/v1/logs           read them: ?run_id=…&level=error&q=…\n",
     "GET  /api/v1/runs           runs, the latest first: ?state=failed\n",
-    "GET  /api/v1/runs/{run_id}  one run\n",
+    "GET  /api/v1/runs/{run_id}  one run, and /logs its records\n",
     "POST /api/v1/query          {\"sql\": \"SELECT …\"} over logs and runs\n",
     "GET  /health  /ready  /metrics\n",
 );
