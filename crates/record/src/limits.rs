@@ -121,7 +121,9 @@ pub const PAGE_BYTES_MAX: usize = 16 << 20;
 /// Rows of a page when the caller names no limit.
 pub const PAGE_ROWS_DEFAULT: usize = 100;
 /// Journals whose reach a cursor remembers: those that were written to last.
-pub const CURSOR_JOURNALS_MAX: usize = 24;
+pub const CURSOR_JOURNALS_MAX: usize = 23;
+/// Words and phrases that one page of logs looks for, and conditions on its metadata.
+pub const LOGS_TERMS_MAX: usize = 16;
 /// Bytes of one query parameter's value.
 pub const PARAMETER_BYTES_MAX: usize = 1_024;
 

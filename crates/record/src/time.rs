@@ -97,6 +97,87 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + day_of_era - 719_468
 }
 
+/// A point in time as it was asked for: a fixed one, or one that moves with the clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    at: i64,
+    /// Microseconds before now, where it moves.
+    ago: Option<i64>,
+}
+
+impl Moment {
+    /// A fixed one, in microseconds since 1970.
+    #[must_use]
+    pub fn at(micros: i64) -> Self {
+        Self { at: micros, ago: None }
+    }
+
+    /// Reads RFC 3339 with an offset; `now`; `-15m`, so many seconds (`s`), minutes (`m`), hours (`h`), days (`d`) or
+    /// weeks (`w`) before `now`; or a number since 1970 in seconds, milliseconds, microseconds or nanoseconds, by its size.
+    #[must_use]
+    pub fn parse(text: &str, now: i64) -> Option<Self> {
+        if let Some(ago) = if text == "now" { Some(0) } else { parse_ago(text) } {
+            let at = now.saturating_sub(ago).clamp(MICROS_MIN, MICROS_MAX);
+            return Some(Self { at, ago: Some(ago) });
+        }
+        parse_rfc3339(text).ok().or_else(|| since_1970(text)).map(Self::at)
+    }
+
+    /// In microseconds since 1970.
+    #[must_use]
+    pub fn micros(self) -> i64 {
+        self.at
+    }
+
+    /// Does it move with the clock?
+    #[must_use]
+    pub fn is_relative(self) -> bool {
+        self.ago.is_some()
+    }
+
+    /// The same words, said at another time: what moves with the clock then meant `micros`.
+    #[must_use]
+    pub fn said_when(self, micros: i64) -> Self {
+        Self { at: micros, ..self }
+    }
+
+    /// What stays the same however late it is said again.
+    #[must_use]
+    pub fn words(self) -> (bool, i64) {
+        self.ago.map_or((false, self.at), |ago| (true, ago))
+    }
+}
+
+/// `-15m`: microseconds before now.
+fn parse_ago(text: &str) -> Option<i64> {
+    let text = text.strip_prefix('-')?;
+    let seconds: i64 = match text.as_bytes().last()? {
+        b's' => 1,
+        b'm' => 60,
+        b'h' => 3_600,
+        b'd' => 86_400,
+        b'w' => 7 * 86_400,
+        _ => return None,
+    };
+    let digits = &text[..text.len() - 1];
+    let count = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse::<u32>().ok())??;
+    Some((seconds * 1_000_000).saturating_mul(i64::from(count)))
+}
+
+/// Seconds, milliseconds, microseconds or nanoseconds since 1970: each has digits of its own number for the years from
+/// 1973 to 5138, and below is a second. In microseconds.
+fn since_1970(text: &str) -> Option<i64> {
+    let digits = text.len() <= 19 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number: i64 = digits.then(|| text.parse().ok())??;
+    let micros = match number {
+        0..100_000_000_000 => number * 1_000_000,
+        100_000_000_000..100_000_000_000_000 => number * 1_000,
+        100_000_000_000_000..100_000_000_000_000_000 => number,
+        _ => number / 1_000,
+    };
+    (micros <= MICROS_MAX).then_some(micros)
+}
+
 /// Prints `2025-01-13T12:34:56.789000Z`.
 #[must_use]
 pub fn format_micros(micros: i64) -> String {
@@ -121,6 +202,38 @@ mod tests {
             ("1969-12-31T23:59:59.9999999+00:00", -1),
         ] {
             assert_eq!(parse_rfc3339(text), Ok(micros), "{text}");
+        }
+    }
+
+    #[test]
+    fn moments_are_fixed_or_move_with_the_clock() {
+        let now = 1_736_771_696_789_000;
+        for (text, micros) in [
+            ("1970-01-01T00:00:01Z", 1_000_000),
+            ("0", 0),
+            ("1736771696", 1_736_771_696_000_000),
+            ("1736771696789", 1_736_771_696_789_000),
+            ("1736771696789012", 1_736_771_696_789_012),
+            ("1736771696789012345", 1_736_771_696_789_012),
+            ("9223372036854775807", MICROS_MAX),
+        ] {
+            assert_eq!(Moment::parse(text, now), Some(Moment::at(micros)), "{text}");
+        }
+        for (text, seconds) in
+            [("now", 0), ("-30s", 30), ("-15m", 900), ("-2h", 7_200), ("-7d", 604_800), ("-2w", 1_209_600)]
+        {
+            let moment = Moment::parse(text, now).unwrap();
+            assert_eq!((moment.micros(), moment.is_relative()), (now - seconds * 1_000_000, true), "{text}");
+            assert_eq!(moment.words(), Moment::parse(text, now + 5).unwrap().words(), "{text}");
+            assert_ne!(moment.words(), Moment::at(moment.micros()).words(), "{text}");
+            assert_eq!(moment.said_when(7).micros(), 7);
+        }
+        assert_eq!(Moment::parse("-4294967295w", now).map(Moment::micros), Some(MICROS_MIN));
+        let many = "9".repeat(30);
+        for bad in
+            ["", "-", "-m", "15m", "-1y", "-1.5h", "--1h", "-1", "-99999999999d", "-1ä", "1.5", "99999999999", &many]
+        {
+            assert_eq!(Moment::parse(bad, now), None, "{bad}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! The place in a walk through pages of logs, as an opaque text. Owns its form, version 2, the bounds that keep later
+//! The place in a walk through pages of logs, as an opaque text. Owns its form, version 3, the bounds that keep later
 //! records out of the walk, and the check that it is used with the query that it came from.
 
 use base64::Engine;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::recent::Snapshot;
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// Where a walk stands: after the record at `position` of `journal`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,9 @@ pub struct Cursor {
     pub(crate) timestamp: i64,
     pub(crate) journal: String,
     pub(crate) position: u64,
+    /// What the query's times were that move with the clock, when the walk began.
+    pub(crate) since: Option<i64>,
+    pub(crate) until: Option<i64>,
     pub(crate) bounds: Bounds,
 }
 
@@ -70,6 +73,8 @@ struct Form {
     timestamp: i64,
     journal: Name,
     position: u64,
+    since: Option<i64>,
+    until: Option<i64>,
     through: Vec<(Name, u64)>,
     others: bool,
 }
@@ -119,6 +124,8 @@ impl Cursor {
             query: u64::from_be_bytes(form.query),
             timestamp: form.timestamp,
             position: form.position,
+            since: form.since,
+            until: form.until,
             journal: form.journal.text(),
             bounds: Bounds { through, others: form.others },
         })
@@ -133,6 +140,8 @@ impl Cursor {
             timestamp: self.timestamp,
             journal: Name::new(&self.journal),
             position: self.position,
+            since: self.since,
+            until: self.until,
             through: through.collect(),
             others: self.bounds.others,
         };
@@ -159,9 +168,11 @@ mod tests {
         #[test]
         fn what_is_written_is_read_back(
             query: u64, timestamp: i64, position: u64, journal in journal(), others: bool,
+            since: Option<i64>, until: Option<i64>,
             through in prop::collection::vec((journal(), any::<u64>()), 0..=CURSOR_JOURNALS_MAX),
         ) {
-            let cursor = Cursor { query, timestamp, journal, position, bounds: Bounds { through, others } };
+            let bounds = Bounds { through, others };
+            let cursor = Cursor { query, timestamp, journal, position, since, until, bounds };
             prop_assert_eq!(Cursor::decode(&cursor.encode()), Ok(cursor));
         }
 
@@ -176,7 +187,9 @@ mod tests {
         let name = |number: usize| format!("{}/{}", RecordId::from_u128(u128::MAX - number as u128), u32::MAX);
         let through = (0..CURSOR_JOURNALS_MAX).map(|number| (name(number), 1 << 42)).collect();
         let bounds = Bounds { through, others: true };
-        let cursor = Cursor { query: u64::MAX, timestamp: i64::MIN, journal: name(0), position: u64::MAX, bounds };
+        let (since, until) = (Some(i64::MIN), Some(i64::MIN));
+        let (query, timestamp, position) = (u64::MAX, i64::MIN, u64::MAX);
+        let cursor = Cursor { query, timestamp, journal: name(0), position, since, until, bounds };
         let length = cursor.encode().len();
         assert!(length <= PARAMETER_BYTES_MAX, "{length}");
     }

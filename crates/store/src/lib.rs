@@ -16,6 +16,7 @@ mod columns;
 mod cursor;
 mod error;
 mod filter;
+mod foremost;
 mod functions;
 mod growth;
 mod guard;

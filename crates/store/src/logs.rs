@@ -10,8 +10,10 @@ use arrow::array::AsArray;
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use datafusion::common::{Result as PlanResult, ScalarValue};
 use datafusion::logical_expr::{Expr, ident, lit};
+use datafusion_functions_json::udfs::json_as_text_udf;
 use futures::TryStreamExt;
 use runstone_record::limits::PAGE_ROWS_MAX;
+use runstone_record::time::Moment;
 use runstone_record::{Column, Kind, Level};
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -39,12 +41,14 @@ pub struct LogsQuery {
     pub equals: Vec<(Column, String)>,
     /// The least level.
     pub min_level: Option<Level>,
-    /// The earliest timestamp, in microseconds, itself included.
-    pub since: Option<i64>,
-    /// The timestamp, in microseconds, before which records must lie.
-    pub until: Option<i64>,
-    /// What title, message or exception must have in it, in whatever case.
-    pub contains: Option<String>,
+    /// The earliest timestamp, itself included.
+    pub since: Option<Moment>,
+    /// The timestamp before which records must lie.
+    pub until: Option<Moment>,
+    /// Texts each of which title, message or exception must have in it, in whatever case.
+    pub contains: Vec<String>,
+    /// Keys of the metadata and the values that they must have, as text. A dot in a key may also be a step into an object.
+    pub metadata: Vec<(String, String)>,
     /// Which end first.
     pub order: Order,
     /// Records of the page.
@@ -88,8 +92,9 @@ impl Sql {
     /// # Errors
     /// [`QueryError::Parameter`] for a cursor of another query, a limit of 0 or above `PAGE_ROWS_MAX`, or a column
     /// that is no text; the others as for SQL.
-    pub async fn logs(&self, query: LogsQuery) -> Result<LogsPage, QueryError> {
+    pub async fn logs(&self, mut query: LogsQuery) -> Result<LogsPage, QueryError> {
         query.check()?;
+        query.keep_times();
         self.page(|shared, stop| async move { shared.logs(query, &stop).await }).await
     }
 }
@@ -111,6 +116,17 @@ impl LogsQuery {
         Ok(())
     }
 
+    /// On later pages a time that moves with the clock is what it was on the first.
+    fn keep_times(&mut self) {
+        let Some(cursor) = &self.cursor else { return };
+        let kept = |asked: Option<Moment>, was: Option<i64>| match (asked, was) {
+            (Some(moment), Some(was)) => Some(moment.said_when(was)),
+            _ => asked,
+        };
+        self.since = kept(self.since, cursor.since);
+        self.until = kept(self.until, cursor.until);
+    }
+
     /// A hash of everything that a walk must keep from page to page; the limit may change.
     fn hash(&self) -> u64 {
         let mut hasher = Xxh3Default::new();
@@ -126,9 +142,20 @@ impl LogsQuery {
         }
         part(self.min_level.map_or("", Level::as_str).as_bytes());
         for bound in [self.since, self.until] {
-            part(&bound.map(i64::to_le_bytes).unwrap_or_default()[..if bound.is_some() { 8 } else { 0 }]);
+            match bound.map(Moment::words) {
+                Some((is_relative, micros)) => part(&[&[u8::from(is_relative)], &micros.to_le_bytes()[..]].concat()),
+                None => part(&[]),
+            }
         }
-        part(self.contains.as_deref().unwrap_or_default().as_bytes());
+        let sorted = |mut texts: Vec<String>| {
+            texts.sort_unstable();
+            texts
+        };
+        let metadata = self.metadata.iter().map(|(key, value)| format!("{}:{key}{value}", key.len()));
+        for texts in [sorted(self.contains.clone()), sorted(metadata.collect())] {
+            part(&texts.len().to_le_bytes());
+            texts.iter().for_each(|text| part(text.as_bytes()));
+        }
         part(&[u8::from(self.order == Order::Oldest)]);
         hasher.digest()
     }
@@ -141,13 +168,14 @@ impl LogsQuery {
             filters.push(name(Column::Level).in_list(levels.collect(), false));
         }
         let timestamp = || name(Column::Timestamp);
-        filters.extend(self.since.map(|since| timestamp().gt_eq(time(since))));
-        filters.extend(self.until.map(|until| timestamp().lt(time(until))));
-        if let Some(text) = &self.contains {
+        filters.extend(self.since.map(|since| timestamp().gt_eq(time(since.micros()))));
+        filters.extend(self.until.map(|until| timestamp().lt(time(until.micros()))));
+        for text in &self.contains {
             let pattern = format!("%{}%", escaped(text));
             let has = |column| name(column).ilike(lit(pattern.as_str()));
             filters.push(has(Column::Message).or(has(Column::Title)).or(has(Column::Exception)));
         }
+        filters.extend(self.metadata.iter().flat_map(|(key, value)| has_member(key, value)));
         if let Some(cursor) = &self.cursor {
             filters.push(within(&cursor.bounds));
             filters.extend(self.after(cursor));
@@ -191,6 +219,26 @@ fn position(position: u64) -> Expr {
     lit(i64::try_from(position).unwrap_or(i64::MAX))
 }
 
+/// Does the metadata say this? The first conditions can be decided without reading JSON, and leave few rows to the last.
+fn has_member(key: &str, value: &str) -> Vec<Expr> {
+    let get = |steps: &[&str]| {
+        let path = steps.iter().map(|step| lit(*step));
+        json_as_text_udf().call(std::iter::once(name(Column::Metadata)).chain(path).collect()).eq(lit(value))
+    };
+    let steps: Vec<&str> = key.split('.').collect();
+    let mut conditions: Vec<Expr> =
+        [steps.last().copied(), Some(value)].into_iter().flatten().filter_map(may_have).collect();
+    conditions.push(if steps.len() > 1 { get(&[key]).or(get(&steps)) } else { get(&[key]) });
+    conditions
+}
+
+/// Is the text in the metadata, as it stands or escaped? None where JSON may write it in more ways than these.
+fn may_have(text: &str) -> Option<Expr> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b' ');
+    let has = |text: &str| name(Column::Metadata).like(lit(format!("%{}%", escaped(text))));
+    (!text.is_empty() && text.bytes().all(is_plain)).then(|| has(text).or(has("\\u")))
+}
+
 /// Only what was there when a walk began.
 fn within(bounds: &Bounds) -> Expr {
     let journal = |journal: &str| name(Column::Journal).eq(lit(journal));
@@ -225,6 +273,8 @@ impl Shared {
             timestamp: last.timestamp,
             journal: last.journal.clone(),
             position: last.position,
+            since: query.since.filter(|since| since.is_relative()).map(Moment::micros),
+            until: query.until.filter(|until| until.is_relative()).map(Moment::micros),
             bounds: query.cursor.as_ref().map_or_else(|| Bounds::of(&snapshot), |cursor| cursor.bounds.clone()),
         });
         Ok(LogsPage { records_json, count, next })

@@ -8,12 +8,9 @@ use runstone_record::limits::PAGE_BYTES_MAX;
 
 use crate::chunk::Chunk;
 use crate::error::{Phase, QueryError, sort_out};
-use crate::lake::fetch;
+use crate::lake::{FETCHED_BYTES_MAX, FEW_KEYS, fetch};
 use crate::recent::{Evicted, Snapshot};
 use crate::session::Shared;
-
-/// Keys whose records are read together: a page of large records ends before the others are read.
-const KEYS_AT_ONCE: usize = 128;
 
 /// What orders records, and finds them again.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -49,11 +46,17 @@ impl Shared {
     /// The records of these keys as a JSON array, in their order, as many of them as a page's bytes allow, and how
     /// many: at least one.
     pub(crate) async fn records(&self, snapshot: &Snapshot, keys: &[Key]) -> Result<(Vec<u8>, usize), QueryError> {
-        let mut out = vec![b'['];
-        let mut count = 0;
-        'pages: for keys in keys.chunks(KEYS_AT_ONCE) {
-            let found = self.read(snapshot, keys).await?;
-            for key in keys {
+        let (mut out, mut count) = (vec![b'['], 0);
+        let (mut rest, mut at_once) = (keys, keys.len());
+        'pages: while !rest.is_empty() {
+            let (now, later) = rest.split_at(at_once.min(rest.len()));
+            // Large records are read a few at a time: the page ends before the others are.
+            let Some(found) = self.read(snapshot, now).await? else {
+                at_once = FEW_KEYS;
+                continue;
+            };
+            rest = later;
+            for key in now {
                 if count > 0 {
                     if out.len() >= PAGE_BYTES_MAX {
                         break 'pages;
@@ -77,8 +80,8 @@ impl Shared {
         Ok((out, count))
     }
 
-    /// Those that are not in memory.
-    async fn read<'a>(&self, snapshot: &Snapshot, keys: &'a [Key]) -> Result<Found<'a>, QueryError> {
+    /// Those that are not in memory; none where there are more than [`FEW_KEYS`], and too large to be held together.
+    async fn read<'a>(&self, snapshot: &Snapshot, keys: &'a [Key]) -> Result<Option<Found<'a>>, QueryError> {
         let mut found = Found::new();
         let mut older: Vec<&Key> = Vec::new();
         let mut in_lake: Vec<&Key> = Vec::new();
@@ -86,32 +89,41 @@ impl Shared {
             if snapshot.range(key).is_some() { older.push(key) } else { in_lake.push(key) }
         }
         older.sort_unstable_by_key(|key| key.position);
+        let mut room = if keys.len() > FEW_KEYS { FETCHED_BYTES_MAX } else { usize::MAX };
         let mut rest = older.as_slice();
         while let Some(range) = rest.first().and_then(|key| snapshot.range(key)) {
             let (wanted, others) = rest.split_at(rest.partition_point(|key| key.position <= range.last));
-            self.read_range(range, wanted, &mut found).map_err(|error| QueryError::Internal(error.to_string()))?;
+            let read = self.read_range(range, wanted, room, &mut found);
+            let bytes = read.map_err(|error| QueryError::Internal(error.to_string()))?;
+            let Some(left) = room.checked_sub(bytes) else { return Ok(None) };
+            room = left;
             rest = others;
         }
         if let Some(lake) = snapshot.lake.as_ref().filter(|_| !in_lake.is_empty()) {
             let fetched = fetch(lake, &in_lake, &self.runtime(), &self.config(), &mut found).await;
-            fetched.map_err(|error| sort_out(&error, Phase::Running))?;
+            if !fetched.map_err(|error| sort_out(&error, Phase::Running))? {
+                return Ok(None);
+            }
         }
-        Ok(found)
+        Ok(Some(found))
     }
 
-    /// Records of a range that left memory; `wanted` in the order of their positions.
+    /// Records of a range that left memory, and how many bytes they have: it stops where they have more than `room`.
+    /// `wanted` is in the order of their positions.
     fn read_range<'a>(
         &self,
         range: &Evicted,
         wanted: &[&'a Key],
+        room: usize,
         found: &mut Found<'a>,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
         let (Some(first), Some(last)) = (wanted.first(), wanted.last()) else {
-            return Ok(());
+            return Ok(0);
         };
+        let mut bytes = 0;
         for frame in self.older.frames(first.position, last.position)? {
             let (start, payload) = frame?;
-            if start > last.position {
+            if start > last.position || bytes > room {
                 break;
             }
             // Most frames of the range hold nothing wanted: their number of rows is told by the next one's start,
@@ -129,9 +141,10 @@ impl Shared {
                 let mut json = Vec::new();
                 let row = usize::try_from(key.position - start)?;
                 batch.write_json(row, &range.journal, key.position, &mut json);
+                bytes += json.len();
                 found.insert(key, json);
             }
         }
-        Ok(())
+        Ok(bytes)
     }
 }

@@ -21,6 +21,7 @@ use runstone_record::wire::QueryColumn;
 use crate::answer::{Cells, unique_names, write_object};
 use crate::columns::sql_type_name;
 use crate::error::{Phase, QueryError, sort_out};
+use crate::foremost::shorten;
 use crate::functions::scalars;
 use crate::growth::LimitGrowth;
 use crate::guard;
@@ -323,5 +324,5 @@ pub(crate) async fn start(
     let plan = state.optimize(plan)?;
     check_constants(&plan)?;
     let plan = state.query_planner().create_physical_plan(&plan, &state).await?;
-    execute_stream(watch(plan, stop)?, session.task_ctx())
+    execute_stream(watch(shorten(plan)?, stop)?, session.task_ctx())
 }

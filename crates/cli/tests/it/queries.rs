@@ -84,14 +84,14 @@ fn filters_leave_what_the_model_leaves_in_both_orders() {
         ("level=warn&type=start", Box::new(|record| level(record) >= Some(2) && is(record, "type", "start"))),
         ("since=2026-03-01T12:00:00Z", Box::new(|record| time(record).as_str() >= noon)),
         ("until=2026-03-01T13:00:00%2B01:00", Box::new(|record| time(record).as_str() < noon)),
-        ("q=MESSAGE%201%20of", Box::new(|record| record["message"].as_str().unwrap().contains("essage 1 of"))),
-        ("q=TITLE%20OF", Box::new(|record| record.contains_key("title"))),
+        ("q=%22MESSAGE%201%20of%22", Box::new(|record| record["message"].as_str().unwrap().contains("essage 1 of"))),
+        ("q=OF%20TITLE", Box::new(|record| record.contains_key("title"))),
         ("q=%25", Box::new(|_| false)),
         ("run_id=RUN-3", Box::new(|_| false)),
         ("run_id=%27%20OR%201%3D1--", Box::new(|_| false)),
         ("status=$1", Box::new(|_| false)),
         ("hostname=%25s", Box::new(|_| false)),
-        ("q=%27%29%20OR%20%28%27a%27%3D%27a", Box::new(|_| false)),
+        ("q=%22%27%29%20OR%20%28%27a%27%3D%27a%22", Box::new(|_| false)),
     ];
     for (query, model) in &table {
         let expected: Vec<Record> = all.iter().filter(|record| model(record)).cloned().collect();

@@ -24,7 +24,7 @@ const NOT_RUN: &[&str] =
 const VOLATILE: &[&str] = &["id", "journal", "ingested_at", "next", "elapsed_ms"];
 
 fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+    Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../..")
 }
 
 fn page(name: &str) -> String {
@@ -282,6 +282,7 @@ fn every_limit_has_its_number() {
         ("rows of a page", limits::PAGE_ROWS_MAX as u64),
         ("bytes of a page of logs", limits::PAGE_BYTES_MAX as u64),
         ("rows of a page unless given", limits::PAGE_ROWS_DEFAULT as u64),
+        ("words and phrases, or conditions on metadata, of a page", limits::LOGS_TERMS_MAX as u64),
         ("bytes of a SQL text", limits::SQL_BYTES_MAX as u64),
         ("milliseconds of a query", limits::QUERY_TIMEOUT_MS),
         ("bytes of memory of all queries", limits::QUERY_MEMORY_BYTES_MAX as u64),

@@ -19,7 +19,7 @@ use serde_json::json;
 use crate::{batch_of, printed, printed_bytes};
 
 fn path(name: &str) -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "tests", "golden", name].iter().collect()
+    [&std::env::var("CARGO_MANIFEST_DIR").unwrap(), "tests", "golden", name].iter().collect()
 }
 
 fn read(name: &str) -> Vec<u8> {

@@ -4,15 +4,17 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use http::StatusCode;
+use runstone_record::limits::LOGS_TERMS_MAX;
 use runstone_record::{Column, Kind, Level, RecordType};
 use runstone_store::{Cursor, LogsQuery, Order};
 
-use super::params::{Params, path_run};
+use super::params::{Params, bad, path_run};
+use super::terms::terms;
 use super::{App, json_bytes};
 use crate::http::ApiError;
 
 pub(super) async fn page(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
-    let wanted = read_query(Params::parse(query.as_deref())?, Order::Newest)?;
+    let wanted = read_query(app.params(query.as_deref())?, Order::Newest)?;
     app.page(wanted).await
 }
 
@@ -23,7 +25,7 @@ pub(super) async fn page_of_run(
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let run_id = path_run(run_id)?;
-    let params = Params::parse(query.as_deref())?;
+    let params = app.params(query.as_deref())?;
     params.refuse("run_id", "stands in the path")?;
     let mut wanted = read_query(params, Order::Oldest)?;
     app.known_run(&run_id).await?;
@@ -44,7 +46,8 @@ fn read_query(mut params: Params, usual: Order) -> Result<LogsQuery, ApiError> {
         min_level: params.read("level", "DEBUG, INFO, WARNING, ERROR or CRITICAL", Level::read)?,
         since: params.time("since")?,
         until: params.time("until")?,
-        contains: params.text("q"),
+        contains: params.text("q").map(|text| terms(&text)).unwrap_or_default(),
+        metadata: params.family("metadata.KEY"),
         order: params.read("order", "newest or oldest", order)?.unwrap_or(usual),
         limit: params.limit()?,
         cursor: params.read("cursor", "the next of an earlier page", |text| Cursor::decode(text).ok())?,
@@ -59,7 +62,16 @@ fn read_query(mut params: Params, usual: Order) -> Result<LogsQuery, ApiError> {
         }
     }
     params.finish()?;
+    few("q", "words and phrases", wanted.contains.len())?;
+    few("metadata.KEY", "conditions", wanted.metadata.len())?;
     Ok(wanted)
+}
+
+fn few(name: &str, what: &str, count: usize) -> Result<(), ApiError> {
+    match count > LOGS_TERMS_MAX {
+        true => Err(bad(name, &format!("may have {LOGS_TERMS_MAX} {what}, got {count}"))),
+        false => Ok(()),
+    }
 }
 
 fn order(text: &str) -> Option<Order> {
@@ -82,10 +94,11 @@ mod tests {
 
     #[test]
     fn every_filter_finds_its_place() {
-        let text = "stage=load&run_id=a&level=warn&type=ERROR&q=disk%20full&order=oldest&limit=7&status=Failed";
-        let query = read_query(Params::parse(Some(text)).unwrap(), Order::Newest).unwrap();
+        let text = "stage=load&run_id=a&level=warn&type=ERROR&q=disk%20%22is%20full%22&metadata.a.b=c&order=oldest&limit=7&status=Failed";
+        let query = read_query(Params::parse(Some(text), 0).unwrap(), Order::Newest).unwrap();
         assert_eq!(query.min_level, Some(Level::Warning));
-        assert_eq!(query.contains.as_deref(), Some("disk full"));
+        assert_eq!(query.contains, ["disk", "is full"]);
+        assert_eq!(query.metadata, [("a.b".to_owned(), "c".to_owned())]);
         assert_eq!((query.order, query.limit), (Order::Oldest, 7));
         let equals: Vec<_> = query.equals.iter().map(|(column, value)| (column.name(), value.as_str())).collect();
         assert_eq!(equals, [("type", "error"), ("stage", "load"), ("run_id", "a"), ("status", "Failed")]);
@@ -94,7 +107,7 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_refused() {
         for text in ["level=loud", "type=x", "order=up", "cursor=%%%", "message=x", "runid=a", "stage=a&stage=b"] {
-            let refused = Params::parse(Some(text)).and_then(|params| read_query(params, Order::Newest));
+            let refused = Params::parse(Some(text), 0).and_then(|params| read_query(params, Order::Newest));
             assert_eq!(refused.unwrap_err().code(), ErrorCode::InvalidParameter, "{text}");
         }
     }

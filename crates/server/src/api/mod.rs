@@ -7,6 +7,7 @@ mod params;
 mod query;
 mod runs;
 mod status;
+mod terms;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use runstone_record::ErrorCode;
 use runstone_store::lake::Upkeep;
 use runstone_store::{Recent, Sql};
 
+use self::params::Params;
 use crate::clock::Clock;
 use crate::http::{Admission, ApiError, BodyLimits};
 use crate::intake::Intake;
@@ -67,6 +69,11 @@ pub(crate) fn router(app: App) -> Router {
 }
 
 impl App {
+    /// The parameters of a URL, with relative times before now.
+    fn params(&self, query: Option<&str>) -> Result<Params, ApiError> {
+        Params::parse(query, self.clock.now_micros())
+    }
+
     /// Waits until readers see everything that was acknowledged before now.
     async fn fresh(&self, progress: &Progress) -> Result<(), ApiError> {
         let durable = self.journal.durable();

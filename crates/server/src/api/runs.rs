@@ -8,9 +8,10 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::StatusCode;
 use runstone_record::ErrorCode;
 use runstone_record::run::RunState;
+use runstone_record::time::Moment;
 use runstone_record::wire::{RunBody, RunsPage};
 
-use super::params::{Params, path_run};
+use super::params::path_run;
 use super::{App, json};
 use crate::http::ApiError;
 use crate::http::error::echo;
@@ -20,13 +21,13 @@ use crate::runs::RunsQuery;
 const CURSOR_VERSION: &str = "r1:";
 
 pub(super) async fn page(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
-    let mut params = Params::parse(query.as_deref())?;
+    let mut params = app.params(query.as_deref())?;
     let wanted = RunsQuery {
         state: params.read("state", "running, succeeded or failed", RunState::from_text)?,
         source_system: params.text("source_system"),
         stage: params.text("stage"),
-        since: params.time("since")?,
-        until: params.time("until")?,
+        since: params.time("since")?.map(Moment::micros),
+        until: params.time("until")?.map(Moment::micros),
         limit: params.limit()?,
         after: params.read("cursor", "the next of an earlier page", read_cursor)?,
     };

@@ -51,7 +51,7 @@ pub use commit::{Change, Txn};
 pub use copies::{CopyOptions, DeadLetter, DeadLetters};
 pub use encode::Encoded;
 pub use error::LakeError;
-pub(crate) use fetch::fetch;
+pub(crate) use fetch::{FETCHED_BYTES_MAX, FEW_KEYS, fetch};
 pub use file::{Bound, ColumnStats, FileStats, LakeFile};
 pub use flush::{Flushed, LakeWriter, WriterOptions};
 pub use history::Commit;

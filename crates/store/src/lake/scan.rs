@@ -23,7 +23,6 @@ use datafusion::prelude::SessionConfig;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 use runstone_record::Column;
-use runstone_record::limits::PAGE_ROWS_MAX;
 use url::Url;
 
 use crate::columns::logs_schema;
@@ -37,6 +36,8 @@ const FOOTER_BYTES: usize = 64 << 10;
 const BATCH_BYTES: u64 = 16 << 20;
 /// How much larger decoded rows are than their file, about.
 const GROWTH: u64 = 10;
+/// Values of `IN (…)` by which row groups are ruled out.
+const IN_LIST_MAX: usize = 50;
 /// Rows of a batch, however large they are.
 const BATCH_ROWS_MIN: u64 = 16;
 
@@ -142,8 +143,8 @@ fn options() -> TableParquetOptions {
     // What is cheap to read is decided first.
     global.reorder_filters = true;
     global.max_predicate_cache_size = Some(PREDICATE_CACHE_BYTES);
-    // Every record of a page rules row groups out.
-    global.max_in_list_size = PAGE_ROWS_MAX + 1;
+    // Each value costs a comparison with the bounds of each row group.
+    global.max_in_list_size = IN_LIST_MAX;
     options
 }
 

@@ -1,6 +1,7 @@
 //! Pages of logs: walks in both directions, cursors, filters.
 
 use proptest::prelude::*;
+use runstone_record::time::Moment;
 use runstone_record::{Column, ErrorCode, Level};
 use runstone_store::{Cursor, LogsQuery, Order};
 use serde_json::Value;
@@ -41,13 +42,14 @@ fn expected(rows: &[Row<'_>], query: &LogsQuery) -> Vec<Value> {
             let level = text(Column::Level).and_then(Level::from_text);
             query.equals.iter().all(|(column, value)| text(*column) == Some(value.as_str()))
                 && query.min_level.is_none_or(|least| level.is_some_and(|level| level >= least))
-                && query.since.is_none_or(|since| at >= since)
-                && query.until.is_none_or(|until| at < until)
-                && query.contains.as_ref().is_none_or(|part| {
+                && query.since.is_none_or(|since| at >= since.micros())
+                && query.until.is_none_or(|until| at < until.micros())
+                && query.contains.iter().all(|part| {
                     let has =
                         |column| text(column).is_some_and(|text| text.to_lowercase().contains(&part.to_lowercase()));
                     has(Column::Message) || has(Column::Title) || has(Column::Exception)
                 })
+                && query.metadata.iter().all(|(key, value)| has_member(text(Column::Metadata), key, value))
         })
         .map(|(at, batch, row)| (batch.timestamp(*row), *at, *batch, *row))
         .collect();
@@ -64,18 +66,34 @@ fn expected(rows: &[Row<'_>], query: &LogsQuery) -> Vec<Value> {
         .collect()
 }
 
+fn has_member(metadata: Option<&str>, key: &str, value: &str) -> bool {
+    let Some(metadata) = metadata.map(|text| serde_json::from_str::<Value>(text).unwrap()) else { return false };
+    let nested = key.split('.').try_fold(&metadata, |value, step| value.get(step));
+    [metadata.get(key), nested].into_iter().flatten().any(|found| match found {
+        Value::Null => false,
+        Value::String(text) => text == value,
+        other => other.to_string() == value,
+    })
+}
+
 fn query() -> impl Strategy<Value = LogsQuery> {
     let system = prop::option::of(prop::sample::select(&["spark", "Etl_1%", "Etl", "' OR 1=1--"][..]));
-    let part = prop::option::of(prop::sample::select(&["hello", "100%", "_", "\\", "%", "ZÜRICH", "\"", "' or"][..]));
+    let part = prop::collection::vec(
+        prop::sample::select(&["hello", "100%", "_", "\\", "%", "ZÜRICH", "\"", "' or"][..]),
+        0..3,
+    );
     let level = prop::option::of(prop::sample::select(Level::ALL));
-    let bound = || prop::option::of(NOW - 30..NOW + 30);
-    (system, part, level, bound(), bound(), any::<bool>(), 1..60_usize).prop_map(
-        |(system, part, min_level, since, until, oldest, limit)| LogsQuery {
+    let bound = || prop::option::of((NOW - 30..NOW + 30).prop_map(Moment::at));
+    let member = prop::sample::select(&[("a", "1"), ("a", "x"), ("a", "100%"), ("b.c", "1"), ("a", "")][..]);
+    let members = prop::collection::vec(member, 0..2);
+    (system, part, members, level, bound(), bound(), any::<bool>(), 1..60_usize).prop_map(
+        |(system, part, members, min_level, since, until, oldest, limit)| LogsQuery {
             equals: system.map(|system| (Column::SourceSystem, system.to_owned())).into_iter().collect(),
             min_level,
             since,
             until,
-            contains: part.map(str::to_owned),
+            metadata: members.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            contains: part.into_iter().map(str::to_owned).collect(),
             order: if oldest { Order::Oldest } else { Order::Newest },
             limit,
             cursor: None,
@@ -127,10 +145,10 @@ fn an_id_finds_its_record_and_a_run_its_records() {
 fn a_cursor_belongs_to_its_query() {
     let mut world = World::new(usize::MAX, limits());
     world.push(lines(10, 1));
-    let query = LogsQuery { limit: 3, since: Some(0), ..LogsQuery::default() };
+    let query = LogsQuery { limit: 3, since: Some(Moment::at(0)), ..LogsQuery::default() };
     let next = world.page(query.clone()).unwrap().next;
     assert!(next.is_some());
-    let other = LogsQuery { cursor: next.clone(), until: Some(NOW * 2), ..query.clone() };
+    let other = LogsQuery { cursor: next.clone(), until: Some(Moment::at(NOW * 2)), ..query.clone() };
     let error = world.page(other).unwrap_err();
     assert_eq!(error.code(), ErrorCode::InvalidParameter, "{error}");
     // Another page size is the same walk.
@@ -141,6 +159,36 @@ fn a_cursor_belongs_to_its_query() {
             let page = world.page(LogsQuery { cursor: Some(cursor), ..query.clone() });
             assert_eq!(page.unwrap_err().code(), ErrorCode::InvalidParameter, "{text}");
         }
+    }
+}
+
+#[test]
+fn a_time_that_moves_with_the_clock_stands_still_in_a_walk() {
+    let mut world = World::new(usize::MAX, limits());
+    world.push(lines(10, 1));
+    let all = world.page(LogsQuery { limit: 100, ..LogsQuery::default() }).unwrap();
+    let times: Vec<i64> = records(&all)
+        .iter()
+        .map(|record| runstone_record::time::parse_rfc3339(record["timestamp"].as_str().unwrap()).unwrap())
+        .collect();
+    let (newest, oldest) = (times[0], times[9]);
+    let ago = |now: i64| Moment::parse("-1h", now);
+    // First all ten are younger than an hour; when the next page is asked for, none is.
+    let asked = |now| LogsQuery { limit: 4, since: ago(now), until: Moment::parse("now", now), ..LogsQuery::default() };
+    let now = newest + 1;
+    assert!(oldest > now - 3_600_000_000);
+    let mut page = world.page(asked(now)).unwrap();
+    let mut count = page.count;
+    for later in 1..3 {
+        let cursor = Cursor::decode(&page.next.unwrap().encode()).unwrap();
+        page = world.page(LogsQuery { cursor: Some(cursor), ..asked(now + later * 7_200_000_000) }).unwrap();
+        count += page.count;
+    }
+    assert_eq!((count, page.next), (10, None));
+    let cursor = world.page(asked(now)).unwrap().next;
+    for since in [Moment::parse("-2h", now), Some(Moment::at(now - 3_600_000_000)), None] {
+        let error = world.page(LogsQuery { cursor: cursor.clone(), since, ..asked(now) }).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::InvalidParameter, "{since:?}");
     }
 }
 

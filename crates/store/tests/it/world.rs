@@ -242,7 +242,14 @@ fn draft() -> impl Strategy<Value = Draft> {
         word(&["a\"b", "HELLO 100%", "under_score", "back\\slash", "", "zürich\n", "' OR 1=1--"]),
         word(&["Hello", "title"]),
         word(&["[\"a\",\"b\"]", "[]", "[\"x\\\"y\"]"]),
-        word(&["{\"a\":1}", "{\"a\":\"x\",\"b\":[1,2]}", "{}"]),
+        word(&[
+            "{\"a\":1}",
+            "{\"a\":\"x\",\"b\":[1,2]}",
+            "{}",
+            r#"{"a":"\u0078","b":{"c":1}}"#,
+            r#"{"a":"100%","b.c":"1"}"#,
+            r#"{"a":null,"x":"a"}"#,
+        ]),
     );
     let numbers = (
         maybe(any::<u128>()),
