@@ -24,6 +24,8 @@ pub const IDENTIFIER_CHARS_MAX: usize = 128;
 pub const TRACE_DIGITS_MAX: usize = 64;
 /// Bytes of an `Idempotency-Key`.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+/// Visible ASCII characters of an `X-Request-Id`.
+pub const REQUEST_ID_CHARS_MAX: usize = 128;
 /// Item errors that one answer lists; all are counted.
 pub const ANSWER_ERRORS_MAX: usize = 100;
 /// Bytes of a run's title and of its failure's message; what is longer is cut in the run, not in the record.

@@ -44,6 +44,12 @@ pub struct ErrorBody {
     pub message: String,
     /// May the same request succeed later?
     pub retryable: bool,
+    /// A page about the code, relative to the server's address.
+    #[serde(default)]
+    pub help: String,
+    /// The exchange's name in the server's log: that of `X-Request-Id`.
+    #[serde(default)]
+    pub request_id: String,
 }
 
 /// A page of records: `GET /api/v1/logs`.

@@ -225,8 +225,11 @@ impl Client {
             return Ok(answer);
         }
         Err(match serde_json::from_slice::<ErrorBody>(&body) {
-            Ok(ErrorBody { error, message, retryable }) => {
-                ClientError::Refused { status: status.as_u16(), code: error, message, retryable, retry_after }
+            Ok(ErrorBody { error, message, retryable, help, request_id }) => {
+                let path = help.trim_start_matches('/');
+                let help = self.base.join(path).ok().filter(|_| !path.is_empty()).map(String::from);
+                let (status, code) = (status.as_u16(), error);
+                ClientError::Refused { status, code, message, retryable, retry_after, help, request_id }
             }
             Err(_) => {
                 let retryable = passes(status);

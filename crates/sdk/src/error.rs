@@ -33,7 +33,7 @@ pub enum ClientError {
         source: reqwest::Error,
     },
     /// The server said no.
-    #[error("{message} ({code})")]
+    #[error("{message} ({code}{})", where_more(request_id, help.as_deref()))]
     Refused {
         /// The HTTP status.
         status: u16,
@@ -45,6 +45,10 @@ pub enum ClientError {
         retryable: bool,
         /// How long the server asks to be left alone.
         retry_after: Option<Duration>,
+        /// A page about the code.
+        help: Option<String>,
+        /// The exchange's name in the server's log; empty where it gave none.
+        request_id: String,
     },
     /// Something answered that does not speak the API.
     #[error("check the URL: {url} answered with status {status}, but not as a Runstone server does")]
@@ -92,4 +96,11 @@ impl ClientError {
             _ => None,
         }
     }
+}
+
+/// What helps further, behind the code.
+fn where_more(request_id: &str, help: Option<&str>) -> String {
+    let request = if request_id.is_empty() { String::new() } else { format!("; request {request_id}") };
+    let help = help.map_or_else(String::new, |help| format!("; see {help}"));
+    request + &help
 }

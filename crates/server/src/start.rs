@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, App};
 use crate::clock::Clock;
 use crate::config::{Config, SyncPolicy, as_usize};
-use crate::http::{Admission, layers, serve};
+use crate::http::{Admission, RequestIds, layers, serve};
 use crate::intake::{Entropy, Intake};
 use crate::lake::{Care, Caretaker, Control, LakeRelay};
 use crate::lineage::Lineage;
@@ -127,10 +127,11 @@ pub async fn run(
     let listen = |source| RunError::Listen { address: config.listen.clone(), source };
     let listener = TcpListener::bind(&config.listen).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
-    let router = layers::wrap(api::router(service.app.clone()).merge(extra), service.app.metrics.http.clone());
+    let (metrics, ids) = (service.app.metrics.http.clone(), RequestIds::new(world.clock, world.entropy));
+    let router = api::router(service.app.clone()).merge(extra);
+    let router = layers::wrap(router, metrics.clone(), ids.clone(), &config.http.cors_origins);
     listening(address);
-    let metrics = service.app.metrics.http.clone();
-    let served = serve::serve(listener, router, config.serve_options(), metrics, stop).await;
+    let served = serve::serve(listener, router, config.serve_options(), metrics, ids, stop).await;
     if served.cut > 0 {
         tracing::warn!(requests = served.cut, "cut requests that did not end in time");
     }

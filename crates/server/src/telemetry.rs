@@ -40,7 +40,11 @@ pub fn init(settings: &LogSettings, clock: Arc<dyn Clock>) -> Result<(), Telemet
     // It would tell of a closed or full stderr on stderr, which panics, and the hook below would log that: an abort.
     let log = log.log_internal_errors(false);
     // No colours: what the writer lets through has no escape sequences.
-    let set = if json { log.json().flatten_event(true).try_init() } else { log.with_ansi(false).try_init() };
+    let set = if json {
+        log.json().flatten_event(true).with_span_list(false).try_init()
+    } else {
+        log.with_ansi(false).try_init()
+    };
     set.map_err(TelemetryError::Twice)?;
     std::panic::set_hook(Box::new(log_panic));
     Ok(())

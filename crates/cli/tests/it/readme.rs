@@ -21,25 +21,25 @@ const NOT_RUN: &[&str] =
     &["make demo\n", "cargo build --release\nexport PATH=\"$PWD/target/release:$PATH\"\n", "runstone serve\n"];
 
 /// What an answer may have otherwise than the page: ids, cursors, and what the clock decides.
-const VOLATILE: &[&str] = &["id", "journal", "ingested_at", "next", "elapsed_ms"];
+const VOLATILE: &[&str] = &["id", "journal", "ingested_at", "next", "elapsed_ms", "request_id"];
 
-fn repository() -> PathBuf {
+pub(crate) fn repository() -> PathBuf {
     Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../..")
 }
 
-fn page(name: &str) -> String {
+pub(crate) fn page(name: &str) -> String {
     let path = repository().join(name);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("read {}: {error}", path.display()))
 }
 
 /// A fenced block.
 #[derive(Debug, Clone)]
-struct Block {
-    language: String,
-    text: String,
+pub(crate) struct Block {
+    pub(crate) language: String,
+    pub(crate) text: String,
 }
 
-fn blocks(page: &str) -> Vec<Block> {
+pub(crate) fn blocks(page: &str) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     let mut inside = false;
     for line in page.lines() {
@@ -60,13 +60,13 @@ fn blocks(page: &str) -> Vec<Block> {
 }
 
 /// A user's terminal: a directory, the binary on its path, and a server.
-struct Terminal {
-    server: Server,
+pub(crate) struct Terminal {
+    pub(crate) server: Server,
     dir: TempDir,
 }
 
 impl Terminal {
-    fn open() -> Terminal {
+    pub(crate) fn open() -> Terminal {
         Terminal { server: Server::start(), dir: TempDir::new().unwrap() }
     }
 
@@ -86,7 +86,7 @@ impl Terminal {
     }
 
     /// What a block prints. It must not fail.
-    fn run(&self, block: &Block) -> String {
+    pub(crate) fn run(&self, block: &Block) -> String {
         let text = block.text.replace(URL, self.server.url());
         let output = match block.language.as_str() {
             "sh" => self.command("bash").args(["-euo", "pipefail", "-c", &text]).output(),
@@ -133,7 +133,7 @@ fn difference(wanted: &Value, got: &Value, at: &str) -> Option<String> {
 }
 
 /// Compares what was printed with the block that shows it.
-fn compare(shown: &Block, printed: &str) {
+pub(crate) fn compare(shown: &Block, printed: &str) {
     if shown.language == "text" {
         let lines: Vec<&str> = printed.lines().map(str::trim_end).collect();
         assert_eq!(lines, shown.text.lines().collect::<Vec<_>>());
@@ -247,7 +247,7 @@ fn run_example(terminal: &Terminal, block: &Block) -> String {
 }
 
 /// The cells of the table under a heading.
-fn table(page: &str, heading: &str) -> Vec<Vec<String>> {
+pub(crate) fn table(page: &str, heading: &str) -> Vec<Vec<String>> {
     let (_, rest) = page.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no heading {heading}"));
     let rows = rest.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|')).skip(2);
     let cells = |row: &str| row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
@@ -261,7 +261,12 @@ fn every_error_code_is_listed() {
     let yes = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
     let wanted = ErrorCode::ALL.iter().map(|code| {
         let stored = if code.happened() == Happened::Unknown { "maybe" } else { "no" };
-        vec![format!("`{code}`"), code.status().to_string(), yes(code.retryable()), stored.to_owned()]
+        vec![
+            format!("[`{code}`](errors/{code}.md)"),
+            code.status().to_string(),
+            yes(code.retryable()),
+            stored.to_owned(),
+        ]
     });
     assert_eq!(listed, wanted.collect::<Vec<_>>());
 }
@@ -275,6 +280,7 @@ fn every_limit_has_its_number() {
         ("bytes waiting for the journal", limits::JOURNAL_QUEUE_BYTES_MAX as u64),
         ("records in a request", limits::REQUEST_RECORDS_MAX as u64),
         ("refusals that an answer lists", limits::ANSWER_ERRORS_MAX as u64),
+        ("characters of an `X-Request-Id`", limits::REQUEST_ID_CHARS_MAX as u64),
         ("bytes of an idempotency key", limits::IDEMPOTENCY_KEY_BYTES_MAX as u64),
         ("bytes of remembered ids and keys", limits::IDS_BYTES_MAX as u64),
         ("bytes of request line and headers", limits::HEADER_BYTES_MAX as u64),
@@ -364,7 +370,7 @@ fn the_map_names_files_that_exist() {
 #[test]
 fn no_link_leads_nowhere() {
     let mut pages = vec!["README.md".to_owned(), "ARCHITECTURE.md".to_owned(), "CONTRIBUTING.md".to_owned()];
-    for folder in ["docs", "docs/formats", "docs/decisions"] {
+    for folder in ["docs", "docs/formats", "docs/decisions", "docs/errors"] {
         for entry in std::fs::read_dir(repository().join(folder)).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             if name.ends_with(".md") {

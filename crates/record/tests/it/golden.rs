@@ -182,8 +182,13 @@ fn answers_to_posts_are_what_they_were() {
     };
     check_body("ingest_duplicates", &nothing_new);
     let error = parse::json(b"{").expect_err("cut");
-    let error =
-        ErrorBody { error: error.code().to_string(), message: error.to_string(), retryable: error.code().retryable() };
+    let error = ErrorBody {
+        error: error.code().to_string(),
+        message: error.to_string(),
+        retryable: error.code().retryable(),
+        help: format!("/errors/{}", error.code()),
+        request_id: "01980000-0000-7000-8000-000000000001".to_owned(),
+    };
     check_body("error", &error);
 }
 

@@ -1,6 +1,7 @@
 //! The HTTP API: routes and what their handlers share. A handler extracts, calls and converts; the rules stand in
 //! `record`, `intake`, `runs` and `store`.
 
+mod errors;
 mod ingest;
 mod logs;
 mod params;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::StatusCode;
@@ -24,7 +26,7 @@ use runstone_store::{Recent, Sql};
 
 use self::params::Params;
 use crate::clock::Clock;
-use crate::http::{Admission, ApiError, BodyLimits};
+use crate::http::{Admission, ApiError, BodyLimits, etag};
 use crate::intake::Intake;
 use crate::lake::LakeStatus;
 use crate::metrics::Metrics;
@@ -61,6 +63,10 @@ pub(crate) fn router(app: App) -> Router {
         .route("/api/v1/runs/{run_id}", get(runs::one))
         .route("/api/v1/runs/{run_id}/logs", get(logs::page_of_run))
         .route("/api/v1/query", post(query::run))
+        .route("/errors", get(errors::list))
+        .route("/errors/{code}", get(errors::one))
+        // What comes after this is watched, not kept.
+        .layer(middleware::from_fn(etag::validate))
         .route("/", get(status::index))
         .route("/health", get(status::health))
         .route("/ready", get(status::ready))

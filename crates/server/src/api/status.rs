@@ -56,6 +56,7 @@ const INDEX: &str = concat!(
     "GET  /api/v1/runs           runs, the latest first: ?state=failed\n",
     "GET  /api/v1/runs/{run_id}  one run, and /logs its records\n",
     "POST /api/v1/query          {\"sql\": \"SELECT …\"} over logs and runs\n",
+    "GET  /errors/{code}         what an error means and what to do\n",
     "GET  /health  /ready  /metrics\n",
 );
 

@@ -12,7 +12,8 @@ use serde_saphyr::Spanned;
 enum Node {
     Nothing,
     Scalar(String),
-    List,
+    /// Its values' texts; `None`: what they are is no value.
+    List(Vec<Option<String>>),
     Map(Vec<(Spanned<String>, Spanned<Node>)>),
 }
 
@@ -23,8 +24,17 @@ pub(super) struct Entry {
     pub(super) key: String,
     /// The line that the key stands on.
     pub(super) line: u64,
-    /// The value's text; `None`: a list or an empty section, which no setting is.
-    pub(super) value: Option<String>,
+    /// What stands there; `None`: a list of lists or an empty section, which no setting is.
+    pub(super) value: Option<Value>,
+}
+
+/// What a setting is given.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Value {
+    /// One value.
+    One(String),
+    /// A list of them.
+    List(Vec<String>),
 }
 
 /// What keeps the whole file from being read.
@@ -45,7 +55,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Entry>, Unreadable> {
     match root {
         None | Some(Node::Nothing) => {}
         Some(Node::Map(map)) => flatten("", map, &mut entries),
-        Some(Node::Scalar(_) | Node::List) => {
+        Some(Node::Scalar(_) | Node::List(_)) => {
             return Err(Unreadable { line: Some(1), message: "must be settings, as `key: value`".to_owned() });
         }
     }
@@ -59,8 +69,12 @@ fn flatten(prefix: &str, map: Vec<(Spanned<String>, Spanned<Node>)>, entries: &m
         match node.value {
             // A section whose settings are all commented out.
             Node::Map(inner) => flatten(&key, inner, entries),
-            Node::Scalar(text) => entries.push(Entry { key, line, value: Some(text) }),
-            Node::List | Node::Nothing => entries.push(Entry { key, line, value: None }),
+            Node::Scalar(text) => entries.push(Entry { key, line, value: Some(Value::One(text)) }),
+            Node::List(values) => {
+                let value = values.into_iter().collect::<Option<Vec<_>>>().map(Value::List);
+                entries.push(Entry { key, line, value });
+            }
+            Node::Nothing => entries.push(Entry { key, line, value: None }),
         }
     }
 }
@@ -117,8 +131,14 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
-        while items.next_element::<serde::de::IgnoredAny>()?.is_some() {}
-        Ok(Node::List)
+        let mut values = Vec::new();
+        while let Some(item) = items.next_element()? {
+            values.push(match item {
+                Node::Scalar(text) => Some(text),
+                Node::Nothing | Node::List(_) | Node::Map(_) => None,
+            });
+        }
+        Ok(Node::List(values))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Node, A::Error> {
@@ -135,7 +155,7 @@ mod tests {
     use super::*;
 
     fn entry(key: &str, line: u64, value: Option<&str>) -> Entry {
-        Entry { key: key.to_owned(), line, value: value.map(str::to_owned) }
+        Entry { key: key.to_owned(), line, value: value.map(|value| Value::One(value.to_owned())) }
     }
 
     #[test]
@@ -152,14 +172,15 @@ mod tests {
 
     #[test]
     fn values_of_every_type_are_text() {
-        let text = "a: true\nb: -1\nc: 1.5\nd: [1, 2]\ne: 18446744073709551615\nf: {g: x}\n";
+        let text = "a: true\nb: -1\nc: 1.5\nd: [1, x]\ne: 18446744073709551615\nf: {g: x}\nh: [[]]\n";
         let expected = [
             entry("a", 1, Some("true")),
             entry("b", 2, Some("-1")),
             entry("c", 3, Some("1.5")),
-            entry("d", 4, None),
+            Entry { key: "d".to_owned(), line: 4, value: Some(Value::List(vec!["1".to_owned(), "x".to_owned()])) },
             entry("e", 5, Some("18446744073709551615")),
             entry("f.g", 6, Some("x")),
+            entry("h", 7, None),
         ];
         assert_eq!(parse(text).unwrap(), expected);
     }

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::file::Value;
 use super::settings::{SETTINGS, Setting};
 use super::text::show_millis;
 use super::{Config, file};
@@ -130,13 +131,16 @@ impl Loading {
                 Some(_) if is_section(&entry.key) => {
                     self.mistake(origin, Some(entry.key), "holds settings, not a value".to_owned());
                 }
-                Some(value) => self.set(&entry.key, &value, origin),
+                Some(Value::One(text)) => self.set(&entry.key, &text, origin),
+                Some(Value::List(texts)) if find(&entry.key).is_some_and(Setting::is_list) => {
+                    self.set(&entry.key, &texts.join(","), origin);
+                }
                 // A section without settings sets nothing.
                 None if is_section(&entry.key) => {}
-                None if find(&entry.key).is_some() => {
+                _ if find(&entry.key).is_some() => {
                     self.mistake(origin, Some(entry.key), "needs one value".to_owned());
                 }
-                None => self.unknown(&entry.key, origin),
+                _ => self.unknown(&entry.key, origin),
             }
         }
     }

@@ -129,6 +129,8 @@ pub struct HttpSettings {
     pub idle_timeout: Duration,
     /// For requests in hand to be answered once stopping.
     pub stop_timeout: Duration,
+    /// Origins whose pages may use the API, or `*`.
+    pub cors_origins: Vec<String>,
 }
 
 /// SQL.
@@ -200,6 +202,7 @@ impl Default for Config {
                 body_progress_timeout: Duration::from_millis(limits::BODY_TIMEOUT_MS / 3),
                 idle_timeout: Duration::from_millis(limits::IDLE_TIMEOUT_MS),
                 stop_timeout: Duration::from_millis(limits::STOP_TIMEOUT_MS / 2),
+                cors_origins: Vec::new(),
             },
             query: QuerySettings {
                 timeout: Duration::from_millis(limits::QUERY_TIMEOUT_MS),

@@ -39,6 +39,8 @@ pub enum Kind {
     Filter(fn(&mut Config) -> &mut String),
     /// One of a few words: its current one, and how to choose another.
     Word(&'static [&'static str], fn(&Config) -> &'static str, fn(&mut Config, &str)),
+    /// Origins of web pages, or `*` alone; in a file a list of them, elsewhere with commas between.
+    Origins(fn(&mut Config) -> &mut Vec<String>),
 }
 
 const KIB: u64 = 1 << 10;
@@ -209,6 +211,13 @@ pub const SETTINGS: &[Setting] = &[
         doc: "How long a stopping server waits for the requests in hand.",
     },
     Setting {
+        key: "http.cors_origins",
+        kind: Kind::Origins(|c| &mut c.http.cors_origins),
+        doc: "Origins of web pages that may use the API from a browser (CORS), such as `https://logs.example.com`, exactly \
+              as the browser sends them: scheme, host and a port that is not the scheme's own. `*`: every page that can \
+              reach the server, which in this version means that it can read everything. Not set: none.",
+    },
+    Setting {
         key: "query.timeout_ms",
         kind: Kind::Millis(10, 24 * HOUR, |c| &mut c.query.timeout),
         doc: "How long a query may run. Beyond it: 408.",
@@ -288,6 +297,7 @@ impl Setting {
             Kind::Count(_, _, at) => at(&mut config).to_string(),
             Kind::Millis(_, _, at) => show_millis(*at(&mut config)),
             Kind::Word(_, word, _) => word(&config).to_owned(),
+            Kind::Origins(at) => at(&mut config).join(","),
         }
     }
 
@@ -306,7 +316,13 @@ impl Setting {
             }
             Kind::Filter(_) => "a level or directives".to_owned(),
             Kind::Word(words, ..) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" or "),
+            Kind::Origins(_) => "origins, or `*`".to_owned(),
         }
+    }
+
+    /// May a file give a list for it?
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self.kind, Kind::Origins(_))
     }
 
     /// Puts `text` into `config`, or says what is wrong with it.
@@ -331,6 +347,7 @@ impl Setting {
                 Some(word) => choose(config, word),
                 None => return Err(format!("must be {}, got {text:?}", words.join(" or "))),
             },
+            Kind::Origins(at) => *at(config) = origins(text)?,
         }
         Ok(())
     }
@@ -356,6 +373,27 @@ fn address(text: &str) -> Result<String, String> {
         return Err(wrong());
     }
     Ok(text.to_owned())
+}
+
+/// Nothing is no origin: then nobody is let in.
+fn origins(text: &str) -> Result<Vec<String>, String> {
+    let named: Vec<String> = text.split(',').map(str::trim).filter(|one| !one.is_empty()).map(str::to_owned).collect();
+    if named.len() > 1 && named.iter().any(|one| one == "*") {
+        return Err("must be origins, or * alone".to_owned());
+    }
+    match named.iter().find(|one| *one != "*" && !is_origin(one)) {
+        None => Ok(named),
+        Some(wrong) => {
+            Err(format!("must be an origin such as https://logs.example.com or http://localhost:5173, got {wrong:?}"))
+        }
+    }
+}
+
+/// As a browser writes one: another spelling of the same, or a pattern, would never match.
+fn is_origin(text: &str) -> bool {
+    !text.contains('*')
+        && url::Url::parse(text)
+            .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == text)
 }
 
 fn path(text: &str) -> Result<PathBuf, String> {
@@ -399,6 +437,7 @@ mod tests {
                 Kind::Address(_) => "localhost:1".to_owned(),
                 Kind::Path(_) | Kind::Location(_) => "/elsewhere".to_owned(),
                 Kind::Filter(_) => "trace".to_owned(),
+                Kind::Origins(_) => "*".to_owned(),
                 Kind::Count(min, max, _) if setting.show(&config) == min.to_string() => max.to_string(),
                 Kind::Bytes(min, ..) | Kind::Count(min, ..) | Kind::Millis(min, ..) => min.to_string(),
                 Kind::Word(words, ..) => words[words.len() - 1].to_owned(),
@@ -407,6 +446,27 @@ mod tests {
             let changed = |other: &Setting| other.show(&config) != other.show(&Config::default());
             let changed: Vec<_> = SETTINGS.iter().enumerate().filter(|(_, s)| changed(s)).map(|(i, _)| i).collect();
             assert_eq!(changed, [index], "{}", setting.key);
+        }
+    }
+
+    #[test]
+    fn origins_are_as_browsers_send_them() {
+        let two = "https://logs.example.com, http://localhost:5173";
+        assert_eq!(origins(two).unwrap(), ["https://logs.example.com", "http://localhost:5173"]);
+        assert_eq!((origins("*").unwrap(), origins(" ").unwrap()), (vec!["*".to_owned()], vec![]));
+        for wrong in [
+            "logs.example.com",
+            "https://logs.example.com/",
+            "https://LOGS.example.com",
+            "https://a.example:443",
+            "null",
+            "file:///",
+            "https://a.example/x",
+            "*,https://a.example",
+            "https://*.example.com",
+            "https://u@a.example",
+        ] {
+            assert!(origins(wrong).is_err(), "{wrong}");
         }
     }
 

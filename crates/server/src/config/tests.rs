@@ -149,6 +149,25 @@ fn what_is_printed_can_be_read_again_and_says_where_it_came_from() {
     }
 }
 
+#[test]
+fn a_list_is_one_of_yamls_or_has_commas() {
+    let origins = |case: &Case| load(&case.sources).map(|config| config.http.cors_origins);
+    let two = ["https://a.example", "http://b.example:8080"].map(str::to_owned);
+    let yaml = case("http:\n  cors_origins: [\"https://a.example\", \"http://b.example:8080\"]\n", &[], &[]);
+    assert_eq!(origins(&yaml).unwrap(), two);
+    let env = case("", &[("RUNSTONE_HTTP_CORS_ORIGINS", "https://a.example, http://b.example:8080")], &[]);
+    assert_eq!(origins(&env).unwrap(), two);
+    let wrong = "http:\n  cors_origins: [\"https://a.example/\"]\n  body_bytes_max: [1, 2]\n";
+    let mistakes = case(wrong, &[], &[]).mistakes();
+    let origin =
+        "must be an origin such as https://logs.example.com or http://localhost:5173, got \"https://a.example/\"";
+    let wanted = [
+        format!("runstone.yml:2: http.cors_origins: {origin}"),
+        "runstone.yml:3: http.body_bytes_max: needs one value".to_owned(),
+    ];
+    assert_eq!(mistakes, wanted);
+}
+
 /// Regenerate with `RUNSTONE_BLESS=1 cargo test -p runstone-server reference`.
 #[test]
 fn the_documentation_has_the_reference_of_this_list() {

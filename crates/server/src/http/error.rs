@@ -11,10 +11,12 @@ use runstone_record::wire::ErrorBody;
 const RETRY_AFTER_SECONDS_DEFAULT: u32 = 1;
 /// The same, where room comes only with a whole journal file that the lake has taken.
 const RETRY_AFTER_SECONDS_FULL: u32 = 5;
+/// Where the pages about codes are.
+pub const HELP: &str = "/errors/";
 /// Characters of a client's text that are echoed in a message.
 const ECHO_CHARS_MAX: usize = 64;
 
-/// A request that failed as a whole. Its answer is `{"error", "message", "retryable"}` with the code's status.
+/// A request that failed as a whole. Its answer is an [`ErrorBody`] with the code's status.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ApiError {
@@ -54,15 +56,17 @@ impl ApiError {
         &self.message
     }
 
-    /// The body of the answer, as JSON text.
+    /// The body of the answer to an exchange of this name, as JSON text.
     #[must_use]
-    pub fn to_json(&self) -> Vec<u8> {
+    pub fn to_json(&self, request_id: &str) -> Vec<u8> {
         let body = ErrorBody {
             error: self.code.as_str().to_owned(),
             message: self.message.clone(),
             retryable: self.code.retryable(),
+            help: format!("{HELP}{}", self.code),
+            request_id: request_id.to_owned(),
         };
-        // Three plain fields cannot fail to be written; an empty body would still carry the status.
+        // A few plain fields cannot fail to be written; an empty body would still carry the status.
         serde_json::to_vec(&body).unwrap_or_default()
     }
 
@@ -75,7 +79,8 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = (self.status(), self.to_json()).into_response();
+        // Without a body: the layer that knows the exchange's name writes it.
+        let mut response = self.status().into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(seconds) = self.retry_after_seconds {
@@ -85,8 +90,8 @@ impl IntoResponse for ApiError {
             // RFC 9110 §15.5.9: the rest of the request would be read as the next one.
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        // For the counter of refusals: the layers see the answer, not the error.
-        response.extensions_mut().insert(self.code);
+        // The layers see the answer, not the error.
+        response.extensions_mut().insert(self);
         response
     }
 }
@@ -120,22 +125,22 @@ fn escape(c: char) -> impl Iterator<Item = char> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::body::to_bytes;
 
-    #[tokio::test]
-    async fn every_code_becomes_its_status_and_the_one_shape() {
+    #[test]
+    fn every_code_becomes_its_status_and_the_one_shape() {
         for code in ErrorCode::ALL {
-            let response = ApiError::new(*code, "say \"why\"").into_response();
+            let error = ApiError::new(*code, "say \"why\"");
+            let response = error.clone().into_response();
             assert_eq!(response.status().as_u16(), code.status());
             assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
-            assert_eq!(response.extensions().get(), Some(code));
+            assert_eq!(response.extensions().get(), Some(&error));
             let must_wait = matches!(code.status(), 429 | 503);
             assert_eq!(response.headers().contains_key(RETRY_AFTER), must_wait, "{code}");
-            let body = to_bytes(response.into_body(), 1_000).await.unwrap();
-            let body: ErrorBody = serde_json::from_slice(&body).unwrap();
+            let body: ErrorBody = serde_json::from_slice(&error.to_json("r-1")).unwrap();
             assert_eq!(body.error, code.as_str());
             assert_eq!(body.message, "say \"why\"");
             assert_eq!(body.retryable, code.retryable());
+            assert_eq!((body.help, body.request_id), (format!("/errors/{code}"), "r-1".to_owned()));
         }
     }
 

@@ -1,10 +1,11 @@
-//! What every request passes, whatever its route: the count, the limit of its headers, and the net under a handler that
-//! panics. Owns the fallbacks; refuses to look at a body.
+//! What every request passes, whatever its route: its name, the count, the limit of its headers, and the net under a handler
+//! that panics. Owns the fallbacks; refuses to look at a body.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -12,21 +13,42 @@ use futures::FutureExt;
 use http::{HeaderMap, Method, Uri};
 use runstone_record::ErrorCode;
 use runstone_record::limits::HEADER_BYTES_MAX;
+use tracing::Instrument;
 
-use crate::http::ApiError;
 use crate::http::error::{echo, method_not_allowed, not_found};
+use crate::http::request_id::X_REQUEST_ID;
+use crate::http::{ApiError, RequestIds, cors, etag};
 use crate::metrics::{CodeLabels, HttpMetrics, RequestLabels, RouteLabels};
 
 /// The label of a route or method that is not ours: clients must not make series.
 const OTHER: &str = "other";
 
 /// `router` with the fallbacks and everything that each request passes. To be called last.
-pub fn wrap(router: Router, metrics: HttpMetrics) -> Router {
-    router
+pub fn wrap(router: Router, metrics: HttpMetrics, ids: RequestIds, cors_origins: &[String]) -> Router {
+    let router = router
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .layer(middleware::from_fn(guard))
-        .layer(middleware::from_fn_with_state(metrics, observe))
+        .layer(middleware::map_response(etag::mark_coding));
+    let router = match cors::layer(cors_origins) {
+        Some(cors) => router.layer(cors),
+        None => router,
+    };
+    router.layer(middleware::from_fn_with_state(metrics, observe)).layer(middleware::from_fn_with_state(ids, identify))
+}
+
+/// Gives the exchange its name, and a failure its body.
+async fn identify(State(ids): State<RequestIds>, request: Request, next: Next) -> Response {
+    let id = ids.of(request.headers());
+    // Of the gravest level, so that no filter takes the name away from a line that it lets through.
+    let span = tracing::error_span!("request", id = id.as_str());
+    let mut response = next.run(request).instrument(span).await;
+    if let Some(error) = response.extensions().get::<ApiError>() {
+        let body = error.to_json(id.as_str());
+        *response.body_mut() = Body::from(body);
+    }
+    response.headers_mut().insert(&X_REQUEST_ID, id.header());
+    response
 }
 
 async fn observe(State(metrics): State<HttpMetrics>, request: Request, next: Next) -> Response {
@@ -40,8 +62,8 @@ async fn observe(State(metrics): State<HttpMetrics>, request: Request, next: Nex
     let status = response.status().as_u16();
     metrics.request_duration.get_or_create(&RouteLabels { route: route.clone() }).observe(elapsed);
     metrics.requests.get_or_create(&RequestLabels { route, method, status }).inc();
-    if let Some(code) = response.extensions().get::<ErrorCode>() {
-        metrics.errors.get_or_create(&CodeLabels { code: code.as_str() }).inc();
+    if let Some(error) = response.extensions().get::<ApiError>() {
+        metrics.errors.get_or_create(&CodeLabels { code: error.code().as_str() }).inc();
     }
     if response.status().is_server_error() {
         tracing::warn!(method, path = echo(&path), status, elapsed_seconds = elapsed, "answer a request");
@@ -89,7 +111,8 @@ fn label(method: &Method) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::body::{Body, to_bytes};
+    use crate::http::request_id::tests::ids;
+    use axum::body::to_bytes;
     use axum::routing::get;
     use http::header::ALLOW;
     use runstone_record::wire::ErrorBody;
@@ -107,7 +130,7 @@ mod tests {
             }),
         );
         let request = http::Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
-        let response = wrap(router, metrics.clone()).oneshot(request).await.unwrap();
+        let response = wrap(router, metrics.clone(), ids(), &[]).oneshot(request).await.unwrap();
         (response, metrics)
     }
 
@@ -153,7 +176,7 @@ mod tests {
         for (more, status) in [(0, 200), (1, 431)] {
             let router = Router::new().route("/", get(async || "yes"));
             let request = http::Request::builder().uri("/").header("x", "a".repeat(bytes + more)).body(Body::empty());
-            let response = wrap(router, HttpMetrics::default()).oneshot(request.unwrap()).await.unwrap();
+            let response = wrap(router, HttpMetrics::default(), ids(), &[]).oneshot(request.unwrap()).await.unwrap();
             assert_eq!(response.status(), status);
         }
     }

@@ -1,7 +1,7 @@
 //! HTTP without a word about records: connections and their limits, bodies and their encodings, errors and their shape.
 //! Refuses to know routes: they come in as an [`axum::Router`].
 //!
-//! A request's way: [`serve`] accepts and guards the connection → [`layers`] count it and catch panics →
+//! A request's way: [`serve`] accepts and guards the connection → [`layers`] name it, count it and catch panics →
 //! the route's handler → [`body::read`] under an [`admission::Admission`] → an answer or an [`error::ApiError`].
 
 pub mod admission;
@@ -9,10 +9,13 @@ pub mod body;
 mod connection;
 mod connections;
 pub mod content;
+mod cors;
 mod decode;
 pub mod error;
+pub mod etag;
 pub mod layers;
 mod refuse;
+pub mod request_id;
 mod rlimit;
 pub mod serve;
 
@@ -20,4 +23,5 @@ pub use admission::{Admission, Reservation};
 pub use body::{BodyLimits, Payload};
 pub use content::MediaType;
 pub use error::ApiError;
+pub use request_id::RequestIds;
 pub use serve::{ServeOptions, Served};

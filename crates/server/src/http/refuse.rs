@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use crate::http::ApiError;
+use crate::http::request_id::RequestId;
 
 /// How long a client may go on sending after its answer.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,17 +41,23 @@ async fn discard(mut stream: TcpStream, deadline: Instant) {
 }
 
 /// Answers a connection for which there is no place, whatever it is about to ask.
-pub(super) async fn refuse(mut stream: TcpStream) {
+pub(super) async fn refuse(mut stream: TcpStream, id: &RequestId) {
     let error = ApiError::new(ErrorCode::Unavailable, "serve as many connections as allowed: come back in a moment");
-    let body = error.to_json();
-    let head = format!(
-        "HTTP/1.1 {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nretry-after: 1\r\nconnection: close\r\n\r\n",
-        error.status(),
-        body.len()
-    );
-    let answer = [head.as_bytes(), &body].concat();
+    let answer = last_words(&error, id, "retry-after: 1\r\n");
     let deadline = Instant::now() + REFUSAL_TIMEOUT;
     if let Ok(Ok(())) = timeout_at(deadline, stream.write_all(&answer)).await {
         discard(stream, deadline).await;
     }
+}
+
+/// A whole answer, after which the connection ends.
+pub(super) fn last_words(error: &ApiError, id: &RequestId, more: &str) -> Vec<u8> {
+    let body = error.to_json(id.as_str());
+    let (status, length) = (error.status(), body.len());
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nx-request-id: {}\r\n\
+         {more}connection: close\r\n\r\n",
+        id.as_str()
+    );
+    [head.as_bytes(), &body].concat()
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http::connections::{Connections, Timeouts};
 use crate::http::refuse::refuse;
-use crate::http::{connection, rlimit};
+use crate::http::{RequestIds, connection, rlimit};
 use crate::metrics::HttpMetrics;
 
 /// Connections that are being told that there is no place; more are just closed.
@@ -67,6 +67,7 @@ pub async fn serve(
     router: Router,
     options: ServeOptions,
     metrics: HttpMetrics,
+    ids: RequestIds,
     stop: CancellationToken,
 ) -> Served {
     let server = Server {
@@ -76,6 +77,7 @@ pub async fn serve(
         router,
         options,
         metrics,
+        ids,
         stop,
     };
     let mut tasks = JoinSet::new();
@@ -90,6 +92,7 @@ struct Server {
     connections: Arc<Connections>,
     refusals: Arc<Semaphore>,
     metrics: HttpMetrics,
+    ids: RequestIds,
     stop: CancellationToken,
 }
 
@@ -133,8 +136,9 @@ impl Server {
         if self.connections.len() >= self.connections_max && !self.connections.evict_oldest() {
             self.metrics.dropped("refused");
             if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
+                let id = self.ids.mint();
                 tasks.spawn(async move {
-                    refuse(stream).await;
+                    refuse(stream, &id).await;
                     drop(permit);
                 });
             }

@@ -279,6 +279,8 @@ async fn while_all_places_are_at_work_a_new_client_is_told_to_come_back() {
     let answer = turned_away.get("/").await;
     assert_eq!((answer.status, answer.error().as_str()), (503, "unavailable"));
     assert!(answer.head.contains("retry-after: 1"), "{}", answer.head);
+    let name = answer.head.split_once("x-request-id: ").map(|(_, rest)| rest[..36].to_owned()).unwrap();
+    assert!(answer.body.contains(&format!("\"request_id\":\"{name}\"")), "{}", answer.body);
     fixture.gate.add_permits(2);
     for client in &mut at_work {
         assert_eq!(client.answer().await.body, "done");

@@ -2,10 +2,12 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use runstone_server::http::{ServeOptions, Served, layers, serve};
+use runstone_server::clock::SystemClock;
+use runstone_server::http::{RequestIds, ServeOptions, Served, layers, serve};
 use runstone_server::metrics::{HttpMetrics, ReasonLabels};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -29,8 +31,9 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let metrics = HttpMetrics::default();
         let stop = CancellationToken::new();
-        let router = layers::wrap(router, metrics.clone());
-        let served = tokio::spawn(serve::serve(listener, router, options, metrics.clone(), stop.clone()));
+        let ids = RequestIds::new(Arc::new(SystemClock), Arc::new(|| 1));
+        let router = layers::wrap(router, metrics.clone(), ids.clone(), &[]);
+        let served = tokio::spawn(serve::serve(listener, router, options, metrics.clone(), ids, stop.clone()));
         Self { address, metrics, stop, served }
     }
 

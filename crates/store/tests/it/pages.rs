@@ -72,7 +72,7 @@ fn has_member(metadata: Option<&str>, key: &str, value: &str) -> bool {
     [metadata.get(key), nested].into_iter().flatten().any(|found| match found {
         Value::Null => false,
         Value::String(text) => text == value,
-        other => other.to_string() == value,
+        other => serde_json::to_string(other).is_ok_and(|text| text == value),
     })
 }
 
