@@ -1,7 +1,7 @@
 //! Programs that nobody here wrote, at the lake: they are Python's, and say in JSON what they found. Owns how they are run,
 //! and the judgement whether they found what the server's SQL says; refuses to know where the lake is.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use runstone_record::{Column, Kind};
@@ -28,7 +28,7 @@ pub(crate) fn python() -> PathBuf {
 
 /// Runs a script of `tests/readers` to its end; what its last line says, in JSON. The test fails if it does.
 pub(crate) fn script(name: &str, args: &[&str]) -> Value {
-    let path = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("tests/readers").join(name);
+    let path = std::env::current_dir().unwrap().join("tests/readers").join(name);
     let output = Command::new(python()).arg(path).args(args).stdin(Stdio::null()).output().unwrap();
     let printed = stdout(&output);
     assert!(output.status.success(), "{name} {args:?}:\n{printed}{}", stderr(&output));

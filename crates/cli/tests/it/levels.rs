@@ -30,9 +30,9 @@ struct Dependency {
 }
 
 fn dependencies() -> Vec<Dependency> {
-    let manifest = format!("{}/Cargo.toml", std::env::var("CARGO_MANIFEST_DIR").unwrap());
+    let manifest = "Cargo.toml";
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--no-deps", "--offline", "--format-version", "1", "--manifest-path", &manifest])
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1", "--manifest-path", manifest])
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -95,7 +95,7 @@ fn only_store_names_arrow() {
 
 #[test]
 fn only_fs_rs_opens_files_in_the_journal() {
-    let sources = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../journal/src");
+    let sources = std::env::current_dir().unwrap().join("../journal/src");
     let mut files = Vec::new();
     rust_files(&sources, &mut files);
     let opens = |text: &str| {

@@ -24,7 +24,7 @@ const NOT_RUN: &[&str] =
 const VOLATILE: &[&str] = &["id", "journal", "ingested_at", "next", "elapsed_ms", "request_id"];
 
 pub(crate) fn repository() -> PathBuf {
-    Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../..")
+    std::env::current_dir().unwrap().join("../..")
 }
 
 pub(crate) fn page(name: &str) -> String {

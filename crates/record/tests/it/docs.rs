@@ -10,7 +10,7 @@ use runstone_record::words::FAILURE_STATUSES;
 use runstone_record::{Column, Kind, Level, RecordType};
 
 fn document(name: &str) -> String {
-    let path = format!("{}/../../docs/{name}", std::env::var("CARGO_MANIFEST_DIR").unwrap());
+    let path = format!("../../docs/{name}");
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("read {path}: {error}"))
 }
 

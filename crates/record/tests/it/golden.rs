@@ -19,7 +19,7 @@ use serde_json::json;
 use crate::{batch_of, printed, printed_bytes};
 
 fn path(name: &str) -> PathBuf {
-    [&std::env::var("CARGO_MANIFEST_DIR").unwrap(), "tests", "golden", name].iter().collect()
+    ["tests", "golden", name].iter().collect()
 }
 
 fn read(name: &str) -> Vec<u8> {
