@@ -38,6 +38,8 @@ pub const FRAME_ROWS_MAX: usize = 1 << 17;
 pub const HEADER_BYTES_MAX: usize = 16 << 10;
 /// Bytes of request bodies, decoded, that the server holds at once.
 pub const IN_FLIGHT_BYTES_MAX: usize = 128 << 20;
+/// Bytes of answers that are held for clients that have not read them yet.
+pub const ANSWERS_BYTES_MAX: usize = 256 << 20;
 /// Open connections.
 pub const CONNECTIONS_MAX: usize = 1_024;
 /// Milliseconds for a request's headers to arrive.

@@ -55,6 +55,8 @@ pub struct HttpMetrics {
     pub connections_dropped: Family<ReasonLabels, Counter>,
     /// Bytes of request bodies that are held now.
     pub in_flight_bytes: Gauge,
+    /// Bytes of answers that clients have not read yet.
+    pub answers_bytes: Gauge,
 }
 
 /// What was taken and refused.
@@ -260,6 +262,7 @@ impl Default for HttpMetrics {
             connections: Gauge::default(),
             connections_dropped: Family::default(),
             in_flight_bytes: Gauge::default(),
+            answers_bytes: Gauge::default(),
         }
     }
 }
@@ -354,6 +357,8 @@ impl HttpMetrics {
         to.register("http_connections_dropped", help, self.connections_dropped.clone());
         let help = "Bytes of request bodies that are held now";
         to.register_with_unit("http_in_flight", help, Unit::Bytes, self.in_flight_bytes.clone());
+        let help = "Bytes of answers that their clients have not read yet";
+        to.register_with_unit("http_answers", help, Unit::Bytes, self.answers_bytes.clone());
     }
 
     /// Counts a connection that was closed on its client.

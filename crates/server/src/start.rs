@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::Router;
+use axum::{Router, middleware};
 use runstone_journal::fs::Fs;
 use runstone_journal::{Env, Journal, OpenError, Options, ReadError, Recovery};
 use runstone_record::{Batch, ColumnSet};
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, App};
 use crate::clock::Clock;
 use crate::config::{Config, SyncPolicy, as_usize};
+use crate::http::answers::{self, Answers};
 use crate::http::{Admission, RequestIds, layers, serve};
 use crate::intake::{Entropy, Intake};
 use crate::lake::{Care, Caretaker, Control, LakeRelay};
@@ -128,10 +129,12 @@ pub async fn run(
     let listener = TcpListener::bind(&config.listen).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
     let (metrics, ids) = (service.app.metrics.http.clone(), RequestIds::new(world.clock, world.entropy));
-    let router = api::router(service.app.clone()).merge(extra);
+    let unread = Answers::new(as_usize(config.http.answers_bytes_max), metrics.answers_bytes.clone());
+    let held = middleware::from_fn_with_state(unread.clone(), answers::hold);
+    let router = api::router(service.app.clone()).merge(extra).layer(held);
     let router = layers::wrap(router, metrics.clone(), ids.clone(), &config.http.cors_origins);
     listening(address);
-    let served = serve::serve(listener, router, config.serve_options(), metrics, ids, stop).await;
+    let served = serve::serve(listener, router, config.serve_options(unread), metrics, ids, stop).await;
     if served.cut > 0 {
         tracing::warn!(requests = served.cut, "cut requests that did not end in time");
     }

@@ -43,6 +43,7 @@ mod readme;
 mod run;
 mod send;
 mod serve;
+mod slow_readers;
 mod storage;
 mod storage_faults;
 mod stores;

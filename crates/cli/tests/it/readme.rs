@@ -276,6 +276,7 @@ fn every_limit_has_its_number() {
     let wanted: &[(&str, u64)] = &[
         ("bytes of a body as sent", limits::BODY_WIRE_BYTES_MAX as u64),
         ("bytes of a body decompressed", limits::BODY_DECODED_BYTES_MAX as u64),
+        ("bytes of answers that clients have not read yet", limits::ANSWERS_BYTES_MAX as u64),
         ("bytes of all bodies held at once", limits::IN_FLIGHT_BYTES_MAX as u64),
         ("bytes waiting for the journal", limits::JOURNAL_QUEUE_BYTES_MAX as u64),
         ("records in a request", limits::REQUEST_RECORDS_MAX as u64),

@@ -17,6 +17,8 @@ use std::time::Duration;
 
 use runstone_record::limits;
 
+use crate::http::Answers;
+
 pub use layers::{ConfigErrors, Flag, Mistake, Origin, Sources, load};
 pub use print::reference;
 
@@ -117,6 +119,8 @@ pub struct HttpSettings {
     pub decoded_bytes_max: u64,
     /// Bytes of bodies held at once.
     pub in_flight_bytes_max: u64,
+    /// Bytes of answers that clients have not read yet.
+    pub answers_bytes_max: u64,
     /// Open connections.
     pub connections_max: u64,
     /// For a request's headers to arrive.
@@ -196,6 +200,7 @@ impl Default for Config {
                 body_bytes_max: limits::BODY_WIRE_BYTES_MAX as u64,
                 decoded_bytes_max: limits::BODY_DECODED_BYTES_MAX as u64,
                 in_flight_bytes_max: limits::IN_FLIGHT_BYTES_MAX as u64,
+                answers_bytes_max: limits::ANSWERS_BYTES_MAX as u64,
                 connections_max: limits::CONNECTIONS_MAX as u64,
                 header_timeout: Duration::from_millis(limits::HEADER_TIMEOUT_MS),
                 body_timeout: Duration::from_millis(limits::BODY_TIMEOUT_MS),
@@ -241,12 +246,13 @@ impl Config {
 
     /// The limits of a connection.
     #[must_use]
-    pub fn serve_options(&self) -> crate::http::ServeOptions {
+    pub fn serve_options(&self, answers: Answers) -> crate::http::ServeOptions {
         crate::http::ServeOptions {
             header_timeout: self.http.header_timeout,
             idle_timeout: self.http.idle_timeout,
             connections_max: as_usize(self.http.connections_max),
             stop_timeout: self.http.stop_timeout,
+            answers,
         }
     }
 

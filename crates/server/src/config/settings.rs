@@ -180,6 +180,12 @@ pub const SETTINGS: &[Setting] = &[
               Beyond it: 429.",
     },
     Setting {
+        key: "http.answers_bytes_max",
+        kind: Kind::Bytes(MIB, 1_024 * GIB, |c| &mut c.http.answers_bytes_max),
+        doc: "Memory for answers that their clients have not read yet. Beyond it: 429, and the connections of those that \
+              take nothing are closed.",
+    },
+    Setting {
         key: "http.connections_max",
         kind: Kind::Count(1, 1_000_000, |c| &mut c.http.connections_max),
         doc: "Open connections. When there are more, the one that has waited longest for its client is closed; while \

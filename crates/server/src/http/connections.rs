@@ -25,6 +25,9 @@ pub(super) enum Phase {
     Busy,
 }
 
+/// A client that takes nothing for so long gives its place to others, where places are wanted.
+const STALLED_LONG: Duration = Duration::from_secs(5);
+
 const PHASES: [Phase; 4] = [Phase::Head, Phase::Idle, Phase::Body, Phase::Busy];
 const PHASE_BITS: u32 = 2;
 
@@ -104,13 +107,17 @@ impl Watch {
         u64::try_from(at.saturating_duration_since(self.epoch).as_micros()).unwrap_or(u64::MAX >> PHASE_BITS)
     }
 
+    /// For how long the client has taken nothing of what is written; none where it takes all.
+    fn stalled_for(&self, now: u64) -> Option<Duration> {
+        let since = self.write_stalled.load(Ordering::Acquire).checked_sub(1)?;
+        Some(Duration::from_micros(now.saturating_sub(since)))
+    }
+
     fn overdue(&self, timeouts: &Timeouts, now: u64) -> Option<&'static str> {
         let (phase, since) = self.state();
         let waited = Duration::from_micros(now.saturating_sub(since));
-        let stalled = self.write_stalled.load(Ordering::Acquire);
-        let stalled_for = Duration::from_micros(now.saturating_sub(stalled.saturating_sub(1)));
         match phase {
-            _ if stalled != 0 && stalled_for > timeouts.write => Some("write_timeout"),
+            _ if self.stalled_for(now).is_some_and(|long| long > timeouts.write) => Some("write_timeout"),
             Phase::Head if waited > timeouts.header => Some("header_timeout"),
             Phase::Idle if waited > timeouts.idle => Some("idle_timeout"),
             // A body has its own, in `body::read`, which can answer.
@@ -170,6 +177,20 @@ impl Connections {
         };
         self.close(&mut open, oldest, "evicted");
         true
+    }
+
+    /// Gives up those whose clients take their answers slowest: all that have taken nothing for some seconds, else the one
+    /// that has taken nothing for longest.
+    pub(super) fn evict_slowest_readers(&self) {
+        let now = u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let mut open = self.lock();
+        let stalled = open.watches.iter().filter_map(|(id, watch)| Some((*id, watch.stalled_for(now)?)));
+        let mut stalled: Vec<(u64, Duration)> = stalled.collect();
+        stalled.sort_unstable_by_key(|(_, long)| std::cmp::Reverse(*long));
+        let slow = stalled.iter().take_while(|(_, long)| *long >= STALLED_LONG).count().max(1);
+        for (id, _) in stalled.into_iter().take(slow) {
+            self.close(&mut open, id, "evicted");
+        }
     }
 
     /// Gives up every connection that has waited too long.
@@ -272,6 +293,28 @@ mod tests {
                 ticket.watch().told_to_close().await;
             }
         }
+    }
+
+    #[test]
+    fn the_slowest_readers_make_room() {
+        let connections = connections();
+        let stall = |seconds: u64| {
+            let ticket = connections.add();
+            let since = ticket.watch().micros(ago(seconds));
+            ticket.watch().write_stalled.store(since + 1, Ordering::Release);
+            ticket
+        };
+        let reads = connections.add();
+        reads.watch().wrote(true);
+        let long = [stall(7), stall(6)];
+        let short = [stall(2), stall(1)];
+        connections.evict_slowest_readers();
+        assert_eq!(connections.len(), 3, "those that have taken nothing for long are gone");
+        for left in [2, 1, 1] {
+            connections.evict_slowest_readers();
+            assert_eq!(connections.len(), left, "one by one, but nobody who reads");
+        }
+        drop((reads, long, short));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! the route's handler → [`body::read`] under an [`admission::Admission`] → an answer or an [`error::ApiError`].
 
 pub mod admission;
+pub mod answers;
 pub mod body;
 mod connection;
 mod connections;
@@ -20,6 +21,7 @@ mod rlimit;
 pub mod serve;
 
 pub use admission::{Admission, Reservation};
+pub use answers::Answers;
 pub use body::{BodyLimits, Payload};
 pub use content::MediaType;
 pub use error::ApiError;

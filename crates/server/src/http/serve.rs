@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http::connections::{Connections, Timeouts};
 use crate::http::refuse::refuse;
-use crate::http::{RequestIds, connection, rlimit};
+use crate::http::{Answers, RequestIds, connection, rlimit};
 use crate::metrics::HttpMetrics;
 
 /// Connections that are being told that there is no place; more are just closed.
@@ -30,7 +30,7 @@ const SWEEP_MIN: Duration = Duration::from_millis(10);
 const SWEEP_MAX: Duration = Duration::from_secs(1);
 
 /// What a connection may cost.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ServeOptions {
     /// For a new connection's, or a next request's, headers to arrive once begun.
     pub header_timeout: Duration,
@@ -40,6 +40,8 @@ pub struct ServeOptions {
     pub connections_max: usize,
     /// For requests in hand to be answered once stopping.
     pub stop_timeout: Duration,
+    /// Bytes of answers that clients have not read yet.
+    pub answers: Answers,
 }
 
 impl Default for ServeOptions {
@@ -49,6 +51,7 @@ impl Default for ServeOptions {
             idle_timeout: Duration::from_millis(limits::IDLE_TIMEOUT_MS),
             connections_max: limits::CONNECTIONS_MAX,
             stop_timeout: Duration::from_millis(limits::STOP_TIMEOUT_MS / 2),
+            answers: Answers::default(),
         }
     }
 }
@@ -123,7 +126,12 @@ impl Server {
                     }
                 },
                 Some(ended) = tasks.join_next() => log_panic(ended),
-                _ = sweep.tick() => self.connections.sweep(&timeouts),
+                _ = sweep.tick() => {
+                    self.connections.sweep(&timeouts);
+                    if self.options.answers.was_full() {
+                        self.connections.evict_slowest_readers();
+                    }
+                }
             }
         }
     }

@@ -50,7 +50,13 @@ fn limits() -> BodyLimits {
 }
 
 fn options() -> ServeOptions {
-    ServeOptions { header_timeout: PATIENCE, idle_timeout: PATIENCE, connections_max: 100, stop_timeout: PATIENCE }
+    ServeOptions {
+        header_timeout: PATIENCE,
+        idle_timeout: PATIENCE,
+        connections_max: 100,
+        stop_timeout: PATIENCE,
+        ..ServeOptions::default()
+    }
 }
 
 /// `/body` answers with the decoded body's length, `/wait` when the gate lets it.
