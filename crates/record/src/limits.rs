@@ -122,6 +122,18 @@ pub const QUERIES_WAITING_MAX: usize = 32;
 pub const PAGE_ROWS_MAX: usize = 1_000;
 /// Bytes of a page of logs: it ends early, and the cursor goes on from there.
 pub const PAGE_BYTES_MAX: usize = 16 << 20;
+/// Groups of an answer of metrics, those of all buckets together.
+pub const METRICS_GROUPS_MAX: usize = 10_000;
+/// Percentiles of one answer of metrics.
+pub const METRICS_PERCENTILES_MAX: usize = 10;
+/// Newest records whose metadata is looked at to say which keys there are.
+pub const METADATA_SAMPLE_RECORDS: usize = 1_000;
+/// Source systems that the configuration describes.
+pub const SOURCES_MAX: usize = 10_000;
+/// Labels of one of them.
+pub const SOURCE_LABELS_MAX: usize = 32;
+/// Bytes of its environment, its owner and of each label's value.
+pub const SOURCE_TEXT_BYTES_MAX: usize = 256;
 /// Rows of a page when the caller names no limit.
 pub const PAGE_ROWS_DEFAULT: usize = 100;
 /// Journals whose reach a cursor remembers: those that were written to last.

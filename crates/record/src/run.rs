@@ -4,6 +4,8 @@
 //! Owns the rules of a run's state (`docs/runs.md`); refuses to know where records come from or to count one twice:
 //! its caller gives each record once.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::batch::Batch;
@@ -213,13 +215,19 @@ impl RunFold {
         }
     }
 
-    /// Seconds from the start to the end, or to the latest record while it runs.
+    /// Microseconds from the start to the end, or to the latest record while it runs.
+    #[must_use]
+    pub fn duration_micros(&self) -> u64 {
+        let until = self.ended_at().unwrap_or_else(|| self.last_at());
+        u64::try_from(until.saturating_sub(self.started_at())).unwrap_or(0)
+    }
+
+    /// The same in seconds.
     #[must_use]
     pub fn duration(&self) -> f64 {
-        let until = self.ended_at().unwrap_or_else(|| self.last_at());
         // Microseconds of centuries fit a float's 53 bits.
         #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
-        let micros = until.saturating_sub(self.started_at()).max(0) as f64;
+        let micros = self.duration_micros() as f64;
         micros / 1e6
     }
 
@@ -235,10 +243,40 @@ impl RunFold {
         self.stage.text()
     }
 
+    /// The title, else the message, of the earliest record that has one.
+    #[must_use]
+    pub fn title(&self) -> Option<&str> {
+        self.title.text()
+    }
+
+    /// What the latest failure says, while the run counts as failed.
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        self.failure_text.text().filter(|_| self.state() == RunState::Failed)
+    }
+
     /// Records counted.
     #[must_use]
     pub fn records(&self) -> u64 {
         self.records
+    }
+
+    /// Those of level WARNING.
+    #[must_use]
+    pub fn warnings(&self) -> u64 {
+        self.warnings
+    }
+
+    /// Those of level ERROR or CRITICAL.
+    #[must_use]
+    pub fn errors(&self) -> u64 {
+        self.errors
+    }
+
+    /// The sum of the rows that they moved.
+    #[must_use]
+    pub fn row_count(&self) -> Option<i64> {
+        self.row_count
     }
 
     /// The highest position counted.
@@ -247,17 +285,15 @@ impl RunFold {
         self.last_position
     }
 
-    /// The run as the API shows it.
+    /// The run as the API shows it, but for what the configuration says of its source system.
     #[must_use]
     pub fn body(&self, run_id: &str) -> RunBody {
-        let state = self.state();
-        let failed = state == RunState::Failed;
         RunBody {
             run_id: run_id.to_owned(),
-            state: state.as_str().to_owned(),
+            state: self.state().as_str().to_owned(),
             source_system: self.source_system().map(str::to_owned),
             stage: self.stage().map(str::to_owned),
-            title: self.title.text().map(str::to_owned),
+            title: self.title().map(str::to_owned),
             started_at: format_micros(self.started_at()),
             ended_at: self.ended_at().map(format_micros),
             last_at: format_micros(self.last_at()),
@@ -266,8 +302,11 @@ impl RunFold {
             warnings: self.warnings,
             errors: self.errors,
             row_count: self.row_count,
-            failure: self.failure_text.text().filter(|_| failed).map(str::to_owned),
+            failure: self.failure().map(str::to_owned),
             last_position: self.last_position,
+            environment: None,
+            owner: None,
+            labels: BTreeMap::new(),
         }
     }
 }

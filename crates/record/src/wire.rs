@@ -1,6 +1,8 @@
 //! Bodies of the HTTP API, version 1, as the server writes and clients read them. Owns their shapes; a field,
 //! once here, keeps its name and meaning. Records themselves are written by [`crate::Batch::write_json`].
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// The answer to `POST /api/v1/logs` once the body could be parsed (200, 207, or 422 when nothing was valid).
@@ -103,6 +105,120 @@ pub struct RunBody {
     pub failure: Option<String>,
     /// The highest position among its records, in the journal that took it.
     pub last_position: u64,
+    /// Where its source system runs, as the server's configuration says.
+    #[serde(default)]
+    pub environment: Option<String>,
+    /// Who answers for its source system, as the server's configuration says.
+    #[serde(default)]
+    pub owner: Option<String>,
+    /// What else the server's configuration says of its source system.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What records have: `GET /api/v1/fields`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldsAnswer {
+    /// The fields that some record has, in the order of the record; then the keys of its metadata, the most frequent first.
+    pub fields: Vec<FieldBody>,
+    /// Records whose metadata was looked at, the newest that have some.
+    pub metadata_sample: u64,
+}
+
+/// A field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldBody {
+    /// Its name; a key of the metadata stands behind `metadata.`.
+    pub name: String,
+    /// Its type in SQL; `json` for a key of the metadata.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Can records be filtered by it?
+    pub filter: bool,
+    /// Records that have it.
+    pub records: u64,
+    /// Was only a sample counted?
+    pub sampled: bool,
+}
+
+/// The values of a field: `GET /api/v1/values`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValuesAnswer {
+    /// Of which field.
+    pub field: String,
+    /// The values, the most frequent first.
+    pub values: Vec<ValueBody>,
+    /// Are there more?
+    pub truncated: bool,
+}
+
+/// A value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValueBody {
+    /// As records have it.
+    pub value: String,
+    /// Records that have it.
+    pub records: u64,
+}
+
+/// Runs counted: `GET /api/v1/metrics`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MetricsAnswer {
+    /// Runs that started at or after this time are counted.
+    pub since: Option<String>,
+    /// Runs that started before this time are.
+    pub until: Option<String>,
+    /// The length of a bucket.
+    pub bucket_seconds: Option<u64>,
+    /// In the order of buckets, then of names; those without a run are left out.
+    pub groups: Vec<MetricsGroup>,
+}
+
+/// The runs of one group in one bucket.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MetricsGroup {
+    /// When its bucket begins; there where buckets were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<String>,
+    /// What it is told apart by, a member for each: `source_system`, `stage`, `environment`, `owner`.
+    #[serde(flatten)]
+    pub by: BTreeMap<String, Option<String>>,
+    /// Its runs.
+    pub runs: u64,
+    /// Those that nothing closed yet.
+    pub running: u64,
+    /// Those that closed well.
+    pub succeeded: u64,
+    /// Those that failed.
+    pub failed: u64,
+    /// The share of `succeeded` in those that ended; null where none did.
+    pub success_rate: Option<f64>,
+    /// How long those took that ended; null where none did.
+    pub duration: Option<MetricsDuration>,
+    /// The sum of their `row_count`; null where none has one.
+    pub row_count: Option<i64>,
+    /// Their records.
+    pub records: u64,
+    /// Records of level WARNING.
+    pub warnings: u64,
+    /// Records of level ERROR or CRITICAL.
+    pub errors: u64,
+}
+
+/// How long runs took, in seconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MetricsDuration {
+    /// All together.
+    pub sum: f64,
+    /// On average.
+    pub mean: f64,
+    /// The shortest.
+    pub min: f64,
+    /// The longest.
+    pub max: f64,
+    /// Percentiles, a member for each: `p50`, `p99.9`.
+    #[serde(flatten)]
+    pub percentiles: BTreeMap<String, f64>,
 }
 
 /// The body of `POST /api/v1/query`.

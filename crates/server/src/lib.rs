@@ -16,6 +16,7 @@ mod offline;
 mod recent;
 mod relay;
 mod runs;
+pub mod sources;
 mod start;
 pub mod telemetry;
 

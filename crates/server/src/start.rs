@@ -215,8 +215,8 @@ impl Service {
             return Err(RunError::Lake(wrong));
         }
         let rows = LakeRows::new(Arc::clone(&control), Handle::current(), config.lake.retention_days > 0);
-        let path = config.data.join("runs");
-        let (runs, consumer, after) = RunsConsumer::open(path, &lineage, journal.durable(), rows.clone());
+        let (path, sources) = (config.data.join("runs"), Arc::new(config.sources.clone()));
+        let (runs, consumer, after) = RunsConsumer::open(path, &lineage, journal.durable(), rows.clone(), sources);
         let runs_relay = Relay::start(journal.reader(after), consumer).map_err(RunError::Thread)?;
         let others =
             RunsOfOthers::start(runs.clone(), rows, Own::Journal(Arc::clone(&journal))).map_err(RunError::Thread)?;

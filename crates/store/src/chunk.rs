@@ -298,6 +298,13 @@ impl Run {
 }
 
 impl Stored {
+    /// Rows without a value.
+    pub(crate) fn nulls(&self) -> usize {
+        match self {
+            Stored::Plain(values) | Stored::Words { keys: values, .. } => values.null_count(),
+        }
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Stored::Plain(values) => values.get_array_memory_size(),

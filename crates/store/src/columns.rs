@@ -38,6 +38,9 @@ pub(crate) fn runs_schema() -> SchemaRef {
         int("row_count", true),
         text("failure", true),
         int("last_position", false),
+        text("environment", true),
+        text("owner", true),
+        text("labels", false),
     ]))
 }
 

@@ -33,8 +33,10 @@ mod rows;
 mod runner;
 mod scan;
 mod session;
+mod sources;
 mod table;
 mod unit;
+mod values;
 mod watch;
 
 pub use columns::{logs_schema, sql_type_name};
@@ -43,4 +45,6 @@ pub use error::QueryError;
 pub use logs::{LogsPage, LogsQuery, Order};
 pub use recent::{Frames, NothingOlder, Older, OlderError, PushError, Recent, RecentOptions, RecentStats};
 pub use session::{QueryAnswer, Sql, SqlLimits};
+pub use sources::SourceRow;
 pub use table::{NoRuns, RunsSource};
+pub use values::{Fields, Values, ValuesQuery, has_values};

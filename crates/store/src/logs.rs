@@ -39,6 +39,8 @@ pub enum Order {
 pub struct LogsQuery {
     /// Columns of text and what they must be.
     pub equals: Vec<(Column, String)>,
+    /// Columns of text and what they must be one of.
+    pub any_of: Vec<(Column, Vec<String>)>,
     /// The least level.
     pub min_level: Option<Level>,
     /// The earliest timestamp, itself included.
@@ -105,7 +107,8 @@ impl LogsQuery {
         if !(1..=PAGE_ROWS_MAX).contains(&self.limit) {
             return wrong(format!("limit: must be 1 to {PAGE_ROWS_MAX}, is {}", self.limit));
         }
-        for (column, _) in &self.equals {
+        let listed = self.any_of.iter().map(|(column, _)| column);
+        for column in self.equals.iter().map(|(column, _)| column).chain(listed) {
             if !is_text(*column) {
                 return wrong(format!("{}: cannot be filtered by its text", column.name()));
             }
@@ -140,6 +143,10 @@ impl LogsQuery {
             part(&[code]);
             part(text.as_bytes());
         }
+        for (column, texts) in &self.any_of {
+            part(&[column.code()]);
+            texts.iter().for_each(|text| part(text.as_bytes()));
+        }
         part(self.min_level.map_or("", Level::as_str).as_bytes());
         for bound in [self.since, self.until] {
             match bound.map(Moment::words) {
@@ -160,9 +167,12 @@ impl LogsQuery {
         hasher.digest()
     }
 
-    fn filters(&self) -> Vec<Expr> {
+    pub(crate) fn filters(&self) -> Vec<Expr> {
         let mut filters: Vec<Expr> =
             self.equals.iter().map(|(column, text)| name(*column).eq(lit(text.as_str()))).collect();
+        filters.extend(self.any_of.iter().map(|(column, texts)| {
+            name(*column).in_list(texts.iter().map(|text| lit(text.as_str())).collect(), false)
+        }));
         if let Some(least) = self.min_level {
             let levels = Level::ALL.iter().filter(|level| **level >= least).map(|level| lit(level.as_str()));
             filters.push(name(Column::Level).in_list(levels.collect(), false));
@@ -207,7 +217,7 @@ fn is_text(column: Column) -> bool {
 }
 
 /// The column itself: its name is never parsed.
-fn name(column: Column) -> Expr {
+pub(crate) fn name(column: Column) -> Expr {
     ident(column.name())
 }
 
@@ -251,7 +261,7 @@ fn within(bounds: &Bounds) -> Expr {
 }
 
 /// The text with the pattern characters of LIKE taken literally.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
 }
 

@@ -29,6 +29,7 @@ use crate::lake::Stores;
 use crate::plan::{check_constants, check_functions};
 use crate::recent::{Older, Recent, Snapshot};
 use crate::runner::{Runner, Slots};
+use crate::sources::sources_table;
 use crate::table::{LogsTable, RunsSource, RunsTable};
 use crate::watch::{Stop, watch};
 
@@ -223,6 +224,7 @@ impl Shared {
         let schema = MemorySchemaProvider::new();
         schema.register_table("logs".to_owned(), Arc::new(logs))?;
         schema.register_table("runs".to_owned(), Arc::new(RunsTable::new(Arc::clone(&self.runs))))?;
+        schema.register_table("sources".to_owned(), sources_table(&self.runs.sources())?)?;
         let catalog = MemoryCatalogProvider::new();
         catalog.register_schema(SCHEMA, Arc::new(schema))?;
         let catalogs = MemoryCatalogProviderList::new();

@@ -19,11 +19,17 @@ use crate::columns::{logs_schema, runs_schema};
 use crate::filter::Filter;
 use crate::recent::{Older, Snapshot};
 use crate::scan::LogsScan;
+use crate::sources::{SourceRow, labels_json};
 
-/// Where the table `runs` comes from.
+/// Where the tables `runs` and `sources` come from.
 pub trait RunsSource: Send + Sync + std::fmt::Debug {
     /// Every run, as it stands now.
     fn snapshot(&self) -> Vec<RunBody>;
+
+    /// What is known of source systems.
+    fn sources(&self) -> Vec<SourceRow> {
+        Vec::new()
+    }
 }
 
 /// No runs: for a store without their consumer.
@@ -185,6 +191,9 @@ fn runs_batch(runs: &[RunBody]) -> Result<RecordBatch> {
         Arc::new(runs.iter().map(|run| run.row_count).collect::<Int64Array>()),
         text(|run| run.failure.as_deref()),
         count(|run| run.last_position),
+        text(|run| run.environment.as_deref()),
+        text(|run| run.owner.as_deref()),
+        Arc::new(runs.iter().map(|run| Some(labels_json(&run.labels))).collect::<StringArray>()),
     ];
     Ok(RecordBatch::try_new(runs_schema(), columns)?)
 }

@@ -137,14 +137,22 @@ impl Unit {
 
     /// How many records have no value.
     fn nulls(&self, column: Column) -> Option<u64> {
-        if is_required(column) {
-            return Some(0);
-        }
         match self {
-            // Of a list some writers count what is missing among its items, where an empty one looks like none.
-            Unit::File(..) if column.kind() == Kind::List => None,
-            Unit::File(file, _) => file.stats.column(column)?.nulls,
+            _ if is_required(column) => Some(0),
+            Unit::File(file, _) => file.nulls(column),
             _ => None,
+        }
+    }
+}
+
+impl LakeFile {
+    /// How many records have no value.
+    pub(crate) fn nulls(&self, column: Column) -> Option<u64> {
+        match column.kind() {
+            _ if is_required(column) => Some(0),
+            // Of a list some writers count what is missing among its items, where an empty one looks like none.
+            Kind::List => None,
+            _ => self.stats.column(column)?.nulls,
         }
     }
 }

@@ -32,6 +32,7 @@ mod loghub_like;
 // A disk with a switch is the same for the lake's own tests and for these.
 #[path = "../../../store/src/lake/tests/machine.rs"]
 mod machine;
+mod metrics;
 mod offline;
 mod oracle;
 mod power;

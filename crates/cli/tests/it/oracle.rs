@@ -327,6 +327,9 @@ fn run_body(id: &str, records: &[&Record]) -> Value {
         "row_count": (!row_counts.is_empty()).then(|| row_counts.iter().sum::<u64>()),
         "failure": (state == "failed").then(|| of_type("error").next_back().map(|record| text(record, "message"))),
         "last_position": records.iter().map(|record| number(record, "position")).max(),
+        "environment": null,
+        "owner": null,
+        "labels": {},
     })
 }
 

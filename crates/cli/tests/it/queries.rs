@@ -166,7 +166,10 @@ fn parameters_that_are_not_understood_are_400() {
     let server = Server::start();
     let mut client = Client::new(server.url());
     let mut random = Random::seeded("parameters");
-    let records: Vec<Record> = (0..5).map(|number| oracle::record(&mut random, 2, &format!("{number}"))).collect();
+    let mut records: Vec<Record> = (0..5).map(|number| oracle::record(&mut random, 2, &format!("{number}"))).collect();
+    // However the dice fall, there are two runs.
+    records[0]["run_id"] = "run-0".into();
+    records[1]["run_id"] = "run-1".into();
     post(&mut client, &records);
     let next = |client: &mut Client, path: &str| client.get(path).unwrap().json()["next"].as_str().unwrap().to_owned();
     let cursor = next(&mut client, "/api/v1/logs?limit=2&order=oldest");

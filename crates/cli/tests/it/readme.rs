@@ -290,6 +290,9 @@ fn every_limit_has_its_number() {
         ("bytes of a page of logs", limits::PAGE_BYTES_MAX as u64),
         ("rows of a page unless given", limits::PAGE_ROWS_DEFAULT as u64),
         ("words and phrases, or conditions on metadata, of a page", limits::LOGS_TERMS_MAX as u64),
+        ("groups of metrics, of all buckets together", limits::METRICS_GROUPS_MAX as u64),
+        ("percentiles of metrics", limits::METRICS_PERCENTILES_MAX as u64),
+        ("records whose metadata fields looks at", limits::METADATA_SAMPLE_RECORDS as u64),
         ("bytes of a SQL text", limits::SQL_BYTES_MAX as u64),
         ("milliseconds of a query", limits::QUERY_TIMEOUT_MS),
         ("bytes of memory of all queries", limits::QUERY_MEMORY_BYTES_MAX as u64),
@@ -315,12 +318,13 @@ fn every_limit_has_its_number() {
 #[test]
 fn every_parameter_is_listed() {
     let server = Server::start();
-    for (route, heading) in [("logs", "### Parameters of logs"), ("runs", "### Parameters of runs")] {
+    for route in ["logs", "runs", "metrics", "fields", "values"] {
+        let heading = format!("### Parameters of {route}");
         let answer = server.http("GET", &format!("/api/v1/{route}?no-such-filter=1"), &[], b"");
         let message = answer.json()["message"].as_str().unwrap().to_owned();
         let (_, known) = message.split_once("these are: ").unwrap_or_else(|| panic!("{message}"));
         let mut known: Vec<&str> = known.split(", ").collect();
-        let names = table(&page("docs/http.md"), heading);
+        let names = table(&page("docs/http.md"), &heading);
         let mut listed: Vec<&str> = names.iter().flat_map(|row| row[0].split('`').skip(1).step_by(2)).collect();
         known.sort_unstable();
         listed.sort_unstable();

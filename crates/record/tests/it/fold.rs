@@ -248,7 +248,8 @@ fn a_run_says_what_it_did() {
             "run_id": "r", "state": "failed", "source_system": "crm", "stage": "load", "title": "begin",
             "started_at": "2025-01-01T00:00:01.000000Z", "ended_at": "2025-01-01T00:00:05.000000Z",
             "last_at": "2025-01-01T00:00:06.500000Z", "duration": 4.0, "records": 5, "warnings": 1, "errors": 2,
-            "row_count": i64::MAX, "failure": "late failure", "last_position": 10
+            "row_count": i64::MAX, "failure": "late failure", "last_position": 10,
+            "environment": null, "owner": null, "labels": {}
         })
     );
 }

@@ -14,7 +14,10 @@ use super::{App, json_bytes};
 use crate::http::ApiError;
 
 pub(super) async fn page(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
-    let wanted = read_query(app.params(query.as_deref())?, Order::Newest)?;
+    let mut params = app.params(query.as_deref())?;
+    let sources = app.sources_of(&mut params);
+    let mut wanted = read_query(params, Order::Newest)?;
+    wanted.any_of.extend(sources);
     app.page(wanted).await
 }
 
@@ -25,9 +28,11 @@ pub(super) async fn page_of_run(
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let run_id = path_run(run_id)?;
-    let params = app.params(query.as_deref())?;
+    let mut params = app.params(query.as_deref())?;
     params.refuse("run_id", "stands in the path")?;
+    let sources = app.sources_of(&mut params);
     let mut wanted = read_query(params, Order::Oldest)?;
+    wanted.any_of.extend(sources);
     app.known_run(&run_id).await?;
     wanted.equals.push((Column::RunId, run_id));
     app.page(wanted).await
@@ -41,16 +46,35 @@ impl App {
     }
 }
 
+impl App {
+    /// The source systems that the configuration names for an environment and an owner.
+    pub(super) fn sources_of(&self, params: &mut Params) -> Option<(Column, Vec<String>)> {
+        let (environment, owner) = (params.text("environment"), params.text("owner"));
+        let is_asked = environment.is_some() || owner.is_some();
+        let names = || self.runs.sources().names(environment.as_deref(), owner.as_deref());
+        is_asked.then(|| (Column::SourceSystem, names()))
+    }
+}
+
 fn read_query(mut params: Params, usual: Order) -> Result<LogsQuery, ApiError> {
+    let wanted = LogsQuery {
+        order: params.read("order", "newest or oldest", order)?.unwrap_or(usual),
+        limit: params.limit()?,
+        cursor: params.read("cursor", "the next of an earlier page", |text| Cursor::decode(text).ok())?,
+        ..read_filter(&mut params)?
+    };
+    params.finish()?;
+    Ok(wanted)
+}
+
+/// Which records, by themselves.
+pub(super) fn read_filter(params: &mut Params) -> Result<LogsQuery, ApiError> {
     let mut wanted = LogsQuery {
         min_level: params.read("level", "DEBUG, INFO, WARNING, ERROR or CRITICAL", Level::read)?,
         since: params.time("since")?,
         until: params.time("until")?,
         contains: params.text("q").map(|text| terms(&text)).unwrap_or_default(),
         metadata: params.family("metadata.KEY"),
-        order: params.read("order", "newest or oldest", order)?.unwrap_or(usual),
-        limit: params.limit()?,
-        cursor: params.read("cursor", "the next of an earlier page", |text| Cursor::decode(text).ok())?,
         ..LogsQuery::default()
     };
     if let Some(kind) = params.read("type", "one of a record's types", RecordType::read)? {
@@ -61,7 +85,6 @@ fn read_query(mut params: Params, usual: Order) -> Result<LogsQuery, ApiError> {
             wanted.equals.push((column, value));
         }
     }
-    params.finish()?;
     few("q", "words and phrases", wanted.contains.len())?;
     few("metadata.KEY", "conditions", wanted.metadata.len())?;
     Ok(wanted)
@@ -83,7 +106,7 @@ fn order(text: &str) -> Option<Order> {
 }
 
 /// The columns that a record is looked up by.
-fn is_filter(column: Column) -> bool {
+pub(super) fn is_filter(column: Column) -> bool {
     matches!(column.kind(), Kind::Id | Kind::Identifier | Kind::Label | Kind::Hex)
 }
 

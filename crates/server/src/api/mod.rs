@@ -4,11 +4,13 @@
 mod errors;
 mod ingest;
 mod logs;
+mod metrics;
 mod params;
 mod query;
 mod runs;
 mod status;
 mod terms;
+mod values;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,6 +64,9 @@ pub(crate) fn router(app: App) -> Router {
         .route("/api/v1/runs", get(runs::page))
         .route("/api/v1/runs/{run_id}", get(runs::one))
         .route("/api/v1/runs/{run_id}/logs", get(logs::page_of_run))
+        .route("/api/v1/metrics", get(metrics::answer))
+        .route("/api/v1/fields", get(values::fields))
+        .route("/api/v1/values", get(values::values))
         .route("/api/v1/query", post(query::run))
         .route("/errors", get(errors::list))
         .route("/errors/{code}", get(errors::one))

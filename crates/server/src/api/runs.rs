@@ -7,34 +7,67 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::StatusCode;
 use runstone_record::ErrorCode;
-use runstone_record::run::RunState;
-use runstone_record::time::Moment;
 use runstone_record::wire::{RunBody, RunsPage};
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3Default;
 
-use super::params::path_run;
+use super::metrics::read_filter;
+use super::params::{Params, path_run};
 use super::{App, json};
 use crate::http::ApiError;
 use crate::http::error::echo;
-use crate::runs::RunsQuery;
+use crate::runs::{Contains, RunPlace, RunsOrder, RunsQuery};
 
 /// What a cursor begins with: its version.
-const CURSOR_VERSION: &str = "r1:";
+const CURSOR_VERSION: u8 = 2;
+
+/// Where a walk goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Cursor {
+    /// Of the parameters: another query's cursor means nothing here.
+    query: u64,
+    /// The times that the first page came to: what is relative to now must not move from page to page.
+    since: Option<i64>,
+    until: Option<i64>,
+    started_at: i64,
+    duration: u64,
+    run_id: String,
+}
 
 pub(super) async fn page(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
-    let mut params = app.params(query.as_deref())?;
-    let wanted = RunsQuery {
-        state: params.read("state", "running, succeeded or failed", RunState::from_text)?,
-        source_system: params.text("source_system"),
-        stage: params.text("stage"),
-        since: params.time("since")?.map(Moment::micros),
-        until: params.time("until")?.map(Moment::micros),
-        limit: params.limit()?,
-        after: params.read("cursor", "the next of an earlier page", read_cursor)?,
-    };
-    params.finish()?;
+    let hash = hash(query.as_deref().unwrap_or_default());
+    let wanted = read_query(app.params(query.as_deref())?, hash)?;
     app.fresh(&app.runs_progress).await?;
     let (runs, next) = app.runs.page(&wanted);
-    json(StatusCode::OK, &RunsPage { runs, next: next.map(|(at, id)| write_cursor(at, &id)) })
+    let (since, until) = (wanted.filter.since, wanted.filter.until);
+    let next = next.map(|RunPlace { started_at, duration, run_id }| {
+        Cursor { query: hash, since, until, started_at, duration, run_id }.encode()
+    });
+    json(StatusCode::OK, &RunsPage { runs, next })
+}
+
+fn read_query(mut params: Params, hash: u64) -> Result<RunsQuery, ApiError> {
+    let seconds = "a number of seconds, such as 90 or 0.5";
+    let mut wanted = RunsQuery {
+        filter: read_filter(&mut params)?,
+        contains: params.read("q", "a text that can be looked for", Contains::new)?,
+        duration: (params.read("duration_min", seconds, micros)?, params.read("duration_max", seconds, micros)?),
+        order: params.read("order", "newest, oldest or longest", order)?.unwrap_or_default(),
+        limit: params.limit()?,
+        after: None,
+    };
+    let cursor = params.read("cursor", "the next of an earlier page", Cursor::decode)?;
+    params.finish()?;
+    if let Some(cursor) = cursor {
+        if cursor.query != hash {
+            let message = "parameter cursor: it comes from a page of another query; repeat that query's parameters";
+            return Err(ApiError::new(ErrorCode::InvalidParameter, message));
+        }
+        let Cursor { since, until, started_at, duration, run_id, .. } = cursor;
+        (wanted.filter.since, wanted.filter.until) = (since, until);
+        wanted.after = Some(RunPlace { started_at, duration, run_id });
+    }
+    Ok(wanted)
 }
 
 pub(super) async fn one(
@@ -54,14 +87,51 @@ impl App {
     }
 }
 
-fn write_cursor(started_at: i64, run_id: &str) -> String {
-    BASE64_URL_SAFE_NO_PAD.encode(format!("{CURSOR_VERSION}{started_at}:{run_id}"))
+fn order(text: &str) -> Option<RunsOrder> {
+    match text {
+        "newest" => Some(RunsOrder::Newest),
+        "oldest" => Some(RunsOrder::Oldest),
+        "longest" => Some(RunsOrder::Longest),
+        _ => None,
+    }
 }
 
-fn read_cursor(text: &str) -> Option<(i64, String)> {
-    let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
-    let (started_at, run_id) = std::str::from_utf8(&bytes).ok()?.strip_prefix(CURSOR_VERSION)?.split_once(':')?;
-    Some((started_at.parse().ok()?, run_id.to_owned()))
+/// Seconds as microseconds.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast from a float saturates")]
+fn micros(text: &str) -> Option<u64> {
+    let seconds: f64 = text.parse().ok()?;
+    (seconds.is_finite() && seconds >= 0.0).then(|| (seconds * 1e6).round() as u64)
+}
+
+/// A hash of everything that a walk must keep from page to page, as it was given; the limit may change.
+fn hash(query: &str) -> u64 {
+    let given = form_urlencoded::parse(query.as_bytes());
+    let mut kept: Vec<_> =
+        given.filter(|(name, value)| !matches!(name.as_ref(), "limit" | "cursor") && !value.is_empty()).collect();
+    kept.sort_unstable();
+    let mut hasher = Xxh3Default::new();
+    for text in kept.iter().flat_map(|(name, value)| [name, value]) {
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(text.as_bytes());
+    }
+    hasher.digest()
+}
+
+impl Cursor {
+    fn encode(&self) -> String {
+        let mut bytes = vec![CURSOR_VERSION];
+        // Writing to memory cannot fail.
+        bytes.extend(postcard::to_allocvec(self).unwrap_or_default());
+        BASE64_URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    fn decode(text: &str) -> Option<Self> {
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
+        match postcard::take_from_bytes(bytes.strip_prefix(&[CURSOR_VERSION])?).ok()? {
+            (cursor, []) => Some(cursor),
+            _ => None,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -70,9 +140,43 @@ mod tests {
 
     #[test]
     fn a_cursor_comes_back_and_others_are_refused() {
-        assert_eq!(read_cursor(&write_cursor(-5, "a:b")), Some((-5, "a:b".to_owned())));
-        for bad in ["", "x", "r1:1:a", "cjI6MTph"] {
-            assert_eq!(read_cursor(bad), None, "{bad}");
+        let (since, until) = (Some(-7), None);
+        let cursor = Cursor { query: 9, since, until, started_at: -5, duration: 3, run_id: "a:b".to_owned() };
+        assert_eq!(Cursor::decode(&cursor.encode()), Some(cursor.clone()));
+        let longer = BASE64_URL_SAFE_NO_PAD
+            .encode([&[CURSOR_VERSION], &*postcard::to_allocvec(&cursor).unwrap(), b"x"].concat());
+        for bad in ["", "x", "AA", "r2:1:a", "cjE6MTph", &longer] {
+            assert_eq!(Cursor::decode(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_belongs_to_its_query_and_keeps_its_times() {
+        let cursor = |query: &str| {
+            let query = hash(query);
+            Cursor { query, since: Some(5), until: None, started_at: 9, duration: 0, run_id: "a".to_owned() }.encode()
+        };
+        let read = |query: &str| read_query(Params::parse(Some(query), 0).unwrap(), hash(query));
+        let same =
+            read(&format!("limit=3&state=failed&q=x&cursor={}", cursor("q=x&limit=9&stage=&state=failed"))).unwrap();
+        assert_eq!(
+            (same.limit, same.filter.since, same.after.map(|last| last.run_id)),
+            (3, Some(5), Some("a".to_owned()))
+        );
+        for other in ["q=x", "q=x&state=running", "q=x&state=failed&order=oldest", "q=xstate&failed="] {
+            let refused = read(&format!("state=failed&q=x&cursor={}", cursor(other))).unwrap_err();
+            assert!(refused.message().contains("another query"), "{other}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn durations_are_seconds() {
+        assert_eq!(
+            [micros("0"), micros("1.5"), micros("1e9")],
+            [Some(0), Some(1_500_000), Some(1_000_000_000_000_000)]
+        );
+        for bad in ["-1", "x", "inf", "NaN", "1m"] {
+            assert_eq!(micros(bad), None, "{bad}");
         }
     }
 }

@@ -55,6 +55,8 @@ const INDEX: &str = concat!(
     "GET  /api/v1/logs           read them: ?run_id=…&level=error&q=…\n",
     "GET  /api/v1/runs           runs, the latest first: ?state=failed\n",
     "GET  /api/v1/runs/{run_id}  one run, and /logs its records\n",
+    "GET  /api/v1/metrics        runs counted: ?group_by=stage&bucket=1h\n",
+    "GET  /api/v1/fields         what records have; /api/v1/values?field=stage\n",
     "POST /api/v1/query          {\"sql\": \"SELECT …\"} over logs and runs\n",
     "GET  /errors/{code}         what an error means and what to do\n",
     "GET  /health  /ready  /metrics\n",

@@ -22,6 +22,8 @@ enum Node {
 pub(super) struct Entry {
     /// The key, with dots between the levels.
     pub(super) key: String,
+    /// The levels: a name in the file may have dots itself.
+    pub(super) levels: Vec<String>,
     /// The line that the key stands on.
     pub(super) line: u64,
     /// What stands there; `None`: a list of lists or an empty section, which no setting is.
@@ -54,7 +56,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Entry>, Unreadable> {
     let mut entries = Vec::new();
     match root {
         None | Some(Node::Nothing) => {}
-        Some(Node::Map(map)) => flatten("", map, &mut entries),
+        Some(Node::Map(map)) => flatten(&[], map, &mut entries),
         Some(Node::Scalar(_) | Node::List(_)) => {
             return Err(Unreadable { line: Some(1), message: "must be settings, as `key: value`".to_owned() });
         }
@@ -62,19 +64,20 @@ pub(super) fn parse(text: &str) -> Result<Vec<Entry>, Unreadable> {
     Ok(entries)
 }
 
-fn flatten(prefix: &str, map: Vec<(Spanned<String>, Spanned<Node>)>, entries: &mut Vec<Entry>) {
+fn flatten(above: &[String], map: Vec<(Spanned<String>, Spanned<Node>)>, entries: &mut Vec<Entry>) {
     for (name, node) in map {
-        let key = if prefix.is_empty() { name.value } else { format!("{prefix}.{}", name.value) };
         let line = name.referenced.line();
+        let levels = [above, &[name.value]].concat();
+        let key = levels.join(".");
         match node.value {
-            // A section whose settings are all commented out.
-            Node::Map(inner) => flatten(&key, inner, entries),
-            Node::Scalar(text) => entries.push(Entry { key, line, value: Some(Value::One(text)) }),
+            Node::Map(inner) if !inner.is_empty() => flatten(&levels, inner, entries),
+            Node::Scalar(text) => entries.push(Entry { key, levels, line, value: Some(Value::One(text)) }),
             Node::List(values) => {
                 let value = values.into_iter().collect::<Option<Vec<_>>>().map(Value::List);
-                entries.push(Entry { key, line, value });
+                entries.push(Entry { key, levels, line, value });
             }
-            Node::Nothing => entries.push(Entry { key, line, value: None }),
+            // A section whose settings are all commented out is nothing.
+            Node::Nothing | Node::Map(_) => entries.push(Entry { key, levels, line, value: None }),
         }
     }
 }
@@ -155,7 +158,8 @@ mod tests {
     use super::*;
 
     fn entry(key: &str, line: u64, value: Option<&str>) -> Entry {
-        Entry { key: key.to_owned(), line, value: value.map(|value| Value::One(value.to_owned())) }
+        let levels = key.split('.').map(str::to_owned).collect();
+        Entry { key: key.to_owned(), levels, line, value: value.map(|value| Value::One(value.to_owned())) }
     }
 
     #[test]
@@ -177,7 +181,7 @@ mod tests {
             entry("a", 1, Some("true")),
             entry("b", 2, Some("-1")),
             entry("c", 3, Some("1.5")),
-            Entry { key: "d".to_owned(), line: 4, value: Some(Value::List(vec!["1".to_owned(), "x".to_owned()])) },
+            Entry { value: Some(Value::List(vec!["1".to_owned(), "x".to_owned()])), ..entry("d", 4, None) },
             entry("e", 5, Some("18446744073709551615")),
             entry("f.g", 6, Some("x")),
             entry("h", 7, None),

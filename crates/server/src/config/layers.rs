@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::file::Value;
 use super::settings::{SETTINGS, Setting};
 use super::text::show_millis;
-use super::{Config, file};
+use super::{Config, file, sources};
 
 /// Variables with our prefix that are not settings of the server.
 const ENV_OF_OTHERS: [&str; 2] = ["RUNSTONE_CONFIG", "RUNSTONE_URL"];
@@ -127,6 +127,12 @@ impl Loading {
         };
         for entry in entries {
             let origin = at(Some(entry.line));
+            if let Some((sources::SECTION, levels)) = entry.levels.split_first().map(|(top, rest)| (top.as_str(), rest))
+            {
+                let set = sources::set(&mut self.config.sources, levels, entry.value.as_ref());
+                set.unwrap_or_else(|message| self.mistake(origin, Some(entry.key), message));
+                continue;
+            }
             match entry.value {
                 Some(_) if is_section(&entry.key) => {
                     self.mistake(origin, Some(entry.key), "holds settings, not a value".to_owned());
@@ -181,7 +187,8 @@ impl Loading {
     }
 
     fn unknown(&mut self, key: &str, origin: Origin) {
-        let message = no_such("setting", key, SETTINGS.iter().map(|setting| setting.key));
+        let known = SETTINGS.iter().map(|setting| setting.key).chain([sources::SECTION]);
+        let message = no_such("setting", key, known);
         self.mistake(origin, None, message);
     }
 

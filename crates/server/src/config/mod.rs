@@ -7,6 +7,7 @@ mod file;
 mod layers;
 mod print;
 pub mod settings;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -21,6 +22,8 @@ use crate::http::Answers;
 
 pub use layers::{ConfigErrors, Flag, Mistake, Origin, Sources, load};
 pub use print::reference;
+
+use crate::sources::SourceSystems;
 
 /// Every setting, resolved and valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +46,8 @@ pub struct Config {
     pub query: QuerySettings,
     /// The server's own log.
     pub log: LogSettings,
+    /// What is known of source systems.
+    pub sources: SourceSystems,
     /// Where each setting that is not the default came from.
     origins: BTreeMap<&'static str, Origin>,
 }
@@ -216,6 +221,7 @@ impl Default for Config {
                 concurrency_max: limits::QUERIES_RUNNING_MAX as u64,
             },
             log: LogSettings { level: "info".to_owned(), format: LogFormat::Auto },
+            sources: SourceSystems::default(),
             origins: BTreeMap::new(),
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::settings::SETTINGS;
-use super::{Config, Origin};
+use super::{Config, Origin, sources};
 
 /// Spaces before a comment are at least so many.
 const COMMENT_COLUMN: usize = 44;
@@ -29,7 +29,30 @@ impl Config {
             };
             text.push_str(&format!("{line:COMMENT_COLUMN$} # {}\n", comment.escape_debug()));
         }
+        self.print_sources(&mut text);
         text
+    }
+
+    fn print_sources(&self, text: &mut String) {
+        let mut line = |indent: usize, name: &str, value: Option<&str>| {
+            let value = value.map_or_else(String::new, |value| format!(" {}", quoted(value)));
+            text.push_str(&format!("{:indent$}{}:{value}\n", "", quoted(name)));
+        };
+        if !self.sources.0.is_empty() {
+            line(0, sources::SECTION, None);
+        }
+        for (name, source) in &self.sources.0 {
+            line(2, name, None);
+            for (member, value) in [("environment", &source.environment), ("owner", &source.owner)] {
+                if let Some(value) = value {
+                    line(4, member, Some(value));
+                }
+            }
+            if !source.labels.is_empty() {
+                line(4, "labels", None);
+            }
+            source.labels.iter().for_each(|(key, value)| line(6, key, Some(value)));
+        }
     }
 }
 

@@ -191,3 +191,64 @@ fn the_example_of_the_documentation_is_valid() {
     let config = load(&case(example, &[], &[]).sources).unwrap();
     assert_ne!(*config.origin("recent.bytes_max"), Origin::Default);
 }
+
+#[test]
+fn source_systems_are_read_and_printed_as_they_would_be_read_again() {
+    let yaml = "\
+sources:
+  shop:
+    environment: production
+    owner: team-shop
+    labels: {tier: gold, cost.centre: \"4711\", on: \"yes\"}
+  crm.eu@west:
+    owner: \"Ünal: team\"
+  idle:
+    labels:
+      a: 1
+";
+    let config = load(&case(yaml, &[], &[]).sources).unwrap();
+    let shop = &config.sources.0["shop"];
+    assert_eq!((shop.environment.as_deref(), shop.owner.as_deref()), (Some("production"), Some("team-shop")));
+    let labels: Vec<(&str, &str)> = shop.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    assert_eq!(labels, [("cost.centre", "4711"), ("on", "yes"), ("tier", "gold")]);
+    assert_eq!(config.sources.0["crm.eu@west"].owner.as_deref(), Some("Ünal: team"));
+    let again = load(&case(&config.print(), &[], &[]).sources).unwrap();
+    assert_eq!(again.sources, config.sources, "{}", config.print());
+}
+
+#[test]
+fn mistakes_in_source_systems_are_named() {
+    let yaml = "\
+sources:
+  ../etc:
+    owner: x
+  shop:
+    ownr: x
+    environment: [a]
+    owner: \"\"
+    labels: gold
+  crm: production
+  odd:
+    labels:
+      tier: {a: b}
+  list:
+    labels: [a]
+";
+    let expected = [
+        r#"runstone.yml:3: sources.../etc.owner: "../etc" is no name of a source system: it must begin with a letter or a digit"#,
+        "runstone.yml:5: sources.shop.ownr: is not known: a source system has environment, owner and labels",
+        "runstone.yml:6: sources.shop.environment: needs one value",
+        "runstone.yml:7: sources.shop.owner: must have 1 to 256 bytes and no control characters",
+        "runstone.yml:8: sources.shop.labels: holds labels, not a value",
+        "runstone.yml:9: sources.crm: holds environment, owner and labels, and needs one of them",
+        "runstone.yml:12: sources.odd.labels.tier.a: is not known: a source system has environment, owner and labels",
+        "runstone.yml:14: sources.list.labels: needs one value",
+    ];
+    assert_eq!(case(yaml, &[], &[]).mistakes(), expected);
+    let many: String = (0..33).map(|number| format!("      l{number}: x\n")).collect();
+    let mistakes = case(&format!("sources:\n  shop:\n    labels:\n{many}"), &[], &[]).mistakes();
+    assert_eq!(mistakes, ["runstone.yml:36: sources.shop.labels.l32: a source system may have at most 32 labels"]);
+    for nothing in ["sources:\n", "sources: {}\n"] {
+        assert!(load(&case(nothing, &[], &[]).sources).unwrap().sources.0.is_empty());
+    }
+}

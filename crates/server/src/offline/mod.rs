@@ -190,7 +190,7 @@ impl Offline {
     /// The table of runs as a server would have it.
     async fn runs(&self) -> Result<Runs, OfflineError> {
         let path = self.config.data.join("runs");
-        let runs = restore(&path, &self.lineage, self.view.last());
+        let runs = restore(&path, &self.lineage, self.view.last(), Arc::new(self.config.sources.clone()));
         let retires = self.config.lake.retention_days > 0;
         let rows = self
             .lake

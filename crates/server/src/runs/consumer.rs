@@ -2,6 +2,7 @@
 //! count a record twice, whatever was lost.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -9,16 +10,17 @@ use runstone_record::{Batch, DecodeError, run};
 
 use super::lake::LakeRows;
 use super::place::Place;
-use super::{Runs, Table, saved};
+use super::{Runs, saved};
 use crate::lineage::Lineage;
 use crate::relay::{Consumer, Unavailable};
+use crate::sources::SourceSystems;
 
 /// How old the saved table may become while records keep coming, and while none do.
 const SAVE_BUSY: Duration = Duration::from_secs(60);
 const SAVE_IDLE: Duration = Duration::from_secs(2);
 
 /// The saved table, or an empty one where there is none to trust.
-pub(crate) fn restore(path: &Path, lineage: &Lineage, durable: u64) -> Runs {
+pub(crate) fn restore(path: &Path, lineage: &Lineage, durable: u64, sources: Arc<SourceSystems>) -> Runs {
     let saved = match saved::load(path) {
         Ok(saved) => saved,
         Err(error) => {
@@ -27,17 +29,17 @@ pub(crate) fn restore(path: &Path, lineage: &Lineage, durable: u64) -> Runs {
         }
     };
     let is_there = saved.is_some();
-    let (table, mut place) = match saved.filter(|saved| saved.place.is_of(lineage, durable)) {
-        Some(saved) => (saved.runs.into_iter().collect(), saved.place),
+    let (folds, mut place) = match saved.filter(|saved| saved.place.is_of(lineage, durable)) {
+        Some(saved) => (saved.runs, saved.place),
         None => {
             if is_there {
                 tracing::warn!(path = %path.display(), "rebuild the runs: what was saved is of another journal");
             }
-            (Table::default(), Place::start(lineage))
+            (Vec::new(), Place::start(lineage))
         }
     };
     place.follow(lineage);
-    Runs::new(table, place)
+    Runs::new(folds, place, sources)
 }
 
 /// How far the saved table goes. None: there is none.
@@ -58,8 +60,14 @@ pub(crate) struct RunsConsumer {
 impl RunsConsumer {
     /// Goes on from the saved table, and says after which position; from what journal and lake have where there is none
     /// to trust.
-    pub(crate) fn open(path: PathBuf, lineage: &Lineage, durable: u64, lake: LakeRows) -> (Runs, Self, u64) {
-        let runs = restore(&path, lineage, durable);
+    pub(crate) fn open(
+        path: PathBuf,
+        lineage: &Lineage,
+        durable: u64,
+        lake: LakeRows,
+        sources: Arc<SourceSystems>,
+    ) -> (Runs, Self, u64) {
+        let runs = restore(&path, lineage, durable, sources);
         let place = runs.read().place.clone();
         let after = place.through();
         let consumer = Self { runs: runs.clone(), lake, path, saved_at: Instant::now(), saved_place: place };

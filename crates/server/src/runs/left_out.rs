@@ -14,7 +14,7 @@ use runstone_record::{Batch, Column, ColumnSet, run};
 use runstone_store::lake::LakeError;
 
 use super::lake::{LakeRows, Stretch};
-use super::{Runs, Table};
+use super::{Folds, Runs};
 use crate::lake::{Seen, chain};
 
 /// Runs that are folded anew at a time.
@@ -172,7 +172,7 @@ impl LakeRows {
     ) -> Result<bool, LakeError> {
         let _beside = Beside(runs);
         let place = runs.begin_beside(ids);
-        let mut anew = Table::new();
+        let mut anew = Folds::new();
         let mut add = |batch: &Batch, row: usize, position: u64| {
             if let Some(id) = batch.text(Column::RunId, row)
                 && ids.binary_search_by(|known| known.as_str().cmp(id)).is_ok()

@@ -1,61 +1,133 @@
 //! What each run has come to, kept as records arrive: this server's from its journal, others' from the lake. Owns the
-//! table of runs and its pages; refuses to judge a run: `record::run` does.
+//! table of runs; refuses to judge a run: `record::run` does.
 
 mod consumer;
 mod lake;
 mod left_out;
+mod metrics;
+#[cfg(test)]
+mod model;
+mod pages;
 mod place;
+mod rollup;
 mod saved;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use runstone_record::run::{RunFold, RunState};
+use runstone_record::run::RunFold;
 use runstone_record::wire::RunBody;
 use runstone_record::{Batch, Column};
-use runstone_store::RunsSource;
+use runstone_store::{RunsSource, SourceRow};
 
 pub(crate) use consumer::{RunsConsumer, restore, saved_through};
 pub(crate) use lake::{LakeRows, RunsOfOthers};
 pub(crate) use left_out::Own;
+pub(crate) use metrics::{Bucket, Group, GroupBy, MetricsQuery, TooManyGroups};
+pub(crate) use pages::{Contains, RunFilter, RunPlace, RunsOrder, RunsQuery};
 use place::Place;
+use rollup::Rollup;
 use saved::Saved;
 
-type Table = HashMap<String, RunFold>;
+use crate::sources::SourceSystems;
 
-/// The table, and which records are in it: they change together.
+/// Runs by id.
+type Folds = HashMap<String, RunFold>;
+
+/// A run, and how it is counted.
+#[derive(Debug)]
+struct Kept {
+    id: Arc<str>,
+    fold: RunFold,
+    /// The start under which the rollup has it.
+    counted: Option<i64>,
+    /// Has it changed since?
+    is_changed: bool,
+}
+
+impl Kept {
+    fn new(run_id: &str) -> Self {
+        Self { id: Arc::from(run_id), fold: RunFold::default(), counted: None, is_changed: false }
+    }
+}
+
+/// The table, what it adds up to, and which records are in it: they change together.
 #[derive(Debug)]
 struct State {
-    table: Table,
+    table: HashMap<Arc<str>, Kept>,
+    rollup: Rollup,
     place: Place,
     /// Runs that are being folded anew, with what came since that began.
-    beside: Table,
+    beside: Folds,
+}
+
+impl State {
+    /// Puts a run, as it is now, in place of what it was.
+    fn put(&mut self, run_id: &str, fold: RunFold) {
+        let mut kept = self.table.remove(run_id).unwrap_or_else(|| Kept::new(run_id));
+        kept.fold = fold;
+        kept.counted = self.rollup.update(&kept.id, kept.counted, Some(&kept.fold));
+        self.table.insert(Arc::clone(&kept.id), kept);
+    }
+
+    fn remove(&mut self, run_id: &str) {
+        if let Some(kept) = self.table.remove(run_id) {
+            self.rollup.update(&kept.id, kept.counted, None);
+        }
+    }
+
+    /// Adds a batch's records; each run is counted anew once.
+    fn add(&mut self, first: u64, batch: &Batch) {
+        let Self { table, rollup, beside, .. } = self;
+        let mut changed = Vec::new();
+        for row in 0..batch.len() {
+            let Some(run_id) = batch.text(Column::RunId, row) else { continue };
+            let position = first + row as u64;
+            if let Some(beside) = beside.get_mut(run_id) {
+                beside.add(batch, row, position);
+            }
+            let mut add = |kept: &mut Kept| {
+                kept.fold.add(batch, row, position);
+                if !kept.is_changed {
+                    kept.is_changed = true;
+                    changed.push(run_id);
+                }
+            };
+            match table.get_mut(run_id) {
+                Some(kept) => add(kept),
+                None => {
+                    let mut kept = Kept::new(run_id);
+                    add(&mut kept);
+                    table.insert(Arc::clone(&kept.id), kept);
+                }
+            }
+        }
+        for run_id in changed {
+            if let Some(kept) = table.get_mut(run_id) {
+                kept.counted = rollup.update(&kept.id, kept.counted, Some(&kept.fold));
+                kept.is_changed = false;
+            }
+        }
+    }
 }
 
 /// The runs. Clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Runs {
     state: Arc<RwLock<State>>,
-}
-
-/// Which runs, and from where on.
-#[derive(Debug, Default)]
-pub(crate) struct RunsQuery {
-    pub(crate) state: Option<RunState>,
-    pub(crate) source_system: Option<String>,
-    pub(crate) stage: Option<String>,
-    /// Started at or after, in microseconds.
-    pub(crate) since: Option<i64>,
-    /// Started before.
-    pub(crate) until: Option<i64>,
-    pub(crate) limit: usize,
-    /// The start and id of the last run of the page before.
-    pub(crate) after: Option<(i64, String)>,
+    sources: Arc<SourceSystems>,
 }
 
 impl Runs {
-    fn new(table: Table, place: Place) -> Self {
-        Self { state: Arc::new(RwLock::new(State { table, place, beside: Table::new() })) }
+    fn new(folds: impl IntoIterator<Item = (String, RunFold)>, place: Place, sources: Arc<SourceSystems>) -> Self {
+        let (table, rollup) = (HashMap::new(), Rollup::default());
+        let mut state = State { table, rollup, place, beside: Folds::new() };
+        for (id, fold) in folds {
+            state.put(&id, fold);
+        }
+        Self { state: Arc::new(RwLock::new(state)), sources }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -69,17 +141,7 @@ impl Runs {
     /// Adds records, each for the first time, and notes in the same moment that they are there.
     fn fold(&self, first: u64, batch: &Batch, note: impl FnOnce(&mut Place)) {
         let mut state = self.write();
-        for row in 0..batch.len() {
-            let Some(run_id) = batch.text(Column::RunId, row) else { continue };
-            let position = first + row as u64;
-            if let Some(beside) = state.beside.get_mut(run_id) {
-                beside.add(batch, row, position);
-            }
-            match state.table.get_mut(run_id) {
-                Some(fold) => fold.add(batch, row, position),
-                None => state.table.entry(run_id.to_owned()).or_default().add(batch, row, position),
-            }
-        }
+        state.add(first, batch);
         note(&mut state.place);
     }
 
@@ -102,11 +164,11 @@ impl Runs {
     }
 
     fn end_beside(&self) {
-        self.write().beside = Table::new();
+        self.write().beside = Folds::new();
     }
 
     /// Puts these runs, folded anew, in place of what they were, with what came since.
-    fn replace(&self, ids: &[String], mut anew: Table) {
+    fn replace(&self, ids: &[String], mut anew: Folds) {
         let mut state = self.write();
         for id in ids {
             let mut fold = anew.remove(id).unwrap_or_default();
@@ -114,9 +176,9 @@ impl Runs {
                 fold.merge(&since);
             }
             if fold.records() == 0 {
-                state.table.remove(id);
+                state.remove(id);
             } else {
-                state.table.insert(id.clone(), fold);
+                state.put(id, fold);
             }
         }
     }
@@ -134,7 +196,7 @@ impl Runs {
     /// All of it, as of one moment.
     fn saved(&self) -> Saved {
         let state = self.read();
-        let runs = state.table.iter().map(|(id, fold)| (id.clone(), fold.clone())).collect();
+        let runs = state.table.iter().map(|(id, kept)| (id.to_string(), kept.fold.clone())).collect();
         Saved { place: state.place.clone(), runs }
     }
 
@@ -145,121 +207,23 @@ impl Runs {
 
     /// One run.
     pub(crate) fn get(&self, run_id: &str) -> Option<RunBody> {
-        self.read().table.get(run_id).map(|fold| fold.body(run_id))
+        let run = self.read().table.get(run_id).map(|kept| kept.fold.body(run_id));
+        run.map(|run| self.sources.enrich(run))
     }
 
-    /// A page of runs, the latest start first, and where the next begins.
-    pub(crate) fn page(&self, query: &RunsQuery) -> (Vec<RunBody>, Option<(i64, String)>) {
-        let state = self.read();
-        let mut found: Vec<(&String, &RunFold)> =
-            state.table.iter().filter(|(id, fold)| query.takes(id, fold)).collect();
-        found.sort_unstable_by(|(one, a), (other, b)| b.started_at().cmp(&a.started_at()).then_with(|| one.cmp(other)));
-        let more = found.len() > query.limit;
-        found.truncate(query.limit);
-        let next = found.last().filter(|_| more).map(|(id, fold)| (fold.started_at(), (*id).clone()));
-        (found.iter().map(|(id, fold)| fold.body(id)).collect(), next)
+    /// What the configuration says of source systems.
+    pub(crate) fn sources(&self) -> &SourceSystems {
+        &self.sources
     }
 }
 
 /// What SQL reads.
 impl RunsSource for Runs {
     fn snapshot(&self) -> Vec<RunBody> {
-        self.read().table.iter().map(|(run_id, fold)| fold.body(run_id)).collect()
-    }
-}
-
-impl RunsQuery {
-    fn takes(&self, run_id: &str, fold: &RunFold) -> bool {
-        let start = fold.started_at();
-        let behind = |(at, id): &(i64, String)| start < *at || (start == *at && run_id > id.as_str());
-        self.state.is_none_or(|state| fold.state() == state)
-            && self.source_system.as_deref().is_none_or(|wanted| fold.source_system() == Some(wanted))
-            && self.stage.as_deref().is_none_or(|wanted| fold.stage() == Some(wanted))
-            && self.since.is_none_or(|since| start >= since)
-            && self.until.is_none_or(|until| start < until)
-            && self.after.as_ref().is_none_or(behind)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-
-    use bytes::Bytes;
-    use runstone_record::{IdMint, parse};
-    use tokio::runtime::Runtime;
-
-    use super::*;
-    use crate::lineage::Lineage;
-    use crate::relay::Consumer;
-
-    /// A lake that was never reached.
-    fn nowhere(runtime: &Runtime) -> LakeRows {
-        LakeRows::new(Arc::default(), runtime.handle().clone(), false)
+        self.read().table.iter().map(|(id, kept)| self.sources.enrich(kept.fold.body(id))).collect()
     }
 
-    fn lineage(epochs: &[(u64, u64)]) -> Lineage {
-        Lineage::made(uuid::Uuid::from_u128(1), epochs)
-    }
-
-    fn fill(path: PathBuf, runtime: &Runtime) -> (Runs, RunsConsumer) {
-        let (runs, mut consumer, through) = RunsConsumer::open(path, &lineage(&[(1, 1)]), 9, nowhere(runtime));
-        assert_eq!(through, 0);
-        let body = br#"[
-            {"run_id":"a","type":"start","timestamp":"2026-01-01T00:00:00Z","source_system":"x"},
-            {"run_id":"b","type":"start","timestamp":"2026-01-02T00:00:00Z","source_system":"y"},
-            {"run_id":"c","type":"start","timestamp":"2026-01-02T00:00:00Z","source_system":"x"},
-            {"run_id":"a","type":"success","timestamp":"2026-01-03T00:00:00Z"},
-            {"message":"of no run"}]"#;
-        let batch = parse::json(body).unwrap().builder.stamp(&mut IdMint::new(1, 1), 1, None);
-        consumer.take(1, &Bytes::from(batch.encode())).unwrap();
-        (runs, consumer)
-    }
-
-    fn ids(bodies: &[RunBody]) -> Vec<&str> {
-        bodies.iter().map(|body| body.run_id.as_str()).collect()
-    }
-
-    #[test]
-    fn pages_walk_all_runs_once_latest_first() {
-        let (directory, runtime) = (tempfile::tempdir().unwrap(), Runtime::new().unwrap());
-        let (runs, _) = fill(directory.path().join("runs"), &runtime);
-        let (mut query, mut walked) = (RunsQuery { limit: 1, ..RunsQuery::default() }, Vec::new());
-        loop {
-            let (page, next) = runs.page(&query);
-            walked.extend(ids(&page).into_iter().map(str::to_owned));
-            let Some(next) = next else { break };
-            query.after = Some(next);
-        }
-        assert_eq!(walked, ["b", "c", "a"]);
-        let only = RunsQuery {
-            limit: 9,
-            state: Some(RunState::Running),
-            source_system: Some("x".into()),
-            ..RunsQuery::default()
-        };
-        assert_eq!(ids(&runs.page(&only).0), ["c"]);
-    }
-
-    #[test]
-    fn the_table_comes_back_and_a_damaged_or_foreign_one_is_rebuilt() {
-        let (directory, runtime) = (tempfile::tempdir().unwrap(), Runtime::new().unwrap());
-        let path = directory.path().join("runs");
-        let (runs, mut consumer) = fill(path.clone(), &runtime);
-        consumer.stop(5);
-        let open = |lineage: &Lineage, durable| {
-            let (runs, _, through) = RunsConsumer::open(path.clone(), lineage, durable, nowhere(&runtime));
-            (runs.snapshot().len(), through)
-        };
-        assert_eq!(open(&lineage(&[(1, 1)]), 5), (3, 5));
-        assert_eq!(open(&lineage(&[(1, 1), (2, 6)]), 5), (3, 5), "a copy of the directory");
-        assert_eq!(open(&lineage(&[(2, 1)]), 5), (0, 0), "another journal's positions mean nothing here");
-        assert_eq!(open(&lineage(&[(1, 1)]), 4), (0, 0), "a table ahead of its journal is not believed");
-        let mut bytes = std::fs::read(&path).unwrap();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-        std::fs::write(&path, bytes).unwrap();
-        assert_eq!(open(&lineage(&[(1, 1)]), 5), (0, 0));
-        assert_eq!(runs.get("a").map(|run| run.state), Some("succeeded".to_owned()));
+    fn sources(&self) -> Vec<SourceRow> {
+        self.sources.rows()
     }
 }

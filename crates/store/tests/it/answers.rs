@@ -106,6 +106,9 @@ fn runs_are_a_table() {
         row_count: Some(7),
         failure: None,
         last_position: 12,
+        environment: Some("production".to_owned()),
+        owner: None,
+        labels: [("tier".to_owned(), "gold".to_owned())].into(),
     };
     let runs = Runs(vec![run("a", "failed", Some("2025-01-13T12:35:56.789000Z")), run("b", "running", None)]);
     let journal = std::sync::Arc::default();

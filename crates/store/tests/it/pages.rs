@@ -89,6 +89,7 @@ fn query() -> impl Strategy<Value = LogsQuery> {
     (system, part, members, level, bound(), bound(), any::<bool>(), 1..60_usize).prop_map(
         |(system, part, members, min_level, since, until, oldest, limit)| LogsQuery {
             equals: system.map(|system| (Column::SourceSystem, system.to_owned())).into_iter().collect(),
+            any_of: Vec::new(),
             min_level,
             since,
             until,
