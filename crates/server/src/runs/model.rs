@@ -287,6 +287,11 @@ proptest! {
         }
     }
 
+}
+
+proptest! {
+    // Each is of thousands of runs: that many make chunks split, empty and go.
+    #![proptest_config(ProptestConfig { cases: 8, max_shrink_iters: 50, ..ProptestConfig::default() })]
     #[test]
     fn runs_stay_in_order_whatever_comes_and_goes(starts in prop::collection::vec((0..900_u32, 0..2_000_i64), 3_000)) {
         let (mut rollup, mut kept) = (Rollup::default(), BTreeMap::new());
