@@ -38,8 +38,11 @@ pub(super) async fn page(State(app): State<App>, RawQuery(query): RawQuery) -> R
     let hash = hash(query.as_deref().unwrap_or_default());
     let wanted = read_query(app.params(query.as_deref())?, hash)?;
     app.fresh(&app.runs_progress).await?;
-    let (runs, next) = app.runs.page(&wanted);
     let (since, until) = (wanted.filter.since, wanted.filter.until);
+    let runs = app.runs.clone();
+    // A text is looked for in every run where it is rare, for longer than the threads that serve connections have.
+    let page = tokio::task::spawn_blocking(move || runs.page(&wanted)).await;
+    let (runs, next) = page.map_err(|_| ApiError::new(ErrorCode::Internal, "the server failed to find the runs"))?;
     let next = next.map(|RunPlace { started_at, duration, run_id }| {
         Cursor { query: hash, since, until, started_at, duration, run_id }.encode()
     });
