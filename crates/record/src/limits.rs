@@ -86,6 +86,14 @@ pub const LAKE_UPKEEP_INTERVAL_MS: u64 = 60_000;
 
 /// Bytes of a SQL text.
 pub const SQL_BYTES_MAX: usize = 32 << 10;
+/// Parameters of a SQL statement.
+pub const SQL_PARAMS_MAX: usize = 100;
+/// Bytes of a parameter's name.
+pub const SQL_PARAM_NAME_BYTES_MAX: usize = 63;
+/// Items of a parameter that is a list.
+pub const SQL_PARAM_ITEMS_MAX: usize = 1_000;
+/// Bytes of all parameters' values, counted wherever a statement names them; a number counts as eight.
+pub const SQL_PARAM_BYTES_MAX: usize = 64 << 10;
 /// Nesting of parentheses and subqueries in a SQL text.
 pub const SQL_PARSE_DEPTH_MAX: usize = 50;
 /// Nesting of operators in one SQL expression; a chain of a hundred `OR`s is a hundred deep.
@@ -104,6 +112,8 @@ pub const SQL_REGEX_BYTES_MAX: usize = 1_024;
 pub const SQL_CONSTANT_BYTES_MAX: usize = 16 << 10;
 /// Bytes that one call of a SQL function may make for a batch of rows.
 pub const SQL_CALL_BYTES_MAX: usize = 64 << 20;
+/// Files of a table of others.
+pub const TABLE_FILES_MAX: usize = 10_000;
 /// Milliseconds that a query may run.
 pub const QUERY_TIMEOUT_MS: u64 = 30_000;
 /// Bytes of memory that all running queries share.

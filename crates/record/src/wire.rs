@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::params::Params;
+
 /// The answer to `POST /api/v1/logs` once the body could be parsed (200, 207, or 422 when nothing was valid).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IngestAnswer {
@@ -222,11 +224,17 @@ pub struct MetricsDuration {
 }
 
 /// The body of `POST /api/v1/query`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QueryRequest {
     /// One read-only SQL statement.
     pub sql: String,
+    /// Values for the `$name`s in it.
+    #[serde(default, skip_serializing_if = "Params::is_empty")]
+    pub params: Params,
+    /// Milliseconds that it may run, where that is less than the server allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
 }
 
 /// A column of a [`QueryAnswer`].

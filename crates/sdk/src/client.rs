@@ -165,7 +165,10 @@ impl Client {
     /// # Errors
     /// [`ClientError::Refused`] if the statement is wrong or too expensive; else what kept it from the server.
     pub async fn query(&self, sql: &str) -> Result<QueryAnswer, ClientError> {
-        let request = self.http.post(self.at(&["api", "v1", "query"])?).json(&QueryRequest { sql: sql.to_owned() });
+        let request = self
+            .http
+            .post(self.at(&["api", "v1", "query"])?)
+            .json(&QueryRequest { sql: sql.to_owned(), ..QueryRequest::default() });
         self.answer(request, |status| status == STATUS_ALL).await
     }
 

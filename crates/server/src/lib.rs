@@ -20,5 +20,6 @@ pub mod sources;
 mod start;
 pub mod telemetry;
 
-pub use offline::{Compared, Item, LakeVerdict, Offline, OfflineError};
+pub use offline::{Compared, Item, LakeVerdict, Offline, OfflineError, add_tables, parse_table, query_tables};
+pub use runstone_store::TableSpec;
 pub use start::{Orders, RunError, World, run};

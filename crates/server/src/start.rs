@@ -11,7 +11,7 @@ use axum::{Router, middleware};
 use runstone_journal::fs::Fs;
 use runstone_journal::{Env, Journal, OpenError, Options, ReadError, Recovery};
 use runstone_record::{Batch, ColumnSet};
-use runstone_store::{QueryError, Recent, RecentOptions, Sql, SqlLimits};
+use runstone_store::{QueryError, Recent, RecentOptions, Sql, SqlLimits, Tables};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
@@ -24,7 +24,7 @@ use crate::config::{Config, SyncPolicy, as_usize};
 use crate::http::answers::{self, Answers};
 use crate::http::{Admission, RequestIds, layers, serve};
 use crate::intake::{Entropy, Intake};
-use crate::lake::{Care, Caretaker, Control, LakeRelay};
+use crate::lake::{Care, Caretaker, Control, LakeRelay, network};
 use crate::lineage::Lineage;
 use crate::metrics::Metrics;
 use crate::recent::{FromJournal, RecentConsumer};
@@ -101,6 +101,9 @@ pub enum RunError {
     /// The SQL engine did not start.
     #[error("start the query engine")]
     Sql(#[source] QueryError),
+    /// The settings name tables that cannot be.
+    #[error("{0}")]
+    Tables(String),
     /// There can be no lake where the settings say.
     #[error("{0}")]
     Lake(String),
@@ -287,7 +290,15 @@ async fn flush_when_asked(control: Arc<Control>, mut asked: watch::Receiver<()>,
 }
 
 fn sql(config: &Config, recent: &Arc<Recent>, older: Arc<FromJournal>, runs: &Runs) -> Result<Sql, RunError> {
-    Sql::new(Arc::clone(recent), older, Arc::new(runs.clone()), sql_limits(config)).map_err(RunError::Sql)
+    let tables = tables(config).map_err(RunError::Tables)?;
+    Sql::with_tables(Arc::clone(recent), older, Arc::new(runs.clone()), tables, sql_limits(config))
+        .map_err(RunError::Sql)
+}
+
+/// The tables of others that the settings name.
+pub(crate) fn tables(config: &Config) -> Result<Tables, String> {
+    let specs = config.tables.values().map(|table| table.spec.clone());
+    Tables::new(specs.collect(), network(config))
 }
 
 pub(crate) fn sql_limits(config: &Config) -> SqlLimits {

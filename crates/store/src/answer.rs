@@ -28,6 +28,8 @@ pub(crate) enum Cells {
     /// Text that is a JSON number: decimals keep all their digits.
     Number(StringArray),
     Time(TimestampMicrosecondArray),
+    /// What a clock shows, wherever it hangs.
+    Wall(TimestampMicrosecondArray),
     List(ListArray, Box<Cells>),
     Record(StructArray, Vec<(String, Cells)>),
     Json(Box<JsonUnionEncoder>),
@@ -49,11 +51,10 @@ impl Cells {
                 Cells::Text(to(&DataType::Utf8)?.as_string::<i32>().clone())
             }
             DataType::Dictionary(_, values) => Self::new(&to(values)?)?,
-            DataType::Timestamp(..) => {
-                // A time without a zone is one of UTC: the session's zone.
-                let utc = to(&DataType::Timestamp(TimeUnit::Microsecond, None))?;
-                let utc = cast(&utc, &timestamp()).unwrap_or(utc);
-                Cells::Time(utc.as_primitive::<TimestampMicrosecondType>().clone())
+            DataType::Timestamp(_, zone) => {
+                let kind = zone.as_ref().map_or(DataType::Timestamp(TimeUnit::Microsecond, None), |_| timestamp());
+                let times = to(&kind)?.as_primitive::<TimestampMicrosecondType>().clone();
+                if zone.is_some() { Cells::Time(times) } else { Cells::Wall(times) }
             }
             DataType::List(item) => {
                 let list = array.as_list::<i32>().clone();
@@ -97,6 +98,9 @@ impl Cells {
             Cells::Text(values) if values.is_valid(row) => text(values.value(row), out),
             Cells::Number(values) if values.is_valid(row) => out.write_all(values.value(row).as_bytes()),
             Cells::Time(values) if values.is_valid(row) => text(&format_micros(values.value(row)), out),
+            Cells::Wall(values) if values.is_valid(row) => {
+                text(format_micros(values.value(row)).trim_end_matches('Z'), out)
+            }
             Cells::List(list, items) if list.is_valid(row) => {
                 let ends = list.value_offsets();
                 let place = |end: i32| usize::try_from(end).unwrap_or(0);

@@ -21,12 +21,18 @@ pub enum QueryError {
     /// It ran longer than it may.
     #[error(
         "stop query: it ran longer than {0} ms; ask for less (a narrower range of timestamp helps most), \
-         or raise query.timeout_ms"
+         or raise timeout_ms of the request, up to the setting query.timeout_ms"
     )]
     Timeout(u128),
     /// It needs more of something than it may have.
     #[error("{0}")]
     Limit(String),
+    /// It needs more memory than there is.
+    #[error(
+        "stop query: it needs more memory than it may have; ask for less (fewer columns, groups or rows to sort), \
+         or raise query.memory_bytes_max"
+    )]
+    Memory,
     /// Too many queries are running and waiting.
     #[error("refuse query: {0} others are waiting; try again later")]
     Busy(usize),
@@ -48,10 +54,21 @@ impl QueryError {
             QueryError::Parameter(_) => ErrorCode::InvalidParameter,
             QueryError::Failed(_) => ErrorCode::QueryFailed,
             QueryError::Timeout(_) => ErrorCode::QueryTimeout,
-            QueryError::Limit(_) => ErrorCode::QueryLimit,
+            QueryError::Limit(_) | QueryError::Memory => ErrorCode::QueryLimit,
             QueryError::Busy(_) => ErrorCode::Overloaded,
             QueryError::Unread(_) => ErrorCode::Unavailable,
             QueryError::Internal(_) => ErrorCode::Internal,
+        }
+    }
+
+    /// The same with what the limit of memory is.
+    pub(crate) fn within(self, memory_bytes: usize) -> Self {
+        match self {
+            QueryError::Memory => QueryError::Limit(format!(
+                "stop query: it needs more memory than it may have, {memory_bytes} bytes for all that run; ask for less \
+                 (fewer columns, groups or rows to sort), or raise the setting query.memory_bytes_max"
+            )),
+            other => other,
         }
     }
 
@@ -79,14 +96,17 @@ pub(crate) fn sort_out(error: &DataFusionError, phase: Phase) -> QueryError {
     if let Some(ours) = find::<OlderError>(error).map(ToString::to_string) {
         return QueryError::Internal(ours);
     }
+    // Of a table of others: the lake's scans carry theirs.
+    if let Some(away) = find::<object_store::Error>(error).map(ToString::to_string) {
+        return QueryError::Unread(first_line(&away));
+    }
+    if let Some(damaged) = find::<parquet::errors::ParquetError>(error).map(ToString::to_string) {
+        return QueryError::Unread(format!("read a Parquet file: {}", first_line(&damaged)));
+    }
     let root = error.find_root();
     let text = first_line(&root.strip_backtrace());
     match root {
-        DataFusionError::ResourcesExhausted(_) => QueryError::Limit(
-            "stop query: it needs more memory than it may have; ask for less (fewer columns, groups or rows to sort), \
-             or raise query.memory_bytes_max"
-                .to_owned(),
-        ),
+        DataFusionError::ResourcesExhausted(_) => QueryError::Memory,
         DataFusionError::SQL(..) => QueryError::Invalid(format!("parse SQL: {}", without_prefix(&text))),
         DataFusionError::Plan(_) | DataFusionError::SchemaError(..) | DataFusionError::Diagnostic(..) => {
             QueryError::Invalid(format!("plan query: {}", without_prefix(&text)))
@@ -127,8 +147,10 @@ fn find<T: std::error::Error + 'static>(error: &DataFusionError) -> Option<&T> {
 const MESSAGE_BYTES_MAX: usize = 1_000;
 
 fn first_line(text: &str) -> String {
-    let line = text.split("\n\n").next().unwrap_or(text).trim();
-    line.chars().take(MESSAGE_BYTES_MAX).collect()
+    let line = text.split("\n\n").next().unwrap_or(text);
+    // A call with the wrong arguments is no fault of the engine's, whatever it says.
+    let own = line.split("\nThis issue was likely caused by").next().unwrap_or(line).trim();
+    own.chars().take(MESSAGE_BYTES_MAX).map(|c| if c == '\n' { ' ' } else { c }).collect()
 }
 
 /// DataFusion's own word for the kind of error says nothing that our code does not.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::ScalarUDF;
 
+use crate::dates;
 use crate::growth::LIMITED;
 
 /// The scalar functions, by their first names; other names of the same function come along.
@@ -19,12 +20,11 @@ const SCALARS: &[&str] = &[
      substr substr_index to_hex translate upper regexp_count regexp_instr regexp_like regexp_match \
      regexp_replace",
     // times
-    "current_date current_time date_bin date_part date_trunc from_unixtime make_date make_time now \
-     to_char to_date to_local_time to_time to_timestamp to_timestamp_micros to_timestamp_millis \
-     to_timestamp_nanos to_timestamp_seconds to_unixtime",
+    "current_date current_time date_bin from_unixtime make_date make_time now to_local_time to_time \
+     to_timestamp_micros to_timestamp_millis to_timestamp_nanos to_unixtime",
     // conditions and types
     "arrow_typeof cast_to_type try_cast_to_type coalesce get_field greatest \
-     least nullif nvl nvl2 named_struct struct uuid version",
+     least nullif nvl nvl2 named_struct struct uuid",
     // lists
     "array_any_value array_distinct array_element array_has array_has_all array_has_any array_length \
      array_max array_min array_position array_slice array_sort array_to_string cardinality empty \
@@ -37,13 +37,16 @@ const SCALARS: &[&str] = &[
 /// The scalar functions that queries may call.
 pub(crate) fn scalars() -> Vec<Arc<ScalarUDF>> {
     let mut functions = SessionStateDefaults::default_scalar_functions();
-    functions.retain(|function| is_allowed(function.name()));
+    functions.retain(|function| is_allowed(function.name()) && !dates::is_one(function.name()));
+    functions.extend(dates::functions());
     functions
 }
 
 /// May a plan call this function? Operators stand for some that are not called by name.
 pub(crate) fn is_allowed(name: &str) -> bool {
-    name == LIMITED || SCALARS.iter().any(|group| group.split_whitespace().any(|known| known == name))
+    name == LIMITED
+        || dates::is_one(name)
+        || SCALARS.iter().any(|group| group.split_whitespace().any(|known| known == name))
 }
 
 /// Is this function's second argument a regular expression?

@@ -4,12 +4,14 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
+use datafusion::common::DataFusionError;
 use datafusion::sql::parser::{DFParserBuilder, ExplainStatement, Statement};
 use datafusion::sql::sqlparser::ast::{
     Expr, GroupByExpr, ObjectName, Query, Select, SelectItem, SetExpr, Statement as SqlStatement, TableFactor, Visit,
     Visitor, visit_expressions,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::ParserError;
 use runstone_record::limits::{
     SQL_BYTES_MAX, SQL_EXPRESSION_DEPTH_MAX, SQL_PARSE_DEPTH_MAX, SQL_RELATIONS_MAX, SQL_SELECTS_MAX,
     SQL_SUBSTITUTIONS_MAX,
@@ -29,7 +31,7 @@ pub(crate) struct Checked {
 pub(crate) fn check(sql: &str) -> Result<Checked, QueryError> {
     if sql.len() > SQL_BYTES_MAX {
         return Err(QueryError::invalid(format!(
-            "refuse SQL: the text may have {SQL_BYTES_MAX} bytes, this has {}",
+            "refuse SQL: the text may have {SQL_BYTES_MAX} bytes, this has {}; send long values as params",
             sql.len()
         )));
     }
@@ -38,7 +40,14 @@ pub(crate) fn check(sql: &str) -> Result<Checked, QueryError> {
         .with_recursion_limit(SQL_PARSE_DEPTH_MAX)
         .build()
         .and_then(|mut parser| parser.parse_statements())
-        .map_err(|error| sort_out(&error, Phase::Planning))?;
+        .map_err(|error| match error.find_root() {
+            DataFusionError::SQL(parser, _) if matches!(**parser, ParserError::RecursionLimitExceeded) => {
+                QueryError::Invalid(format!(
+                    "refuse SQL: parentheses and queries in each other may be {SQL_PARSE_DEPTH_MAX} deep; use WITH"
+                ))
+            }
+            _ => sort_out(&error, Phase::Planning),
+        })?;
     let mut statements = parsed.into_iter();
     let (Some(statement), None) = (statements.next(), statements.next()) else {
         return Err(QueryError::invalid("refuse SQL: send exactly one statement, such as SELECT count(*) FROM logs"));
@@ -228,7 +237,7 @@ impl Visitor for Walk {
             | TableFactor::NestedJoin { .. }
             | TableFactor::UNNEST { .. } => ControlFlow::Continue(()),
             other => ControlFlow::Break(QueryError::Invalid(format!(
-                "refuse SQL: read from logs, runs or a query, not from {}",
+                "refuse SQL: read from a table or a query, not from {}",
                 other.to_string().chars().take(60).collect::<String>()
             ))),
         }

@@ -11,9 +11,12 @@
 #![cfg(feature = "lake")]
 
 mod answer;
+mod catalog;
 mod chunk;
 mod columns;
 mod cursor;
+mod dates;
+mod dialect;
 mod error;
 mod filter;
 mod foremost;
@@ -25,6 +28,7 @@ mod layout;
 mod list;
 mod logs;
 mod merge;
+mod params;
 mod plan;
 mod read;
 mod recent;
@@ -35,6 +39,7 @@ mod scan;
 mod session;
 mod sources;
 mod table;
+mod tables;
 mod unit;
 mod values;
 mod watch;
@@ -44,7 +49,8 @@ pub use cursor::{Cursor, InvalidCursor};
 pub use error::QueryError;
 pub use logs::{LogsPage, LogsQuery, Order};
 pub use recent::{Frames, NothingOlder, Older, OlderError, PushError, Recent, RecentOptions, RecentStats};
-pub use session::{QueryAnswer, Sql, SqlLimits};
+pub use session::{QueryAnswer, Question, Sql, SqlLimits};
 pub use sources::SourceRow;
 pub use table::{NoRuns, RunsSource};
+pub use tables::{TableFormat, TableSpec, Tables, check_table_name};
 pub use values::{Fields, Values, ValuesQuery, has_values};

@@ -39,7 +39,6 @@ impl Slots {
 pub(crate) struct Runner {
     runtime: Option<Runtime>,
     handle: Handle,
-    timeout: Duration,
 }
 
 /// Stops a task when whoever waits for it goes away.
@@ -62,7 +61,7 @@ impl Drop for Waiting<'_> {
 }
 
 impl Runner {
-    pub(crate) fn new(threads: usize, timeout: Duration) -> std::io::Result<Self> {
+    pub(crate) fn new(threads: usize) -> std::io::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads.max(1))
             .thread_name("query")
@@ -76,12 +75,17 @@ impl Runner {
             .enable_all()
             .build()?;
         let handle = runtime.handle().clone();
-        Ok(Self { runtime: Some(runtime), handle, timeout })
+        Ok(Self { runtime: Some(runtime), handle })
     }
 
     /// Runs a query in one of `slots`. It ends at the deadline, or when the caller stops waiting; a step that cannot
     /// be interrupted keeps its slot until it ends, but not its caller.
-    pub(crate) async fn run<T, F>(&self, slots: &Slots, query: impl FnOnce(Arc<Stop>) -> F) -> Result<T, QueryError>
+    pub(crate) async fn run<T, F>(
+        &self,
+        slots: &Slots,
+        timeout: Duration,
+        query: impl FnOnce(Arc<Stop>) -> F,
+    ) -> Result<T, QueryError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, QueryError>> + Send + 'static,
@@ -93,7 +97,7 @@ impl Runner {
             match Arc::clone(&semaphore).try_acquire_owned() {
                 Ok(permit) => permit,
                 Err(_) if before >= slots.waiting_max => return Err(QueryError::Busy(before)),
-                Err(_) => tokio::time::timeout(self.timeout, semaphore.acquire_owned())
+                Err(_) => tokio::time::timeout(timeout, semaphore.acquire_owned())
                     .await
                     .map_err(|_| QueryError::Busy(before))?
                     .map_err(|_| QueryError::Internal("the store is closed".to_owned()))?,
@@ -106,8 +110,8 @@ impl Runner {
             query.await
         });
         let _stop = StopOnDrop(task.abort_handle(), stop);
-        match tokio::time::timeout(self.timeout, task).await {
-            Err(_) => Err(QueryError::Timeout(self.timeout.as_millis())),
+        match tokio::time::timeout(timeout, task).await {
+            Err(_) => Err(QueryError::Timeout(timeout.as_millis())),
             Ok(Ok(answer)) => answer,
             // Overflows in the engine: the same text would fail again, and nothing of ours is at stake.
             Ok(Err(stopped)) if stopped.is_panic() => {

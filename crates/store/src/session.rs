@@ -4,8 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList};
-use datafusion::catalog::{MemorySchemaProvider, SchemaProvider};
 use datafusion::common::Result as PlanResult;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
@@ -16,26 +14,26 @@ use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use futures::TryStreamExt;
 use runstone_record::limits;
+use runstone_record::params::Params;
 use runstone_record::wire::QueryColumn;
 
 use crate::answer::{Cells, unique_names, write_object};
+use crate::catalog::{CATALOG, Own, SCHEMA, catalogs};
 use crate::columns::sql_type_name;
+use crate::dialect::respell;
 use crate::error::{Phase, QueryError, sort_out};
 use crate::foremost::shorten;
 use crate::functions::scalars;
 use crate::growth::LimitGrowth;
 use crate::guard;
-use crate::lake::Stores;
+use crate::params::bind;
 use crate::plan::{check_constants, check_functions};
 use crate::recent::{Older, Recent, Snapshot};
 use crate::runner::{Runner, Slots};
 use crate::sources::sources_table;
 use crate::table::{LogsTable, RunsSource, RunsTable};
+use crate::tables::{TableStores, Tables};
 use crate::watch::{Stop, watch};
-
-/// Where tables live, for those who look at `information_schema`.
-const CATALOG: &str = "runstone";
-const SCHEMA: &str = "public";
 
 /// Versions of the lake that one query tries.
 const SNAPSHOTS_MAX: usize = 5;
@@ -108,12 +106,30 @@ impl QueryAnswer {
     }
 }
 
+/// A statement with all that was said of it.
+#[derive(Debug, Clone, Default)]
+pub struct Question {
+    /// One read-only statement.
+    pub sql: String,
+    /// Values for the `$name`s in it.
+    pub params: Params,
+    /// How long it may run, where that is less than the limit.
+    pub timeout: Option<Duration>,
+}
+
+impl From<&str> for Question {
+    fn from(sql: &str) -> Self {
+        Self { sql: sql.to_owned(), ..Self::default() }
+    }
+}
+
 /// What every query needs.
 #[derive(Debug)]
 pub(crate) struct Shared {
     recent: Arc<Recent>,
     pub(crate) older: Arc<dyn Older>,
     runs: Arc<dyn RunsSource>,
+    tables: Arc<Tables>,
     limits: SqlLimits,
     /// A session without tables; each query's is a copy of it.
     template: SessionState,
@@ -139,10 +155,25 @@ impl Sql {
         runs: Arc<dyn RunsSource>,
         limits: SqlLimits,
     ) -> Result<Self, QueryError> {
-        let template = template(&limits).map_err(|error| QueryError::Internal(error.strip_backtrace()))?;
-        let runner = Runner::new(limits.threads, limits.timeout);
+        Self::with_tables(recent, older, runs, Tables::default(), limits)
+    }
+
+    /// The same with tables of others beside them.
+    ///
+    /// # Errors
+    /// [`QueryError::Internal`] where threads cannot be started.
+    pub fn with_tables(
+        recent: Arc<Recent>,
+        older: Arc<dyn Older>,
+        runs: Arc<dyn RunsSource>,
+        tables: Tables,
+        limits: SqlLimits,
+    ) -> Result<Self, QueryError> {
+        let tables = Arc::new(tables);
+        let template = template(&limits, &tables).map_err(|error| QueryError::Internal(error.strip_backtrace()))?;
+        let runner = Runner::new(limits.threads);
         let runner = runner.map_err(|error| QueryError::Internal(format!("start query threads: {error}")))?;
-        let shared = Shared { recent, older, runs, limits, template };
+        let shared = Shared { recent, older, runs, tables, limits, template };
         Ok(Self {
             shared: Arc::new(shared),
             runner,
@@ -156,10 +187,23 @@ impl Sql {
     ///
     /// # Errors
     /// [`QueryError`] says whose fault it is.
-    pub async fn query(&self, sql: &str) -> Result<QueryAnswer, QueryError> {
-        let shared = Arc::clone(&self.shared);
-        let sql = sql.to_owned();
-        self.runner.run(&self.queries, |stop| async move { shared.query(&sql, stop).await }).await
+    pub async fn query(&self, question: impl Into<Question>) -> Result<QueryAnswer, QueryError> {
+        let (shared, question) = (Arc::clone(&self.shared), question.into());
+        let timeout = self.timeout(&question)?;
+        self.runner.run(&self.queries, timeout, |stop| async move { shared.query(&question, stop).await }).await
+    }
+
+    /// How long a statement may run.
+    fn timeout(&self, question: &Question) -> Result<Duration, QueryError> {
+        let most = self.shared.limits.timeout;
+        match question.timeout {
+            Some(timeout) if timeout.is_zero() || timeout > most => Err(QueryError::Invalid(format!(
+                "read timeout_ms: it may be 1 to {} (the setting query.timeout_ms), got {}",
+                most.as_millis(),
+                timeout.as_millis()
+            ))),
+            timeout => Ok(timeout.unwrap_or(most)),
+        }
     }
 
     /// Runs a page of logs: they have slots of their own, so that pages turn while heavy queries run.
@@ -169,24 +213,26 @@ impl Sql {
         F: Future<Output = Result<T, QueryError>> + Send + 'static,
     {
         let shared = Arc::clone(&self.shared);
-        self.runner.run(&self.pages, |stop| page(shared, stop)).await
+        self.runner.run(&self.pages, self.shared.limits.timeout, |stop| page(shared, stop)).await
     }
 }
 
-fn template(limits: &SqlLimits) -> PlanResult<SessionState> {
+fn template(limits: &SqlLimits, tables: &Arc<Tables>) -> PlanResult<SessionState> {
     let mut config = SessionConfig::new()
         .with_target_partitions(limits.threads.max(1))
         .with_default_catalog_and_schema(CATALOG, SCHEMA)
         .with_create_default_catalog_and_schema(false)
-        .with_information_schema(true);
+        // It is a schema of the catalog instead: without the engine's settings.
+        .with_information_schema(false);
     let options = config.options_mut();
     options.sql_parser.dialect = datafusion::config::Dialect::PostgreSQL;
     options.sql_parser.map_string_types_to_utf8view = false;
+    options.execution.time_zone = Some("UTC".to_owned());
     let no_disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(GreedyMemoryPool::new(limits.memory_bytes)))
         .with_disk_manager_builder(no_disk)
-        .with_object_store_registry(Arc::new(Stores(None)))
+        .with_object_store_registry(Arc::new(TableStores(Arc::clone(tables))))
         .with_metadata_cache_limit(limits::LAKE_FOOTERS_BYTES_MAX)
         .build_arc()?;
     let mut state = SessionStateBuilder::new()
@@ -221,22 +267,19 @@ impl Shared {
     /// A session whose tables stand still.
     pub(crate) fn session(&self, snapshot: Snapshot) -> PlanResult<SessionContext> {
         let logs = LogsTable { snapshot, older: Arc::clone(&self.older) };
-        let schema = MemorySchemaProvider::new();
-        schema.register_table("logs".to_owned(), Arc::new(logs))?;
-        schema.register_table("runs".to_owned(), Arc::new(RunsTable::new(Arc::clone(&self.runs))))?;
-        schema.register_table("sources".to_owned(), sources_table(&self.runs.sources())?)?;
-        let catalog = MemoryCatalogProvider::new();
-        catalog.register_schema(SCHEMA, Arc::new(schema))?;
-        let catalogs = MemoryCatalogProviderList::new();
-        catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
+        let mut own: Own = vec![("logs", Arc::new(logs)), ("runs", Arc::new(RunsTable::new(Arc::clone(&self.runs))))];
+        own.push(("sources", sources_table(&self.runs.sources())?));
+        if self.tables.are_alone() {
+            own.clear();
+        }
         let mut state = self.template.clone();
-        state.register_catalog_list(Arc::new(catalogs));
+        state.register_catalog_list(catalogs(&own, &self.tables, &self.template)?);
         Ok(SessionContext::new_with_state(state))
     }
 
-    async fn query(&self, sql: &str, stop: Arc<Stop>) -> Result<QueryAnswer, QueryError> {
+    async fn query(&self, question: &Question, stop: Arc<Stop>) -> Result<QueryAnswer, QueryError> {
         let begun = Instant::now();
-        let mut answer = self.on_newest(|snapshot| self.answer(sql, snapshot, &stop)).await?;
+        let mut answer = self.on_newest(|snapshot| self.answer(question, snapshot, &stop)).await?;
         answer.elapsed = begun.elapsed();
         Ok(answer)
     }
@@ -257,10 +300,18 @@ impl Shared {
         answer(self.snapshot()).await
     }
 
-    async fn answer(&self, sql: &str, snapshot: Snapshot, stop: &Arc<Stop>) -> Result<QueryAnswer, QueryError> {
-        let checked = guard::check(sql)?;
-        let stream = self.plan(checked, snapshot, stop).await.map_err(|error| sort_out(&error, Phase::Planning))?;
-        self.collect(stream).await.map_err(|error| sort_out(&error, Phase::Running))
+    async fn answer(
+        &self,
+        question: &Question,
+        snapshot: Snapshot,
+        stop: &Arc<Stop>,
+    ) -> Result<QueryAnswer, QueryError> {
+        let mut checked = guard::check(&question.sql)?;
+        bind(&mut checked.statement, &question.params)?;
+        respell(&mut checked.statement);
+        let sorted = |error, phase| sort_out(&error, phase).within(self.limits.memory_bytes);
+        let stream = self.plan(checked, snapshot, stop).await.map_err(|error| sorted(error, Phase::Planning))?;
+        self.collect(stream).await.map_err(|error| sorted(error, Phase::Running))
     }
 
     async fn plan(

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use runstone_server::Offline;
+use runstone_server::{Offline, TableSpec};
 
 use super::directory::Directory;
 use super::reader;
@@ -21,6 +21,7 @@ Examples:
   runstone query --json \"SELECT * FROM runs WHERE state = 'failed'\"
   runstone query - < report.sql
   runstone query --data /var/lib/runstone \"SELECT count(*) FROM logs\"
+  runstone query --table orders=orders.parquet --table items=s3://bucket/items \"SELECT count(*) FROM orders\"
 
 A table on a terminal; in a pipe tab-separated values without a header, in which \\t, \\n and \\\\ are escaped.")]
 pub(crate) struct Query {
@@ -33,6 +34,10 @@ pub(crate) struct Query {
     /// With --data: the server's configuration file, where it says where the lake is
     #[arg(long, value_name = "FILE", requires = "data")]
     config: Option<PathBuf>,
+    /// A table of your own, without a server: NAME=LOCATION, a file or directory, s3:// or abfss://, of Parquet, CSV, JSON or
+    /// Delta. NAME:FORMAT=LOCATION where the files' names do not say what they are. May be given more than once
+    #[arg(long = "table", value_name = "NAME=LOCATION", value_parser = runstone_server::parse_table)]
+    tables: Vec<TableSpec>,
     /// One JSON object a row
     #[arg(long)]
     json: bool,
@@ -45,9 +50,14 @@ pub(crate) async fn query(args: Query, global: &Global) -> anyhow::Result<ExitCo
         io::stdin().read_to_string(&mut sql).context("read the statement from standard input")?;
     }
     let answer = match args.data {
-        None => reader(global)?.query(&sql).await?,
+        None if args.tables.is_empty() => reader(global)?.query(&sql).await?,
+        None => {
+            let body = runstone_server::query_tables(args.tables, sql.as_str().into()).await?.into_body();
+            serde_json::from_slice(&body)?
+        }
         data => {
-            let (config, world) = Directory { data, config: args.config }.open()?;
+            let (mut config, world) = Directory { data, config: args.config }.open()?;
+            runstone_server::add_tables(&mut config, args.tables);
             let body = Offline::query(&config, &world, &sql).await?.into_body();
             serde_json::from_slice(&body)?
         }

@@ -7,7 +7,7 @@ use crate::client::Client;
 use crate::foreign::python;
 use crate::harness::{START_DEADLINE, watch};
 
-const BUCKET: &str = "logs-of-tests";
+pub(crate) const BUCKET: &str = "logs-of-tests";
 const PREFIX: &str = "team/lake";
 /// Azurite's only account, and its key, as its documentation has them.
 const ACCOUNT: &str = "devstoreaccount1";

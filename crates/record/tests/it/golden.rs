@@ -204,7 +204,10 @@ fn pages_and_answers_are_what_they_were() {
     };
     let runs = vec![fold(7..8).body("r"), fold(0..3).body("other")];
     check_body("runs", &RunsPage { runs, next: None });
-    check_body("query_request", &QueryRequest { sql: "SELECT count(*) AS n FROM logs".to_owned() });
+    check_body(
+        "query_request",
+        &QueryRequest { sql: "SELECT count(*) AS n FROM logs".to_owned(), ..QueryRequest::default() },
+    );
     let answer = QueryAnswer {
         columns: vec![
             QueryColumn { name: "n".to_owned(), kind: "Int64".to_owned() },

@@ -1,12 +1,14 @@
 //! `POST /api/v1/query`: one read-only SQL statement.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use runstone_record::ErrorCode;
 use runstone_record::wire::QueryRequest;
-use runstone_store::QueryError;
+use runstone_store::{QueryError, Question};
 use serde_json::error::Category;
 
 use super::{App, json_bytes};
@@ -26,11 +28,16 @@ pub(super) async fn run(State(app): State<App>, headers: HeaderMap, body: Body) 
     let request: QueryRequest = read_request(&payload.bytes)?;
     app.fresh(&app.recent_progress).await?;
     app.fresh(&app.runs_progress).await?;
-    let answer = app.observed(app.sql.query(&request.sql)).await?;
+    let answer = app.observed(app.sql.query(question(request))).await?;
     Ok(json_bytes(StatusCode::OK, answer.into_body()))
 }
 
-/// An object with the one field `sql`, once. Serde would take an array too.
+fn question(request: QueryRequest) -> Question {
+    let QueryRequest { sql, params, timeout_ms } = request;
+    Question { sql, params, timeout: timeout_ms.map(Duration::from_millis) }
+}
+
+/// An object with `sql` and what goes with it, each once. Serde would take an array too.
 fn read_request(bytes: &[u8]) -> Result<QueryRequest, ApiError> {
     let wanted = r#"send an object with one SQL statement: {"sql": "SELECT …"}"#;
     let read = match bytes.trim_ascii_start().first() {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::file::Value;
 use super::settings::{SETTINGS, Setting};
 use super::text::show_millis;
-use super::{Config, file, sources};
+use super::{Config, file, sources, tables};
 
 /// Variables with our prefix that are not settings of the server.
 const ENV_OF_OTHERS: [&str; 2] = ["RUNSTONE_CONFIG", "RUNSTONE_URL"];
@@ -127,6 +127,12 @@ impl Loading {
         };
         for entry in entries {
             let origin = at(Some(entry.line));
+            if tables::is_about(&entry.key) {
+                if let Err(why) = tables::take(&mut self.config.tables, &entry, origin.clone()) {
+                    self.mistake(origin, Some(entry.key), why);
+                }
+                continue;
+            }
             if let Some((sources::SECTION, levels)) = entry.levels.split_first().map(|(top, rest)| (top.as_str(), rest))
             {
                 let set = sources::set(&mut self.config.sources, levels, entry.value.as_ref());
@@ -198,6 +204,10 @@ impl Loading {
 
     /// Settings that are right alone and wrong together.
     fn check_together(&mut self) {
+        if let Some(table) = tables::without_location(&self.config.tables) {
+            let (origin, key) = (table.origin.clone(), format!("tables.{}", table.spec.name));
+            self.mistake(origin, Some(key), "needs a location: a path, or a URL such as s3://bucket/prefix".to_owned());
+        }
         let http = &self.config.http;
         let pairs = [
             ("http.decoded_bytes_max", http.decoded_bytes_max, "http.body_bytes_max", http.body_bytes_max),

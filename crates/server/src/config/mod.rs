@@ -8,6 +8,7 @@ mod layers;
 mod print;
 pub mod settings;
 mod sources;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -22,6 +23,7 @@ use crate::http::Answers;
 
 pub use layers::{ConfigErrors, Flag, Mistake, Origin, Sources, load};
 pub use print::reference;
+pub use tables::{TableSettings, TablesSettings};
 
 use crate::sources::SourceSystems;
 
@@ -44,6 +46,8 @@ pub struct Config {
     pub http: HttpSettings,
     /// SQL.
     pub query: QuerySettings,
+    /// Tables beside `logs` and `runs`.
+    pub tables: TablesSettings,
     /// The server's own log.
     pub log: LogSettings,
     /// What is known of source systems.
@@ -220,6 +224,7 @@ impl Default for Config {
                 rows_max: limits::QUERY_ROWS_MAX as u64,
                 concurrency_max: limits::QUERIES_RUNNING_MAX as u64,
             },
+            tables: TablesSettings::new(),
             log: LogSettings { level: "info".to_owned(), format: LogFormat::Auto },
             sources: SourceSystems::default(),
             origins: BTreeMap::new(),

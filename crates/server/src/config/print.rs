@@ -29,6 +29,7 @@ impl Config {
             };
             text.push_str(&format!("{line:COMMENT_COLUMN$} # {}\n", comment.escape_debug()));
         }
+        self.print_tables(&mut text);
         self.print_sources(&mut text);
         text
     }
@@ -52,6 +53,17 @@ impl Config {
                 line(4, "labels", None);
             }
             source.labels.iter().for_each(|(key, value)| line(6, key, Some(value)));
+        }
+    }
+
+    fn print_tables(&self, text: &mut String) {
+        if !self.tables.is_empty() {
+            text.push_str("tables:\n");
+        }
+        for (name, table) in &self.tables {
+            let format = table.spec.format.map(|format| format!(", format: {}", format.word())).unwrap_or_default();
+            let line = format!("  {name}: {{location: {}{format}}}", quoted(&table.spec.location));
+            text.push_str(&format!("{line:COMMENT_COLUMN$} # {}\n", table.origin.to_string().escape_debug()));
         }
     }
 }

@@ -54,14 +54,18 @@ pub(crate) fn options(config: &Config, world: &World) -> LakeOptions {
     let (clock, entropy) = (Arc::clone(&world.clock), Arc::clone(&world.entropy));
     let clock_ms = Arc::new(move || clock.now_micros().div_euclid(1_000));
     let engine = concat!("runstone/", env!("CARGO_PKG_VERSION"));
-    let network = LakeNetwork {
+    let mut options = LakeOptions::new(config.lake_location(), engine, clock_ms, entropy);
+    options.network = network(config);
+    options
+}
+
+/// How storage is asked.
+pub(crate) fn network(config: &Config) -> LakeNetwork {
+    LakeNetwork {
         request_timeout: config.lake.request_timeout,
         retry_timeout: config.lake.retry_timeout,
         ..LakeNetwork::default()
-    };
-    let mut options = LakeOptions::new(config.lake_location(), engine, clock_ms, entropy);
-    options.network = network;
-    options
+    }
 }
 
 /// Says that the thread has ended, however it does.

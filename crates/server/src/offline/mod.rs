@@ -2,6 +2,7 @@
 //! line. Owns finding a moment in which they fit together; refuses to change anything on disk.
 
 mod inspect;
+mod tables;
 mod verify;
 
 use std::sync::Arc;
@@ -18,9 +19,10 @@ use crate::config::{Config, as_usize};
 use crate::lake::{Course, CourseError, find_course, options};
 use crate::lineage::Lineage;
 use crate::runs::{LakeRows, Own, Runs, restore};
-use crate::start::{World, sql_limits};
+use crate::start::{World, sql_limits, tables as tables_of};
 
 pub use inspect::Item;
+pub use tables::{add_tables, parse_table, query_tables};
 pub use verify::{Compared, LakeVerdict};
 
 /// How often a directory that its server changes meanwhile is looked at again.
@@ -150,7 +152,8 @@ impl Offline {
         let limits = sql_limits(&self.config);
         let older = Arc::new(FromView(self.view.clone()));
         let runs = self.runs().await?;
-        Sql::new(recent, older, Arc::new(runs), limits).map_err(OfflineError::Sql)
+        let tables = tables_of(&self.config).map_err(OfflineError::Astray)?;
+        Sql::with_tables(recent, older, Arc::new(runs), tables, limits).map_err(OfflineError::Sql)
     }
 
     /// A session over the lake alone, whose answers have so many rows.

@@ -214,7 +214,7 @@ impl Offline {
         for ids in ids.chunks(IDS_AT_ONCE) {
             let list: Vec<String> = ids.iter().map(|id| format!("'{id}'")).collect();
             let text = format!("SELECT DISTINCT id FROM logs WHERE id IN ({})", list.join(","));
-            let answer = sql.query(&text).await.map_err(OfflineError::Query)?;
+            let answer = sql.query(text.as_str()).await.map_err(OfflineError::Query)?;
             let rows: Vec<Found> = serde_json::from_slice(&answer.rows_json).unwrap_or_default();
             found.extend(rows.iter().filter_map(|row| RecordId::parse(&row.id).ok()));
         }

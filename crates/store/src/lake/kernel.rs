@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arrow::array::{Array, AsArray, MapArray, RecordBatch, StringArray, StructArray};
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{Int64Type, SchemaRef};
 use delta_kernel::actions::{REMOVE_NAME, SIDECAR_NAME, get_all_actions_schema};
 use delta_kernel::engine::arrow_data::ArrowEngineData;
 use delta_kernel::snapshot::SnapshotRef;
@@ -187,6 +187,11 @@ impl Reader {
 
     pub(crate) fn metadata(&self) -> Result<MetaData, LakeError> {
         convert(self.snapshot.metadata())
+    }
+
+    /// Its columns.
+    pub(crate) fn arrow_schema(&self) -> SchemaRef {
+        self.snapshot.arrow_schema()
     }
 
     /// The entries of its files, many at a time.

@@ -76,7 +76,7 @@ impl FileReader {
             memory_pool: Arc::clone(&runtime.memory_pool),
             disk_manager: Arc::clone(&runtime.disk_manager),
             cache_manager: Arc::clone(&runtime.cache_manager),
-            object_store_registry: Arc::new(Stores(Some(store))),
+            object_store_registry: Arc::new(Stores(store)),
         };
         let (scalar, higher, aggregate, window) = (HashMap::new(), HashMap::new(), HashMap::new(), HashMap::new());
         let (name, session) = ("lake".to_owned(), session.clone());
@@ -154,16 +154,16 @@ fn batch_rows(file: &LakeFile) -> usize {
     usize::try_from((BATCH_BYTES / row.max(1)).max(BATCH_ROWS_MIN)).unwrap_or(usize::MAX)
 }
 
-/// The stores that a plan can reach: the lake's, or none.
+/// The stores that a scan can reach: the lake's.
 #[derive(Debug)]
-pub(crate) struct Stores(pub(crate) Option<Arc<dyn ObjectStore>>);
+struct Stores(Arc<dyn ObjectStore>);
 
 impl ObjectStoreRegistry for Stores {
     fn register_store(&self, _url: &Url, _store: Arc<dyn ObjectStore>) -> Option<Arc<dyn ObjectStore>> {
         None
     }
 
-    fn get_store(&self, url: &Url) -> Result<Arc<dyn ObjectStore>> {
-        self.0.clone().ok_or_else(|| DataFusionError::Internal(format!("nothing can be read from {url}")))
+    fn get_store(&self, _: &Url) -> Result<Arc<dyn ObjectStore>> {
+        Ok(Arc::clone(&self.0))
     }
 }
