@@ -112,6 +112,10 @@ pub const SQL_REGEX_BYTES_MAX: usize = 1_024;
 pub const SQL_CONSTANT_BYTES_MAX: usize = 16 << 10;
 /// Bytes that one call of a SQL function may make for a batch of rows.
 pub const SQL_CALL_BYTES_MAX: usize = 64 << 20;
+/// Bytes of a JSON file that its columns are found from.
+pub const TABLE_JSON_GUESS_BYTES: u64 = 4 << 20;
+/// Bytes of a JSON file that is one array: it is read whole.
+pub const TABLE_JSON_ARRAY_BYTES_MAX: u64 = 16 << 20;
 /// Files of a table of others.
 pub const TABLE_FILES_MAX: usize = 10_000;
 /// Milliseconds that a query may run.

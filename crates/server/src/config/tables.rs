@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use runstone_store::{TableFormat, TableSpec, check_table_name};
 
-use super::file::Entry;
+use super::file::{Entry, Value};
 use super::layers::Origin;
 
 /// The section's name.
@@ -36,13 +36,15 @@ pub(super) fn take(tables: &mut TablesSettings, entry: &Entry, origin: Origin) -
     };
     let (name, setting) = rest.split_once('.').unwrap_or((rest, "location"));
     check_table_name(name)?;
-    let value = entry.value.as_deref().ok_or("needs one value: a path, or a URL such as s3://bucket/prefix")?;
+    let Some(Value::One(value)) = &entry.value else {
+        return Err("needs one value: a path, or a URL such as s3://bucket/prefix".to_owned());
+    };
     let table = tables.entry(name.to_owned()).or_insert_with(|| TableSettings {
         spec: TableSpec { name: name.to_owned(), location: String::new(), format: None },
         origin,
     });
     match setting {
-        "location" => location(value).map(|()| value.clone_into(&mut table.spec.location)),
+        "location" => location(value).map(|()| table.spec.location.clone_from(value)),
         "format" => match TableFormat::of(value) {
             Some(format) => {
                 table.spec.format = Some(format);

@@ -252,3 +252,14 @@ sources:
         assert!(load(&case(nothing, &[], &[]).sources).unwrap().sources.0.is_empty());
     }
 }
+
+#[test]
+fn tables_are_printed_as_a_file_that_sets_them() {
+    let yaml = "tables:\n  orders: /data/orders\n  items: {location: 's3://b/x y', format: delta}\n";
+    let config = load(&case(yaml, &[], &[]).sources).unwrap();
+    let places: Vec<_> = config.tables.values().map(|table| table.spec.location.as_str()).collect();
+    assert_eq!(places, ["s3://b/x y", "/data/orders"]);
+    let again = load(&case(&config.print(), &[], &[]).sources).unwrap();
+    let specs = |config: &Config| config.tables.values().map(|table| table.spec.clone()).collect::<Vec<_>>();
+    assert_eq!(specs(&again), specs(&config));
+}

@@ -21,7 +21,7 @@ use object_store::{ObjectMeta, ObjectStoreExt};
 use runstone_record::limits::TABLE_FILES_MAX;
 
 use super::place::Place;
-use super::{TableError, TableFormat, TableSpec, delta, partitions, store};
+use super::{TableError, TableFormat, TableSpec, delta, json, partitions, store};
 use crate::lake::Base;
 
 /// What is there before anything of it was opened.
@@ -55,7 +55,11 @@ impl Listed {
                 Some(TableFormat::Delta) => {
                     Err(TableError::Unfit("a Delta table is a directory, not a file".to_owned()))
                 }
-                Some(format) => Ok(Self::Files(vec![place.store.head(file).await?], format)),
+                Some(format) => {
+                    // Some stores say where it is for themselves.
+                    let meta = ObjectMeta { location: file.clone(), ..place.store.head(file).await? };
+                    Ok(Self::Files(vec![meta], format))
+                }
                 None => Err(TableError::Unfit(unknown())),
             };
         }
@@ -139,10 +143,13 @@ impl Found {
                 Ok(Self::with(key, contents.schema, contents.partitions, files, reader))
             }
             Listed::Files(metas, format) => {
-                let array = format == TableFormat::Json && starts_with_array(place, &metas).await?;
+                let array = format == TableFormat::Json && json::is_array(place, &metas).await?;
                 let reader = format.reader(array);
                 let (partitions, values) = partitions::find(metas.iter().map(|meta| &meta.location))?;
-                let schema = infer(&reader, session, &metas, &named).await?;
+                let schema = match format {
+                    TableFormat::Json => json::infer(place, &metas, array).await?,
+                    _ => infer(&reader, session, &metas, &named).await?,
+                };
                 let is_partition = |name: &str| partitions.iter().any(|field| field.name() == name);
                 let columns: Vec<FieldRef> =
                     schema.fields().iter().filter(|field| !is_partition(field.name())).cloned().collect();
@@ -215,13 +222,6 @@ async fn infer(
         let text = error.find_root().strip_backtrace();
         TableError::Away(text.lines().next().unwrap_or_default().chars().take(400).collect())
     })
-}
-
-/// Is a JSON file one array, and not an object a line?
-async fn starts_with_array(place: &Place, metas: &[ObjectMeta]) -> Result<bool, TableError> {
-    let Some(first) = metas.first() else { return Ok(false) };
-    let start = place.store.get_range(&first.location, 0..first.size.min(1_024)).await?;
-    Ok(start.trim_ascii_start().first() == Some(&b'['))
 }
 
 #[async_trait::async_trait]

@@ -9,7 +9,7 @@ use datafusion::datasource::file_format::json::JsonFormat;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 
 /// Rows of a CSV or JSON file that its columns' types are guessed from.
-const GUESS_ROWS: usize = 1_000;
+pub(super) const GUESS_ROWS: usize = 1_000;
 
 /// What a table's files are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

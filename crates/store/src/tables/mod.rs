@@ -5,6 +5,7 @@
 mod delta;
 mod files;
 mod format;
+mod json;
 mod name;
 mod partitions;
 mod place;

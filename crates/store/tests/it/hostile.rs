@@ -107,7 +107,7 @@ fn mistakes_are_the_writers() {
         ("SELECT regexp_like(message, '(') FROM logs", ErrorCode::QueryFailed, ""),
         ("SELECT sum(position * 9223372036854775807) FROM logs", ErrorCode::QueryFailed, ""),
         ("SELECT date_trunc('fortnight', timestamp) FROM logs", ErrorCode::QueryFailed, ""),
-        ("SELECT to_char(timestamp, '%Q') FROM logs", ErrorCode::QueryFailed, ""),
+        ("SELECT to_timestamp(message, 'YYYY-MM') FROM logs", ErrorCode::QueryFailed, ""),
         ("SELECT message LIKE message || '\\' FROM logs", ErrorCode::QueryFailed, ""),
         ("SELECT (SELECT position FROM logs)", ErrorCode::QueryFailed, ""),
     ] {
