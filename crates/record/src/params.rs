@@ -136,6 +136,26 @@ impl<'de> Deserialize<'de> for Params {
     }
 }
 
+#[cfg(feature = "openapi")]
+impl schemars::JsonSchema for Params {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Params".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "object",
+            "maxProperties": SQL_PARAMS_MAX,
+            "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "maxLength": SQL_PARAM_NAME_BYTES_MAX},
+            "additionalProperties": {
+                "type": ["string", "number", "boolean", "null", "array"],
+                "maxItems": SQL_PARAM_ITEMS_MAX,
+                "items": {"type": ["string", "number", "boolean", "null"]},
+            },
+        })
+    }
+}
+
 struct ParamsVisitor;
 
 impl<'de> Visitor<'de> for ParamsVisitor {
