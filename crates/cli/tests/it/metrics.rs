@@ -311,7 +311,7 @@ fn fields_and_values_count_what_sql_counts_in_memory_and_in_the_lake() {
             let mut wanted = wanted[0].as_object().unwrap().clone();
             wanted.retain(|_, records| *records != 0);
             let found = fields["fields"].as_array().unwrap().iter();
-            let found =
+            let found: serde_json::Map<String, Value> =
                 found.map(|field| (field["name"].as_str().unwrap().to_owned(), field["records"].clone())).collect();
             assert_eq!(wanted, found, "{parameters}");
         }
