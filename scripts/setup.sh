@@ -11,7 +11,7 @@ SHELLCHECK=0.11.0.1
 # A stand-in for Azure's storage. Its own dependencies are those of this day.
 AZURITE=3.37.0
 AZURITE_DAY=2026-11-15
-# Readers of the lake that nobody here wrote, and a stand-in for S3.
+# Readers of the lake and a client of the API that nobody here wrote, and a stand-in for S3.
 READERS=crates/cli/tests/readers/requirements.txt
 
 debian() { # <command> <package>…

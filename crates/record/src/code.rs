@@ -42,6 +42,8 @@ macro_rules! codes {
 }
 
 codes! {
+    /// The bytes are no HTTP request.
+    InvalidRequest = "invalid_request", 400, false;
     /// The body is empty or only white space.
     EmptyBody = "empty_body", 400, false;
     /// The body is not JSON, or a line of NDJSON is not.

@@ -14,6 +14,8 @@ pub mod limits;
 pub mod params;
 pub mod parse;
 pub mod run;
+#[cfg(feature = "openapi")]
+pub mod schema;
 pub mod time;
 pub mod values;
 pub mod wire;

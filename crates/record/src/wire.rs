@@ -6,9 +6,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::params::Params;
+#[cfg(feature = "openapi")]
+use crate::schema;
 
 /// The answer to `POST /api/v1/logs` once the body could be parsed (200, 207, or 422 when nothing was valid).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct IngestAnswer {
     /// Records of the request that are durable now, duplicates included.
     pub accepted: u64,
@@ -28,10 +31,12 @@ pub struct IngestAnswer {
 
 /// One refused record in an [`IngestAnswer`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct ItemErrorBody {
     /// The record's place in the request, from 0; blank NDJSON lines do not count.
     pub index: u64,
     /// An error code.
+    #[cfg_attr(feature = "openapi", schemars(with = "schema::Code"))]
     pub code: String,
     /// What is wrong and what would be right.
     pub message: String,
@@ -41,8 +46,10 @@ pub struct ItemErrorBody {
 
 /// The answer to a request that failed as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct ErrorBody {
     /// An error code.
+    #[cfg_attr(feature = "openapi", schemars(with = "schema::Code"))]
     pub error: String,
     /// What is wrong and what to do.
     pub message: String,
@@ -58,8 +65,10 @@ pub struct ErrorBody {
 
 /// A page of records: `GET /api/v1/logs`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct LogsPage {
     /// The records, each an object of the fields that it has.
+    #[cfg_attr(feature = "openapi", schemars(with = "Vec<schema::StoredRecord>"))]
     pub records: Vec<serde_json::Value>,
     /// The cursor of the next page; null on the last.
     pub next: Option<String>,
@@ -67,6 +76,7 @@ pub struct LogsPage {
 
 /// A page of runs: `GET /api/v1/runs`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct RunsPage {
     /// The runs, latest start first.
     pub runs: Vec<RunBody>,
@@ -76,10 +86,12 @@ pub struct RunsPage {
 
 /// A run: `GET /api/v1/runs/{run_id}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct RunBody {
     /// The run's id.
     pub run_id: String,
     /// `running`, `succeeded` or `failed`.
+    #[cfg_attr(feature = "openapi", schemars(with = "schema::State"))]
     pub state: String,
     /// The system of its earliest record that names one.
     pub source_system: Option<String>,
@@ -88,10 +100,13 @@ pub struct RunBody {
     /// The title, else the message, of its earliest record that has one.
     pub title: Option<String>,
     /// The earliest timestamp, or an activity's less its duration; RFC 3339 with microseconds.
+    #[cfg_attr(feature = "openapi", schemars(with = "schema::Time"))]
     pub started_at: String,
     /// The timestamp of the record that closed it.
+    #[cfg_attr(feature = "openapi", schemars(with = "Option<schema::Time>"))]
     pub ended_at: Option<String>,
     /// The latest timestamp.
+    #[cfg_attr(feature = "openapi", schemars(with = "schema::Time"))]
     pub last_at: String,
     /// Seconds from start to end, or to the latest record while it runs.
     pub duration: f64,
@@ -120,6 +135,7 @@ pub struct RunBody {
 
 /// What records have: `GET /api/v1/fields`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct FieldsAnswer {
     /// The fields that some record has, in the order of the record; then the keys of its metadata, the most frequent first.
     pub fields: Vec<FieldBody>,
@@ -129,6 +145,7 @@ pub struct FieldsAnswer {
 
 /// A field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct FieldBody {
     /// Its name; a key of the metadata stands behind `metadata.`.
     pub name: String,
@@ -145,6 +162,7 @@ pub struct FieldBody {
 
 /// The values of a field: `GET /api/v1/values`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct ValuesAnswer {
     /// Of which field.
     pub field: String,
@@ -156,6 +174,7 @@ pub struct ValuesAnswer {
 
 /// A value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct ValueBody {
     /// As records have it.
     pub value: String,
@@ -165,10 +184,13 @@ pub struct ValueBody {
 
 /// Runs counted: `GET /api/v1/metrics`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct MetricsAnswer {
     /// Runs that started at or after this time are counted.
+    #[cfg_attr(feature = "openapi", schemars(with = "Option<schema::Time>"))]
     pub since: Option<String>,
     /// Runs that started before this time are.
+    #[cfg_attr(feature = "openapi", schemars(with = "Option<schema::Time>"))]
     pub until: Option<String>,
     /// The length of a bucket.
     pub bucket_seconds: Option<u64>,
@@ -178,9 +200,11 @@ pub struct MetricsAnswer {
 
 /// The runs of one group in one bucket.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct MetricsGroup {
     /// When its bucket begins; there where buckets were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schemars(with = "schema::Time"))]
     pub bucket: Option<String>,
     /// What it is told apart by, a member for each: `source_system`, `stage`, `environment`, `owner`.
     #[serde(flatten)]
@@ -209,6 +233,7 @@ pub struct MetricsGroup {
 
 /// How long runs took, in seconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct MetricsDuration {
     /// All together.
     pub sum: f64,
@@ -225,9 +250,11 @@ pub struct MetricsDuration {
 
 /// The body of `POST /api/v1/query`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct QueryRequest {
     /// One read-only SQL statement.
+    #[cfg_attr(feature = "openapi", schemars(length(min = 1, max = "crate::limits::SQL_BYTES_MAX")))]
     pub sql: String,
     /// Values for the `$name`s in it.
     #[serde(default, skip_serializing_if = "Params::is_empty")]
@@ -239,6 +266,7 @@ pub struct QueryRequest {
 
 /// A column of a [`QueryAnswer`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct QueryColumn {
     /// The name.
     pub name: String,
@@ -249,6 +277,7 @@ pub struct QueryColumn {
 
 /// What a query cost.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct QueryStats {
     /// Rows in the answer.
     pub rows: u64,
@@ -260,10 +289,12 @@ pub struct QueryStats {
 
 /// The answer to `POST /api/v1/query`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct QueryAnswer {
     /// The columns, in order.
     pub columns: Vec<QueryColumn>,
     /// The rows, each an object with every column.
+    #[cfg_attr(feature = "openapi", schemars(with = "Vec<schema::Row>"))]
     pub rows: Vec<serde_json::Value>,
     /// What it cost.
     pub stats: QueryStats,

@@ -1,8 +1,11 @@
 //! What every client may rely on, whatever the route: the name of an exchange, tags of answers, pages of other origins.
 
+use std::io::{BufReader, Read, Write};
+
 use runstone_record::RecordId;
 use tempfile::TempDir;
 
+use crate::client::{address, connect, read_answer};
 use crate::harness::{Answer, Server, stderr, until};
 
 fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
@@ -138,5 +141,36 @@ fn pages_of_other_origins_are_let_in_by_name() {
         assert_eq!(exposed, "etag,retry-after,idempotency-replayed,x-request-id");
         let other = open.http("GET", path, &[("origin", "https://evil.example")], b"");
         assert_eq!(header(&other, "access-control-allow-origin"), None, "{path}");
+    }
+}
+
+#[test]
+fn what_is_no_request_is_told_so_in_the_one_shape() {
+    let server = Server::start();
+    let get = "GET /api/v1/runs HTTP/1.1\r\nhost: test\r\n\r\n";
+    let many: String = (0..500).map(|number| format!("x-{number}: 1\r\n")).collect();
+    for (bytes, status, code) in [
+        ("\u{16}\u{3}\u{1} not HTTP\r\n\r\n".to_owned(), 400, "invalid_request"),
+        ("GET /health HTTP/1.1\r\nno colon\r\n\r\n".to_owned(), 400, "invalid_request"),
+        (format!("GET /health HTTP/1.1\r\n{many}\r\n"), 431, "headers_too_large"),
+        (format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(100 << 10)), 431, "headers_too_large"),
+    ] {
+        for before in ["", get] {
+            let mut stream = BufReader::new(connect(address(server.url())).unwrap());
+            let _ = stream.get_mut().write_all(format!("{before}{bytes}").as_bytes());
+            if !before.is_empty() {
+                let first = read_answer(&mut stream).unwrap();
+                assert_eq!((first.status, first.json()["runs"].as_array().map(Vec::len)), (200, Some(0)));
+            }
+            let answer = read_answer(&mut stream).unwrap();
+            let body = answer.json();
+            assert_eq!((answer.status, body["error"].as_str()), (status, Some(code)), "{answer:?}");
+            assert!(is_minted(body["request_id"].as_str().unwrap()), "{body}");
+            assert_eq!(header(&answer, "x-request-id"), body["request_id"].as_str());
+            assert_eq!(header(&answer, "connection"), Some("close"));
+            let mut rest = Vec::new();
+            stream.read_to_end(&mut rest).unwrap();
+            assert_eq!(rest, b"", "nothing comes after it");
+        }
     }
 }

@@ -34,6 +34,7 @@ mod loghub_like;
 mod machine;
 mod metrics;
 mod offline;
+mod openapi;
 mod oracle;
 mod postgres;
 mod power;

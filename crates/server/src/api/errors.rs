@@ -8,6 +8,7 @@ use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, VARY, X_CONTENT_TYPE_OPTIONS};
 use runstone_record::ErrorCode;
 
+use super::params::NoParams;
 use crate::http::ApiError;
 use crate::http::error::{HELP, echo};
 
@@ -29,6 +30,7 @@ macro_rules! pages {
 }
 
 pages! {
+    InvalidRequest = "invalid_request";
     EmptyBody = "empty_body";
     InvalidJson = "invalid_json";
     InvalidEncoding = "invalid_encoding";
@@ -65,7 +67,15 @@ pages! {
     JournalFull = "journal_full";
 }
 
-pub(super) async fn list(headers: HeaderMap) -> Response {
+/// The answer that a code's page shows, where it is one to a request that failed as a whole.
+pub(super) fn example(code: ErrorCode) -> Option<serde_json::Value> {
+    let page = page(code);
+    let (_, shown) = page.rsplit_once("```json\n")?;
+    let shown: serde_json::Value = serde_json::from_str(shown.split("```").next()?).ok()?;
+    shown.get("error").is_some().then_some(shown)
+}
+
+pub(super) async fn list(_: NoParams, headers: HeaderMap) -> Response {
     if !wants_html(&headers) {
         let line = |code: &ErrorCode| format!("- [`{code}`]({HELP}{code}): {}\n", code.status());
         let lines: String = ErrorCode::ALL.iter().map(line).collect();
@@ -76,7 +86,11 @@ pub(super) async fn list(headers: HeaderMap) -> Response {
     html("Error codes", &format!("<h1>Error codes</h1>\n<ul>\n{lines}</ul>\n"))
 }
 
-pub(super) async fn one(code: Result<Path<String>, PathRejection>, headers: HeaderMap) -> Result<Response, ApiError> {
+pub(super) async fn one(
+    code: Result<Path<String>, PathRejection>,
+    _: NoParams,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     let Path(code) = code.map_err(|error| ApiError::new(ErrorCode::InvalidParameter, error.body_text()))?;
     let Some(code) = ErrorCode::from_text(&code) else {
         let message = format!("no error has this code: {}; {} lists all", echo(&code), HELP.trim_end_matches('/'));

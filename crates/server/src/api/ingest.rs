@@ -12,6 +12,7 @@ use runstone_record::wire::IngestAnswer;
 use runstone_record::{ErrorCode, limits};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::params::NoParams;
 use super::{App, json};
 use crate::http::{ApiError, MediaType, body};
 use crate::intake::{IntakeError, RequestKey};
@@ -35,7 +36,12 @@ impl From<IntakeError> for ApiError {
     }
 }
 
-pub(super) async fn append(State(app): State<App>, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
+pub(super) async fn append(
+    State(app): State<App>,
+    _: NoParams,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
     let media = MediaType::of(&headers)?;
     let key = idempotency_key(&headers)?;
     if headers.contains_key(&IF_RUN_POSITION) {

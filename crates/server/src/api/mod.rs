@@ -5,6 +5,7 @@ mod errors;
 mod ingest;
 mod logs;
 mod metrics;
+mod openapi;
 mod params;
 mod query;
 mod runs;
@@ -19,6 +20,7 @@ use axum::Router;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use runstone_journal::Journal;
@@ -26,7 +28,7 @@ use runstone_record::ErrorCode;
 use runstone_store::lake::Upkeep;
 use runstone_store::{Recent, Sql};
 
-use self::params::Params;
+use self::params::{NoParams, Params};
 use crate::clock::Clock;
 use crate::http::{Admission, ApiError, BodyLimits, etag};
 use crate::intake::Intake;
@@ -59,6 +61,7 @@ pub(crate) struct App {
 
 /// Every route.
 pub(crate) fn router(app: App) -> Router {
+    let document = Bytes::from(openapi::document().to_string());
     Router::new()
         .route("/api/v1/logs", get(logs::page).post(ingest::append))
         .route("/api/v1/runs", get(runs::page))
@@ -70,6 +73,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/api/v1/query", post(query::run))
         .route("/errors", get(errors::list))
         .route("/errors/{code}", get(errors::one))
+        .route("/openapi.json", get(async move |_: NoParams| json_bytes(StatusCode::OK, document.clone())))
         // What comes after this is watched, not kept.
         .layer(middleware::from_fn(etag::validate))
         .route("/", get(status::index))

@@ -1,8 +1,9 @@
 //! Parameters of a URL. Owns reading each once and naming what is wrong; a parameter that no handler asked for is
 //! refused, because a filter that is silently ignored gives an answer that looks right.
 
-use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequestParts, Path};
+use http::request::Parts;
 use runstone_record::time::Moment;
 use runstone_record::{ErrorCode, identifier, limits};
 
@@ -14,6 +15,8 @@ use crate::http::error::echo;
 pub(super) struct Params {
     given: Vec<(String, String)>,
     known: Vec<&'static str>,
+    /// What is read elsewhere, and not to be listed here.
+    refused: Vec<&'static str>,
     /// What relative times are before.
     now: i64,
 }
@@ -35,7 +38,7 @@ impl Params {
                 return Err(bad(name, &format!("must have at most {} bytes", limits::PARAMETER_BYTES_MAX)));
             }
         }
-        Ok(Self { given, known: Vec::new(), now })
+        Ok(Self { given, known: Vec::new(), refused: Vec::new(), now })
     }
 
     /// A parameter's value. An empty one counts as not given.
@@ -84,7 +87,8 @@ impl Params {
     }
 
     /// Refuses a parameter that has no place here, and why.
-    pub(super) fn refuse(&self, name: &str, why: &str) -> Result<(), ApiError> {
+    pub(super) fn refuse(&mut self, name: &'static str, why: &str) -> Result<(), ApiError> {
+        self.refused.push(name);
         match self.given.iter().any(|(given, _)| given == name) {
             true => Err(bad(name, why)),
             false => Ok(()),
@@ -92,15 +96,31 @@ impl Params {
     }
 
     /// Refuses what nobody asked for.
-    pub(super) fn finish(self) -> Result<(), ApiError> {
+    pub(super) fn finish(mut self) -> Result<(), ApiError> {
+        self.known.retain(|known| !self.refused.contains(known));
         let Some((name, _)) = self.given.iter().find(|(name, _)| !self.known.contains(&name.as_str())) else {
             return Ok(());
         };
+        if self.known.is_empty() {
+            return Err(bad(name, "is not known here: there are none"));
+        }
         let likeness = |known: &str| strsim::jaro_winkler(known, name);
         let nearest = self.known.iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
         let meant = nearest.filter(|known| likeness(known) >= LIKENESS_MIN);
         let meant = meant.map_or_else(String::new, |known| format!("is {known} meant? "));
         Err(bad(name, &format!("is not known here; {meant}these are: {}", self.known.join(", "))))
+    }
+}
+
+/// Of a route that takes none.
+pub(super) struct NoParams;
+
+impl<S: Sync> FromRequestParts<S> for NoParams {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        Params::parse(parts.uri.query(), 0)?.finish()?;
+        Ok(NoParams)
     }
 }
 

@@ -11,6 +11,7 @@ use runstone_record::wire::QueryRequest;
 use runstone_store::{QueryError, Question};
 use serde_json::error::Category;
 
+use super::params::NoParams;
 use super::{App, json_bytes};
 use crate::http::{ApiError, MediaType, body};
 
@@ -20,7 +21,12 @@ impl From<QueryError> for ApiError {
     }
 }
 
-pub(super) async fn run(State(app): State<App>, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
+pub(super) async fn run(
+    State(app): State<App>,
+    _: NoParams,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
     if MediaType::of(&headers)? != MediaType::Json {
         return Err(ApiError::new(ErrorCode::UnsupportedMediaType, "send the query as application/json"));
     }

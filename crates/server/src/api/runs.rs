@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::metrics::read_filter;
-use super::params::{Params, path_run};
+use super::params::{NoParams, Params, path_run};
 use super::{App, json};
 use crate::http::ApiError;
 use crate::http::error::echo;
@@ -76,6 +76,7 @@ fn read_query(mut params: Params, hash: u64) -> Result<RunsQuery, ApiError> {
 pub(super) async fn one(
     State(app): State<App>,
     run_id: Result<Path<String>, PathRejection>,
+    _: NoParams,
 ) -> Result<Response, ApiError> {
     let run = app.known_run(&path_run(run_id)?).await?;
     json(StatusCode::OK, &run)

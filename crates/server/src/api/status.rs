@@ -10,6 +10,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use prometheus_client::metrics::counter::Counter;
 use runstone_journal::Health;
 use runstone_record::ErrorCode;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{App, json};
@@ -19,16 +20,16 @@ use crate::metrics::{self, StateLabels};
 use crate::relay::Progress;
 
 /// The process is there.
-#[derive(Debug, Serialize)]
-struct HealthBody {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct HealthBody {
     status: &'static str,
     service: &'static str,
     version: &'static str,
 }
 
 /// Whether the server can do its work.
-#[derive(Debug, Serialize)]
-struct ReadyBody {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct ReadyBody {
     status: &'static str,
     journal: String,
     durable_position: u64,
@@ -39,8 +40,8 @@ struct ReadyBody {
 }
 
 /// Whether records reach the lake.
-#[derive(Debug, Serialize)]
-struct LakeBody {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct LakeBody {
     status: &'static str,
     position: u64,
     version: u64,
@@ -59,6 +60,7 @@ const INDEX: &str = concat!(
     "GET  /api/v1/fields         what records have; /api/v1/values?field=stage\n",
     "POST /api/v1/query          {\"sql\": \"SELECT …\"} over logs and runs\n",
     "GET  /errors/{code}         what an error means and what to do\n",
+    "GET  /openapi.json          this API for programs\n",
     "GET  /health  /ready  /metrics\n",
 );
 

@@ -25,22 +25,25 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
+use crate::http::RequestIds;
 use crate::http::body::PROGRESS_BYTES_MIN;
 use crate::http::connections::{Phase, Ticket, Watch};
+use crate::http::own_words::{OwnWords, Turn};
 use crate::http::refuse::linger;
 
 /// Bytes that a connection reads or writes at once: a usual body in two or three reads, and no more for a client that
 /// floods.
 const BUFFER_BYTES_MAX: usize = 256 << 10;
-/// Where hyper itself stops reading headers, with a bare 431. Up to here `layers` says it in our own shape.
+/// Where hyper itself stops reading headers: `own_words` says why. Up to here `layers` does.
 const HEADER_BYTES_PARSED_MAX: usize = HEADER_BYTES_MAX * 4;
 
 /// Serves requests on `stream` until either side is done, the ticket's watch is told to close, or, after `stop`, the
 /// request in hand is answered.
-pub(super) async fn run(stream: TcpStream, router: Router, ticket: Ticket, stop: CancellationToken) {
-    let watch = Arc::clone(ticket.watch());
-    let service = service_fn(|request| answer(router.clone(), request, Arc::clone(&watch)));
-    let io = TokioIo::new(Watched { stream, watch: Arc::clone(&watch) });
+pub(super) async fn run(stream: TcpStream, router: Router, ids: RequestIds, ticket: Ticket, stop: CancellationToken) {
+    let (watch, turn) = (Arc::clone(ticket.watch()), Arc::new(Turn::default()));
+    let service = service_fn(|request| answer(router.clone(), request, Arc::clone(&watch), Arc::clone(&turn)));
+    let words = OwnWords::new(ids, Arc::clone(&turn));
+    let io = TokioIo::new(Watched { stream, watch: Arc::clone(&watch), words });
     let mut connection = http1::Builder::new()
         // The sweep of `connections` does both header and idle time-outs.
         .header_read_timeout(None)
@@ -77,8 +80,9 @@ pub(super) async fn run(stream: TcpStream, router: Router, ticket: Ticket, stop:
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Infallible>> + Send>>;
 
-fn answer(mut router: Router, request: Request<Incoming>, watch: Arc<Watch>) -> Answer {
+fn answer(mut router: Router, request: Request<Incoming>, watch: Arc<Watch>, turn: Arc<Turn>) -> Answer {
     watch.enter(Phase::Busy);
+    turn.begin();
     Box::pin(async move {
         let (parts, incoming) = request.into_parts();
         let (body, read_to_end) = RequestBody::new(incoming, Arc::clone(&watch));
@@ -88,7 +92,7 @@ fn answer(mut router: Router, request: Request<Incoming>, watch: Arc<Watch>) -> 
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         watch.enter(Phase::Busy);
-        Ok(response.map(|inner| AnswerBody { inner, watch }))
+        Ok(response.map(|inner| AnswerBody { inner, watch, turn }))
     })
 }
 
@@ -147,6 +151,7 @@ impl HttpBody for RequestBody {
 struct AnswerBody {
     inner: Body,
     watch: Arc<Watch>,
+    turn: Arc<Turn>,
 }
 
 impl HttpBody for AnswerBody {
@@ -168,6 +173,7 @@ impl HttpBody for AnswerBody {
 
 impl Drop for AnswerBody {
     fn drop(&mut self) {
+        self.turn.end();
         self.watch.enter(Phase::Idle);
     }
 }
@@ -176,6 +182,7 @@ impl Drop for AnswerBody {
 struct Watched {
     stream: TcpStream,
     watch: Arc<Watch>,
+    words: OwnWords,
 }
 
 impl Watched {
@@ -198,7 +205,11 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        let Self { stream, words, .. } = &mut *self;
+        let written = match words.are_due() {
+            true => words.poll_instead(stream, cx, &[IoSlice::new(bytes)]),
+            false => Pin::new(stream).poll_write(cx, bytes),
+        };
         self.note(written)
     }
 
@@ -207,7 +218,11 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        let Self { stream, words, .. } = &mut *self;
+        let written = match words.are_due() {
+            true => words.poll_instead(stream, cx, slices),
+            false => Pin::new(stream).poll_write_vectored(cx, slices),
+        };
         self.note(written)
     }
 
@@ -216,7 +231,11 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        if matches!(flushed, Poll::Ready(Ok(()))) {
+            self.words.flushed();
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

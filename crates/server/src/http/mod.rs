@@ -15,6 +15,7 @@ mod decode;
 pub mod error;
 pub mod etag;
 pub mod layers;
+mod own_words;
 mod refuse;
 pub mod request_id;
 mod rlimit;

@@ -152,7 +152,8 @@ impl Server {
             }
             return;
         }
-        tasks.spawn(connection::run(stream, self.router.clone(), self.connections.add(), self.stop.clone()));
+        let (router, ids) = (self.router.clone(), self.ids.clone());
+        tasks.spawn(connection::run(stream, router, ids, self.connections.add(), self.stop.clone()));
     }
 
     async fn drain(self, mut tasks: JoinSet<()>) -> Served {
