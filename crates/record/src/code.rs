@@ -62,6 +62,8 @@ codes! {
     NotFound = "not_found", 404, false;
     /// The route does not take this method.
     MethodNotAllowed = "method_not_allowed", 405, false;
+    /// The client accepts none of the formats that there are.
+    NotAcceptable = "not_acceptable", 406, false;
     /// The body came too slowly.
     RequestTimeout = "request_timeout", 408, true;
     /// The query ran longer than it may.

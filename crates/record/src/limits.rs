@@ -51,6 +51,9 @@ pub const IDLE_TIMEOUT_MS: u64 = 75_000;
 /// Milliseconds that a graceful stop may take.
 pub const STOP_TIMEOUT_MS: u64 = 10_000;
 
+/// Bytes of an answer from which on it is compressed, where the client takes that.
+pub const COMPRESS_BYTES_MIN: u64 = 1 << 10;
+
 /// Bytes of recent records held in memory.
 pub const RECENT_BYTES_MAX: usize = 128 << 20;
 /// Bytes of remembered record ids and idempotency keys.
@@ -156,6 +159,23 @@ pub const CURSOR_JOURNALS_MAX: usize = 23;
 pub const LOGS_TERMS_MAX: usize = 16;
 /// Bytes of one query parameter's value.
 pub const PARAMETER_BYTES_MAX: usize = 1_024;
+
+/// Exports running at once; more wait. They have places of their own: an export may run for as long as its client reads.
+pub const EXPORTS_RUNNING_MAX: usize = 2;
+/// Exports waiting for their turn; more are told to come back.
+pub const EXPORTS_WAITING_MAX: usize = 16;
+/// Bytes of an export that are sent at once, about.
+pub const EXPORT_PIECE_BYTES: usize = 64 << 10;
+/// Pieces of an export that wait for its client.
+pub const EXPORT_PIECES_MAX: usize = 8;
+/// Milliseconds in which a client must take a piece of an export.
+pub const EXPORT_STALL_MS: u64 = 60_000;
+/// Bytes of records, in memory, that an export sorts together, about; it never holds more than four times as many.
+pub const EXPORT_SLICE_BYTES: usize = 16 << 20;
+/// Rows of a row group in an exported Parquet file.
+pub const EXPORT_GROUP_ROWS: usize = 1 << 16;
+/// Bytes of a row group in an exported Parquet file: one is held in memory until it is complete.
+pub const EXPORT_GROUP_BYTES: usize = 16 << 20;
 
 /// Milliseconds that one request to object storage may take, an upload's part included.
 pub const LAKE_REQUEST_TIMEOUT_MS: u64 = 30_000;

@@ -262,6 +262,12 @@ pub struct QueryRequest {
     /// Milliseconds that it may run, where that is less than the server allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
+    /// At most so many rows: the answer is cut there. Without it an answer that is too large is an error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_rows: Option<u64>,
+    /// `json`, `ndjson`, `csv`, `parquet` or `arrow`; by `Accept` where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
 }
 
 /// A column of a [`QueryAnswer`].
@@ -283,7 +289,7 @@ pub struct QueryStats {
     pub rows: u64,
     /// Milliseconds from the parsed request to the last row.
     pub elapsed_ms: f64,
-    /// Were rows cut off at the limit?
+    /// Were rows cut off, at `max_rows` or at the server's limits?
     pub truncated: bool,
 }
 

@@ -165,10 +165,9 @@ impl Client {
     /// # Errors
     /// [`ClientError::Refused`] if the statement is wrong or too expensive; else what kept it from the server.
     pub async fn query(&self, sql: &str) -> Result<QueryAnswer, ClientError> {
-        let request = self
-            .http
-            .post(self.at(&["api", "v1", "query"])?)
-            .json(&QueryRequest { sql: sql.to_owned(), ..QueryRequest::default() });
+        // As many rows as the server gives at once: the answer says whether there are more.
+        let body = QueryRequest { sql: sql.to_owned(), max_rows: Some(u64::MAX), ..QueryRequest::default() };
+        let request = self.http.post(self.at(&["api", "v1", "query"])?).json(&body);
         self.answer(request, |status| status == STATUS_ALL).await
     }
 

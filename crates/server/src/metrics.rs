@@ -37,6 +37,8 @@ pub struct Metrics {
     pub runs: RunsMetrics,
     /// SQL and filtered reads.
     pub queries: QueryMetrics,
+    /// Streamed answers.
+    pub exports: ExportMetrics,
     registry: Arc<Registry>,
 }
 
@@ -202,6 +204,17 @@ pub struct QueryMetrics {
     pub waiting: Gauge,
 }
 
+/// Streamed answers.
+#[derive(Debug, Clone, Default)]
+pub struct ExportMetrics {
+    /// Those that have ended.
+    pub finished: Family<ExportLabels, Counter>,
+    /// Bytes handed to connections, before compression.
+    pub bytes: Family<FormatLabels, Counter>,
+    /// Those that hold a place now.
+    pub running: Gauge,
+}
+
 /// Labels of an answered request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RequestLabels {
@@ -239,6 +252,27 @@ pub struct ReasonLabels {
 pub struct StateLabels {
     /// `opening`, `ready`, `degraded`, `paused` or `failed`.
     pub state: &'static str,
+}
+
+/// The format of a streamed answer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FormatLabels {
+    /// `ndjson`, `csv`, `parquet` or `arrow`.
+    pub format: &'static str,
+}
+
+/// How a streamed answer ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ExportLabels {
+    /// `ndjson`, `csv`, `parquet` or `arrow`.
+    pub format: &'static str,
+    /// `ok`, `cancelled` where the client went away, or an error code.
+    pub outcome: &'static str,
+}
+
+impl ExportLabels {
+    /// The client went away.
+    pub const CANCELLED: &'static str = "cancelled";
 }
 
 /// How a query ended.
@@ -332,7 +366,9 @@ impl Metrics {
         runs.register(&mut registry);
         let queries = QueryMetrics::default();
         queries.register(&mut registry);
-        Self { http, ingest, journal, lake, upkeep, recent, runs, queries, registry: Arc::new(registry) }
+        let exports = ExportMetrics::default();
+        exports.register(&mut registry);
+        Self { http, ingest, journal, lake, upkeep, recent, runs, queries, exports, registry: Arc::new(registry) }
     }
 
     /// All numbers as OpenMetrics text, of type [`CONTENT_TYPE`].
@@ -475,6 +511,20 @@ impl QueryMetrics {
     /// Counts a query that ended as `outcome`: `ok`, or an error code.
     pub fn finish(&self, outcome: &'static str) {
         self.finished.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+}
+
+impl ExportMetrics {
+    fn register(&self, to: &mut Registry) {
+        to.register("exports", "Streamed answers that have ended, by format and outcome", self.finished.clone());
+        let help = "Bytes of streamed answers, before compression";
+        to.register_with_unit("export", help, Unit::Bytes, self.bytes.clone());
+        to.register("exports_running", "Streamed answers that hold a place now", self.running.clone());
+    }
+
+    /// Counts one that ended as `outcome`: `ok`, `cancelled`, or an error code.
+    pub fn finish(&self, format: &'static str, outcome: &'static str) {
+        self.finished.get_or_create(&ExportLabels { format, outcome }).inc();
     }
 }
 

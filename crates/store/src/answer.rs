@@ -88,6 +88,29 @@ impl Cells {
         let _ = self.print(row, out);
     }
 
+    /// Appends a row's value as a text of its own: texts as they are, everything else as in JSON. False: there is none.
+    pub(crate) fn write_plain(&self, row: usize, out: &mut Vec<u8>) -> bool {
+        if let Cells::Text(values) = self {
+            if values.is_valid(row) {
+                out.extend_from_slice(values.value(row).as_bytes());
+            }
+            return values.is_valid(row);
+        }
+        if let Cells::Time(values) = self
+            && values.is_valid(row)
+        {
+            out.extend_from_slice(format_micros(values.value(row)).as_bytes());
+            return true;
+        }
+        let start = out.len();
+        self.write(row, out);
+        let is_null = out[start..] == *b"null";
+        if is_null {
+            out.truncate(start);
+        }
+        !is_null
+    }
+
     fn print(&self, row: usize, out: &mut Vec<u8>) -> Result<(), std::io::Error> {
         let null = b"null";
         match self {

@@ -24,6 +24,9 @@ pub enum QueryError {
          or raise timeout_ms of the request, up to the setting query.timeout_ms"
     )]
     Timeout(u128),
+    /// A client did not take its export.
+    #[error("stop export: its client took nothing for {0} ms")]
+    Stalled(u128),
     /// It needs more of something than it may have.
     #[error("{0}")]
     Limit(String),
@@ -53,7 +56,7 @@ impl QueryError {
             QueryError::Invalid(_) => ErrorCode::InvalidQuery,
             QueryError::Parameter(_) => ErrorCode::InvalidParameter,
             QueryError::Failed(_) => ErrorCode::QueryFailed,
-            QueryError::Timeout(_) => ErrorCode::QueryTimeout,
+            QueryError::Timeout(_) | QueryError::Stalled(_) => ErrorCode::QueryTimeout,
             QueryError::Limit(_) | QueryError::Memory => ErrorCode::QueryLimit,
             QueryError::Busy(_) => ErrorCode::Overloaded,
             QueryError::Unread(_) => ErrorCode::Unavailable,

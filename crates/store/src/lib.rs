@@ -3,7 +3,8 @@
 //! - [`Recent`] takes frames in the order of their positions, merges them into chunks in Arrow's layout, and keeps the
 //!   newest within a number of bytes. What is evicted is read back through [`Older`] when a query needs it.
 //! - [`Sql`] answers SQL ([`Sql::query`]) and pages of records ([`Sql::logs`]) over one snapshot each, on threads of
-//!   its own, within limits of time, memory, rows and bytes.
+//!   its own, within limits of time, memory, rows and bytes. [`Sql::stream`] and [`Sql::export`] give all rows and all
+//!   records in any [`Format`], piece by piece.
 //!
 //! The only crate that names Arrow and DataFusion. Refuses to write anything, and to know about HTTP or journals.
 
@@ -18,6 +19,7 @@ mod cursor;
 mod dates;
 mod dialect;
 mod error;
+mod export;
 mod filter;
 mod foremost;
 mod functions;
@@ -47,6 +49,7 @@ mod watch;
 pub use columns::{logs_schema, sql_type_name};
 pub use cursor::{Cursor, InvalidCursor};
 pub use error::QueryError;
+pub use export::{Export, Format};
 pub use logs::{LogsPage, LogsQuery, Order};
 pub use recent::{Frames, NothingOlder, Older, OlderError, PushError, Recent, RecentOptions, RecentStats};
 pub use session::{QueryAnswer, Question, Sql, SqlLimits};

@@ -103,10 +103,16 @@ impl Sql {
 
 impl LogsQuery {
     fn check(&self) -> Result<(), QueryError> {
-        let wrong = |message: String| Err(QueryError::Parameter(message));
         if !(1..=PAGE_ROWS_MAX).contains(&self.limit) {
-            return wrong(format!("limit: must be 1 to {PAGE_ROWS_MAX}, is {}", self.limit));
+            let message = format!("limit: must be 1 to {PAGE_ROWS_MAX}, is {}", self.limit);
+            return Err(QueryError::Parameter(message));
         }
+        self.check_filters()
+    }
+
+    /// The same but for the limit.
+    pub(crate) fn check_filters(&self) -> Result<(), QueryError> {
+        let wrong = |message: String| Err(QueryError::Parameter(message));
         let listed = self.any_of.iter().map(|(column, _)| column);
         for column in self.equals.iter().map(|(column, _)| column).chain(listed) {
             if !is_text(*column) {
@@ -120,7 +126,7 @@ impl LogsQuery {
     }
 
     /// On later pages a time that moves with the clock is what it was on the first.
-    fn keep_times(&mut self) {
+    pub(crate) fn keep_times(&mut self) {
         let Some(cursor) = &self.cursor else { return };
         let kept = |asked: Option<Moment>, was: Option<i64>| match (asked, was) {
             (Some(moment), Some(was)) => Some(moment.said_when(was)),
@@ -194,7 +200,7 @@ impl LogsQuery {
     }
 
     /// What lies beyond a cursor.
-    fn after(&self, cursor: &Cursor) -> [Expr; 2] {
+    pub(crate) fn after(&self, cursor: &Cursor) -> [Expr; 2] {
         let beyond = |column, value: Expr| match self.order {
             Order::Newest => name(column).lt(value),
             Order::Oldest => name(column).gt(value),
@@ -221,7 +227,7 @@ pub(crate) fn name(column: Column) -> Expr {
     ident(column.name())
 }
 
-fn time(micros: i64) -> Expr {
+pub(crate) fn time(micros: i64) -> Expr {
     lit(ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into())))
 }
 
@@ -291,7 +297,7 @@ impl Shared {
     }
 
     /// The keys of the page's records, and of one more.
-    async fn keys(&self, query: &LogsQuery, snapshot: Snapshot, stop: &Arc<Stop>) -> PlanResult<Vec<Key>> {
+    pub(crate) async fn keys(&self, query: &LogsQuery, snapshot: Snapshot, stop: &Arc<Stop>) -> PlanResult<Vec<Key>> {
         let session = self.session(snapshot)?;
         let key = [Column::Timestamp, Column::Journal, Column::Position];
         let mut logs = session.table("logs").await?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Semaphore;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinError, JoinHandle};
 
 use crate::error::QueryError;
 use crate::watch::Stop;
@@ -23,6 +23,7 @@ const NICENESS: i32 = 5;
 /// Queries of one kind that may run and wait.
 #[derive(Debug)]
 pub(crate) struct Slots {
+    all: usize,
     running: Arc<Semaphore>,
     waiting: AtomicUsize,
     waiting_max: usize,
@@ -30,7 +31,17 @@ pub(crate) struct Slots {
 
 impl Slots {
     pub(crate) fn new(running: usize, waiting_max: usize) -> Self {
-        Self { running: Arc::new(Semaphore::new(running.max(1))), waiting: AtomicUsize::new(0), waiting_max }
+        Self {
+            running: Arc::new(Semaphore::new(running.max(1))),
+            waiting: AtomicUsize::new(0),
+            waiting_max,
+            all: running.max(1),
+        }
+    }
+
+    /// How many are taken.
+    pub(crate) fn running(&self) -> usize {
+        self.all - self.running.available_permits()
     }
 }
 
@@ -42,7 +53,8 @@ pub(crate) struct Runner {
 }
 
 /// Stops a task when whoever waits for it goes away.
-struct StopOnDrop(AbortHandle, Arc<Stop>);
+#[derive(Debug)]
+pub(crate) struct StopOnDrop(AbortHandle, Arc<Stop>);
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
@@ -90,6 +102,25 @@ impl Runner {
         T: Send + 'static,
         F: Future<Output = Result<T, QueryError>> + Send + 'static,
     {
+        let (task, _stop) = self.begin(slots, timeout, query).await?;
+        match tokio::time::timeout(timeout, task).await {
+            Err(_) => Err(QueryError::Timeout(timeout.as_millis())),
+            Ok(ended) => outcome(ended),
+        }
+    }
+
+    /// Begins a query in one of `slots`, for which it waits until `timeout` and which it keeps until it ends. Whoever drops the
+    /// second half of the answer stops it.
+    pub(crate) async fn begin<T, F>(
+        &self,
+        slots: &Slots,
+        timeout: Duration,
+        query: impl FnOnce(Arc<Stop>) -> F,
+    ) -> Result<(JoinHandle<Result<T, QueryError>>, StopOnDrop), QueryError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, QueryError>> + Send + 'static,
+    {
         let permit = {
             let before = slots.waiting.fetch_add(1, Ordering::Relaxed);
             let _waiting = Waiting(&slots.waiting);
@@ -109,17 +140,21 @@ impl Runner {
             let _permit = permit;
             query.await
         });
-        let _stop = StopOnDrop(task.abort_handle(), stop);
-        match tokio::time::timeout(timeout, task).await {
-            Err(_) => Err(QueryError::Timeout(timeout.as_millis())),
-            Ok(Ok(answer)) => answer,
-            // Overflows in the engine: the same text would fail again, and nothing of ours is at stake.
-            Ok(Err(stopped)) if stopped.is_panic() => {
-                let message = "run query: a step of it broke off, as when a number overflows; ask in another way";
-                Err(QueryError::Failed(message.to_owned()))
-            }
-            Ok(Err(_)) => Err(QueryError::Internal("the store is closed".to_owned())),
+        let stop = StopOnDrop(task.abort_handle(), stop);
+        Ok((task, stop))
+    }
+}
+
+/// What a task that has ended comes to.
+pub(crate) fn outcome<T>(ended: Result<Result<T, QueryError>, JoinError>) -> Result<T, QueryError> {
+    match ended {
+        Ok(answer) => answer,
+        // Overflows in the engine: the same text would fail again, and nothing of ours is at stake.
+        Err(stopped) if stopped.is_panic() => {
+            let message = "run query: a step of it broke off, as when a number overflows; ask in another way";
+            Err(QueryError::Failed(message.to_owned()))
         }
+        Err(_) => Err(QueryError::Internal("the store is closed".to_owned())),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use datafusion::common::Result as PlanResult;
+use datafusion::common::{DataFusionError, Result as PlanResult};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
@@ -13,7 +13,7 @@ use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use futures::TryStreamExt;
-use runstone_record::limits;
+use runstone_record::limits::{self, EXPORTS_RUNNING_MAX, EXPORTS_WAITING_MAX};
 use runstone_record::params::Params;
 use runstone_record::wire::QueryColumn;
 
@@ -53,6 +53,10 @@ pub struct SqlLimits {
     pub running_max: usize,
     /// Queries that wait for their turn.
     pub waiting_max: usize,
+    /// Bytes of records, in memory, that an export sorts together, about.
+    pub export_slice_bytes: usize,
+    /// How long a client may take for a piece of an export.
+    pub export_stall: Duration,
     /// Threads that run them.
     pub threads: usize,
 }
@@ -66,6 +70,8 @@ impl Default for SqlLimits {
             answer_bytes_max: limits::QUERY_ANSWER_BYTES_MAX,
             running_max: limits::QUERIES_RUNNING_MAX,
             waiting_max: limits::QUERIES_WAITING_MAX,
+            export_slice_bytes: limits::EXPORT_SLICE_BYTES,
+            export_stall: Duration::from_millis(limits::EXPORT_STALL_MS),
             threads: std::thread::available_parallelism().map_or(2, usize::from),
         }
     }
@@ -115,6 +121,8 @@ pub struct Question {
     pub params: Params,
     /// How long it may run, where that is less than the limit.
     pub timeout: Option<Duration>,
+    /// At most so many rows: an answer is cut there. Without it one that is too large is an error.
+    pub max_rows: Option<u64>,
 }
 
 impl From<&str> for Question {
@@ -130,7 +138,7 @@ pub(crate) struct Shared {
     pub(crate) older: Arc<dyn Older>,
     runs: Arc<dyn RunsSource>,
     tables: Arc<Tables>,
-    limits: SqlLimits,
+    pub(crate) limits: SqlLimits,
     /// A session without tables; each query's is a copy of it.
     template: SessionState,
 }
@@ -138,10 +146,11 @@ pub(crate) struct Shared {
 /// The read-only SQL session.
 #[derive(Debug)]
 pub struct Sql {
-    shared: Arc<Shared>,
-    runner: Runner,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) runner: Runner,
     queries: Slots,
     pages: Slots,
+    pub(crate) exports: Slots,
 }
 
 impl Sql {
@@ -179,14 +188,16 @@ impl Sql {
             runner,
             queries: Slots::new(limits.running_max, limits.waiting_max),
             pages: Slots::new(limits.running_max, limits.waiting_max),
+            exports: Slots::new(EXPORTS_RUNNING_MAX, EXPORTS_WAITING_MAX),
         })
     }
 
-    /// Answers one read-only statement. Dropping the future stops the query. Must be awaited in a Tokio runtime with
-    /// a timer.
+    /// Answers one read-only statement, with `max_rows` its first rows. Dropping the future stops the query. Must be
+    /// awaited in a Tokio runtime with a timer.
     ///
     /// # Errors
-    /// [`QueryError`] says whose fault it is.
+    /// [`QueryError`] says whose fault it is. An answer beyond the limits of rows or bytes is one, unless there are
+    /// `max_rows`: then it is cut, and says so.
     pub async fn query(&self, question: impl Into<Question>) -> Result<QueryAnswer, QueryError> {
         let (shared, question) = (Arc::clone(&self.shared), question.into());
         let timeout = self.timeout(&question)?;
@@ -194,7 +205,7 @@ impl Sql {
     }
 
     /// How long a statement may run.
-    fn timeout(&self, question: &Question) -> Result<Duration, QueryError> {
+    pub(crate) fn timeout(&self, question: &Question) -> Result<Duration, QueryError> {
         let most = self.shared.limits.timeout;
         match question.timeout {
             Some(timeout) if timeout.is_zero() || timeout > most => Err(QueryError::Invalid(format!(
@@ -306,17 +317,42 @@ impl Shared {
         snapshot: Snapshot,
         stop: &Arc<Stop>,
     ) -> Result<QueryAnswer, QueryError> {
-        let mut checked = guard::check(&question.sql)?;
-        bind(&mut checked.statement, &question.params)?;
-        respell(&mut checked.statement);
-        let sorted = |error, phase| sort_out(&error, phase).within(self.limits.memory_bytes);
-        let stream = self.plan(checked, snapshot, stop).await.map_err(|error| sorted(error, Phase::Planning))?;
-        self.collect(stream).await.map_err(|error| sorted(error, Phase::Running))
+        let checked = checked(question)?;
+        let asked = question.max_rows.and_then(|rows| usize::try_from(rows).ok()).unwrap_or(usize::MAX);
+        let rows_max = self.limits.rows_max.min(asked);
+        // One row more than the limit tells a full answer from one that was cut.
+        let stream = self.plan(checked, Some(rows_max.saturating_add(1)), snapshot, stop).await;
+        let stream = stream.map_err(|error| self.sort_out(&error, Phase::Planning))?;
+        let answer = self.collect(stream, rows_max).await.map_err(|error| self.sort_out(&error, Phase::Running))?;
+        match answer.truncated && question.max_rows.is_none() {
+            true => Err(self.too_large(&answer)),
+            false => Ok(answer),
+        }
     }
 
-    async fn plan(
+    /// Why a query has no answer, with the limits that it met.
+    pub(crate) fn sort_out(&self, error: &DataFusionError, phase: Phase) -> QueryError {
+        sort_out(error, phase).within(self.limits.memory_bytes)
+    }
+
+    /// Why an answer that nobody wanted cut is none.
+    fn too_large(&self, answer: &QueryAnswer) -> QueryError {
+        let SqlLimits { rows_max, answer_bytes_max, .. } = self.limits;
+        let what = match usize::try_from(answer.rows) {
+            Ok(rows) if rows >= rows_max => format!("{rows_max} rows (query.rows_max)"),
+            _ => format!("{answer_bytes_max} bytes"),
+        };
+        QueryError::Limit(format!(
+            "stop query: its answer has more than {what}; ask for less with a LIMIT, for its beginning with max_rows, \
+             or for all of it with a streamed format: ndjson, csv, parquet or arrow"
+        ))
+    }
+
+    /// Plans and starts a statement that gives at most `limit` rows.
+    pub(crate) async fn plan(
         &self,
         checked: guard::Checked,
+        limit: Option<usize>,
         snapshot: Snapshot,
         stop: &Arc<Stop>,
     ) -> PlanResult<SendableRecordBatchStream> {
@@ -327,15 +363,14 @@ impl Shared {
             .with_allow_dml(false)
             .with_allow_statements(false)
             .verify_plan(&plan)?;
-        let plan = match checked.is_query {
-            // One row more than the limit tells a full answer from one that was cut.
-            true => LogicalPlanBuilder::from(plan).limit(0, Some(self.limits.rows_max.saturating_add(1)))?.build()?,
-            false => plan,
+        let plan = match limit.filter(|_| checked.is_query) {
+            Some(limit) => LogicalPlanBuilder::from(plan).limit(0, Some(limit))?.build()?,
+            None => plan,
         };
         start(&session, &plan, stop).await
     }
 
-    async fn collect(&self, mut stream: SendableRecordBatchStream) -> PlanResult<QueryAnswer> {
+    async fn collect(&self, mut stream: SendableRecordBatchStream, rows_max: usize) -> PlanResult<QueryAnswer> {
         let schema = stream.schema();
         let names = unique_names(schema.fields().iter().map(|field| field.name().as_str()));
         let kinds = schema.fields().iter().map(|field| sql_type_name(field.data_type()));
@@ -353,7 +388,7 @@ impl Shared {
                     json.push(b',');
                 }
                 write_object(&cells, row, &mut json);
-                if rows == self.limits.rows_max || json.len() >= self.limits.answer_bytes_max {
+                if rows == rows_max || json.len() >= self.limits.answer_bytes_max {
                     json.truncate(before);
                     truncated = true;
                     break 'batches;
@@ -364,6 +399,14 @@ impl Shared {
         json.push(b']');
         Ok(QueryAnswer { columns, rows_json: json, rows: rows as u64, truncated, elapsed: Duration::ZERO })
     }
+}
+
+/// A statement that may be planned, with its values in it.
+pub(crate) fn checked(question: &Question) -> Result<guard::Checked, QueryError> {
+    let mut checked = guard::check(&question.sql)?;
+    bind(&mut checked.statement, &question.params)?;
+    respell(&mut checked.statement);
+    Ok(checked)
 }
 
 /// Optimises, checks and starts a plan.

@@ -12,7 +12,7 @@ use crate::client::{Client, JSON};
 use crate::harness::{Server, until};
 use crate::kills::is_ready;
 use crate::lake::{Settings, metric, position, signal};
-use crate::oracle::{self, Random};
+use crate::oracle::{self, Random, Record};
 
 /// How long each of the servers is read.
 const ROUND: Duration = Duration::from_secs(3);
@@ -118,6 +118,35 @@ fn walk(round: &Round<'_>, order: &str) -> u64 {
     walks
 }
 
+/// Exports everything: each shows every position up to the highest one once, in the order of its times.
+fn export(round: &Round<'_>, order: &str) -> u64 {
+    let _ending = Ending(&round.done);
+    let (mut client, mut exports) = (Client::new(round.url), 0);
+    while round.goes_on() {
+        let acknowledged = round.acknowledged.load(Ordering::Acquire);
+        let answer = client.get(&format!("/api/v1/logs?order={order}&format=ndjson")).unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let records: Vec<Record> = answer
+            .body
+            .split_inclusive(|byte| *byte == b'\n')
+            .map(|line| serde_json::from_slice(line).unwrap())
+            .collect();
+        let mut seen: Vec<u64> = records.iter().map(|record| record["position"].as_u64().unwrap()).collect();
+        let mut keys: Vec<(&str, u64)> =
+            records.iter().map(|record| record["timestamp"].as_str().unwrap()).zip(seen.iter().copied()).collect();
+        if order == "newest" {
+            keys.reverse();
+        }
+        assert!(keys.is_sorted(), "{order}: in the order of their times");
+        seen.sort_unstable();
+        let all: Vec<u64> = (1..=seen.len() as u64).collect();
+        assert!(seen == all, "{order}: {} positions, not those from 1 on: {:?}", seen.len(), first_wrong(&seen));
+        assert!(seen.len() as u64 >= acknowledged, "{acknowledged} was acknowledged, {} are shown", seen.len());
+        exports += 1;
+    }
+    exports
+}
+
 /// The first position that is not where it should be, and its neighbours.
 fn first_wrong(seen: &[u64]) -> &[u64] {
     let wrong = (1..).zip(seen).position(|(expected, position)| expected != *position).unwrap_or(0);
@@ -144,7 +173,7 @@ fn every_position_is_shown_once_while_the_border_moves_and_memory_is_lost() {
          lake:\n  upkeep_interval_ms: 1s\n",
     );
     let mut dir = TempDir::new().unwrap();
-    let (mut asked, mut walks, mut merged, mut last) = (0, 0, 0.0, 0);
+    let (mut asked, mut walks, mut exports, mut merged, mut last) = (0, 0, 0, 0.0, 0);
     for _ in 0..ROUNDS {
         let server = settings.start(dir);
         let url = server.url().to_owned();
@@ -155,18 +184,21 @@ fn every_position_is_shown_once_while_the_border_moves_and_memory_is_lost() {
             let counters =
                 ["", " WHERE message LIKE 'walked%'"].map(|filter| scope.spawn(move || count(round, filter)));
             let walkers = ["oldest", "newest"].map(|order| scope.spawn(move || walk(round, order)));
+            let exporters = ["oldest", "newest"].map(|order| scope.spawn(move || export(round, order)));
             let (files, through) = move_the_border(&server, round);
             sender.join().unwrap();
             asked += counters.into_iter().map(|counter| counter.join().unwrap()).sum::<u64>();
             walks += walkers.into_iter().map(|walker| walker.join().unwrap()).sum::<u64>();
+            exports += exporters.into_iter().map(|exporter| exporter.join().unwrap()).sum::<u64>();
             merged += files;
             assert!(through > 0, "nothing came to the lake");
         });
         last = round.acknowledged.load(Ordering::Acquire);
         dir = server.kill();
     }
-    println!("{last} records, {asked} questions, {walks} walks, {merged} files merged");
+    println!("{last} records, {asked} questions, {walks} walks, {exports} exports, {merged} files merged");
     assert!(asked > 10 && walks > 2 && merged > 0.0, "{asked} questions, {walks} walks, {merged} files merged");
+    assert!(exports > 2, "{exports} exports");
     let server = settings.start(dir);
     until("it is ready", || is_ready(&server));
     let row = oracle::rows(&mut Client::new(server.url()), QUESTION).remove(0);

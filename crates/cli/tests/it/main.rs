@@ -18,6 +18,7 @@ mod damage;
 mod directories;
 mod disk;
 mod error_pages;
+mod exports;
 mod foreign;
 mod framing;
 mod full;

@@ -40,6 +40,7 @@ pages! {
     QueryLimit = "query_limit";
     NotFound = "not_found";
     MethodNotAllowed = "method_not_allowed";
+    NotAcceptable = "not_acceptable";
     RequestTimeout = "request_timeout";
     QueryTimeout = "query_timeout";
     BodyTooLarge = "body_too_large";

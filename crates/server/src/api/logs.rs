@@ -1,48 +1,72 @@
-//! `GET /api/v1/logs`: pages of records.
+//! `GET /api/v1/logs`: records, page by page or all of them.
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
-use http::StatusCode;
-use runstone_record::limits::LOGS_TERMS_MAX;
+use http::{HeaderMap, StatusCode};
+use runstone_record::limits::{LOGS_TERMS_MAX, PAGE_ROWS_DEFAULT};
 use runstone_record::{Column, Kind, Level, RecordType};
 use runstone_store::{Cursor, LogsQuery, Order};
 
+use super::format::{NAMES, Wanted, respond, varies};
 use super::params::{Params, bad, path_run};
 use super::terms::terms;
 use super::{App, json_bytes};
 use crate::http::ApiError;
 
-pub(super) async fn page(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
+pub(super) async fn page(
+    State(app): State<App>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
     let mut params = app.params(query.as_deref())?;
     let sources = app.sources_of(&mut params);
-    let mut wanted = read_query(params, Order::Newest)?;
-    wanted.any_of.extend(sources);
-    app.page(wanted).await
+    let mut wanted = read_query(params, Order::Newest, &headers)?;
+    wanted.query.any_of.extend(sources);
+    app.answer(wanted).await
 }
 
 /// `GET /api/v1/runs/{run_id}/logs`: what one run said, in the order in which it happened.
 pub(super) async fn page_of_run(
     State(app): State<App>,
     run_id: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let run_id = path_run(run_id)?;
     let mut params = app.params(query.as_deref())?;
     params.refuse("run_id", "stands in the path")?;
     let sources = app.sources_of(&mut params);
-    let mut wanted = read_query(params, Order::Oldest)?;
-    wanted.any_of.extend(sources);
+    let mut wanted = read_query(params, Order::Oldest, &headers)?;
+    wanted.query.any_of.extend(sources);
     app.known_run(&run_id).await?;
-    wanted.equals.push((Column::RunId, run_id));
-    app.page(wanted).await
+    wanted.query.equals.push((Column::RunId, run_id));
+    app.answer(wanted).await
+}
+
+/// What is asked for, and how.
+#[derive(Debug)]
+struct LogsWanted {
+    /// Its limit is that of a page.
+    query: LogsQuery,
+    format: Wanted,
+    /// Records of an export.
+    limit: Option<u64>,
 }
 
 impl App {
-    async fn page(&self, wanted: LogsQuery) -> Result<Response, ApiError> {
+    async fn answer(&self, wanted: LogsWanted) -> Result<Response, ApiError> {
         self.fresh(&self.recent_progress).await?;
-        let page = self.observed(self.sql.logs(wanted)).await?;
-        Ok(json_bytes(StatusCode::OK, page.into_body()))
+        let LogsWanted { query, format, limit } = wanted;
+        match format {
+            Wanted::Json => {
+                let page = self.observed(self.sql.logs(query)).await?;
+                Ok(varies(json_bytes(StatusCode::OK, page.into_body())))
+            }
+            Wanted::Stream(format) => {
+                respond(self.sql.export(query, limit, format).await, format, "logs", &self.metrics.exports)
+            }
+        }
     }
 }
 
@@ -56,15 +80,27 @@ impl App {
     }
 }
 
-fn read_query(mut params: Params, usual: Order) -> Result<LogsQuery, ApiError> {
-    let wanted = LogsQuery {
+fn read_query(mut params: Params, usual: Order, headers: &HeaderMap) -> Result<LogsWanted, ApiError> {
+    let format = match params.read("format", NAMES, Wanted::named)? {
+        Some(named) => named,
+        None => Wanted::accepted(headers)?,
+    };
+    let (page_rows, limit) = match format {
+        Wanted::Json => (params.limit()?, None),
+        Wanted::Stream(_) => (PAGE_ROWS_DEFAULT, params.read("limit", "1 or more", at_least_one)?),
+    };
+    let query = LogsQuery {
         order: params.read("order", "newest or oldest", order)?.unwrap_or(usual),
-        limit: params.limit()?,
+        limit: page_rows,
         cursor: params.read("cursor", "the next of an earlier page", |text| Cursor::decode(text).ok())?,
         ..read_filter(&mut params)?
     };
     params.finish()?;
-    Ok(wanted)
+    Ok(LogsWanted { query, format, limit })
+}
+
+fn at_least_one(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|number| *number > 0)
 }
 
 /// Which records, by themselves.
@@ -115,10 +151,14 @@ mod tests {
     use super::*;
     use runstone_record::ErrorCode;
 
+    fn read(text: &str) -> Result<LogsWanted, ApiError> {
+        Params::parse(Some(text), 0).and_then(|params| read_query(params, Order::Newest, &HeaderMap::new()))
+    }
+
     #[test]
     fn every_filter_finds_its_place() {
         let text = "stage=load&run_id=a&level=warn&type=ERROR&q=disk%20%22is%20full%22&metadata.a.b=c&order=oldest&limit=7&status=Failed";
-        let query = read_query(Params::parse(Some(text), 0).unwrap(), Order::Newest).unwrap();
+        let query = read(text).unwrap().query;
         assert_eq!(query.min_level, Some(Level::Warning));
         assert_eq!(query.contains, ["disk", "is full"]);
         assert_eq!(query.metadata, [("a.b".to_owned(), "c".to_owned())]);
@@ -129,8 +169,20 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        for text in ["level=loud", "type=x", "order=up", "cursor=%%%", "message=x", "runid=a", "stage=a&stage=b"] {
-            let refused = Params::parse(Some(text), 0).and_then(|params| read_query(params, Order::Newest));
+        for text in [
+            "level=loud",
+            "type=x",
+            "order=up",
+            "cursor=%%%",
+            "message=x",
+            "runid=a",
+            "stage=a&stage=b",
+            "format=xml",
+            "limit=1001",
+            "format=csv&limit=0",
+            "format=csv&limit=-1",
+        ] {
+            let refused = read(text);
             assert_eq!(refused.unwrap_err().code(), ErrorCode::InvalidParameter, "{text}");
         }
     }

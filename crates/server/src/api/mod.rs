@@ -2,6 +2,7 @@
 //! `record`, `intake`, `runs` and `store`.
 
 mod errors;
+mod format;
 mod ingest;
 mod logs;
 mod metrics;

@@ -11,6 +11,7 @@ use runstone_record::wire::QueryRequest;
 use runstone_store::{QueryError, Question};
 use serde_json::error::Category;
 
+use super::format::{Wanted, respond, varies};
 use super::params::NoParams;
 use super::{App, json_bytes};
 use crate::http::{ApiError, MediaType, body};
@@ -32,15 +33,27 @@ pub(super) async fn run(
     }
     let payload = body::read(&headers, body, &app.body_limits, &app.admission).await?;
     let request: QueryRequest = read_request(&payload.bytes)?;
+    let wanted = Wanted::read(request.format.as_deref(), &headers)?;
+    if request.max_rows == Some(0) {
+        return Err(ApiError::new(ErrorCode::InvalidParameter, "max_rows: must be 1 at least"));
+    }
     app.fresh(&app.recent_progress).await?;
     app.fresh(&app.runs_progress).await?;
-    let answer = app.observed(app.sql.query(question(request))).await?;
-    Ok(json_bytes(StatusCode::OK, answer.into_body()))
+    let question = question(request);
+    match wanted {
+        Wanted::Json => {
+            let answer = app.observed(app.sql.query(question)).await?;
+            Ok(varies(json_bytes(StatusCode::OK, answer.into_body())))
+        }
+        Wanted::Stream(format) => {
+            respond(app.sql.stream(question, format).await, format, "query", &app.metrics.exports)
+        }
+    }
 }
 
 fn question(request: QueryRequest) -> Question {
-    let QueryRequest { sql, params, timeout_ms } = request;
-    Question { sql, params, timeout: timeout_ms.map(Duration::from_millis) }
+    let QueryRequest { sql, params, timeout_ms, max_rows, format: _ } = request;
+    Question { sql, params, timeout: timeout_ms.map(Duration::from_millis), max_rows }
 }
 
 /// An object with `sql` and what goes with it, each once. Serde would take an array too.

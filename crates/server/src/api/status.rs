@@ -146,6 +146,7 @@ impl App {
         recent.chunks.set(gauge(held.chunks as u64));
         recent.records.set(gauge(held.records));
         recent.evicted.set(gauge(held.evicted));
+        self.metrics.exports.running.set(gauge(self.sql.exports_running() as u64));
     }
 }
 

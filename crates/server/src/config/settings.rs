@@ -226,7 +226,8 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "query.timeout_ms",
         kind: Kind::Millis(10, 24 * HOUR, |c| &mut c.query.timeout),
-        doc: "How long a query may run. Beyond it: 408.",
+        doc: "How long a query may run, and a streamed answer may take to its first row and from piece to piece. \
+              Beyond it: 408.",
     },
     Setting {
         key: "query.memory_bytes_max",
@@ -236,7 +237,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "query.rows_max",
         kind: Kind::Count(1, 10_000_000, |c| &mut c.query.rows_max),
-        doc: "Rows of a query's answer. More are cut off, and the answer says so.",
+        doc: "Rows of a query's answer in JSON. More are an error, unless the query asks for its beginning (`max_rows`).",
     },
     Setting {
         key: "query.concurrency_max",

@@ -15,6 +15,7 @@ use runstone_record::ErrorCode;
 use runstone_record::limits::HEADER_BYTES_MAX;
 use tracing::Instrument;
 
+use crate::http::compress::compress;
 use crate::http::error::{echo, method_not_allowed, not_found};
 use crate::http::request_id::X_REQUEST_ID;
 use crate::http::{ApiError, RequestIds, cors, etag};
@@ -28,6 +29,7 @@ pub fn wrap(router: Router, metrics: HttpMetrics, ids: RequestIds, cors_origins:
     let router = router
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
+        .layer(middleware::from_fn(compress))
         .layer(middleware::from_fn(guard))
         .layer(middleware::map_response(etag::mark_coding));
     let router = match cors::layer(cors_origins) {

@@ -4,9 +4,11 @@
 //! A request's way: [`serve`] accepts and guards the connection → [`layers`] name it, count it and catch panics →
 //! the route's handler → [`body::read`] under an [`admission::Admission`] → an answer or an [`error::ApiError`].
 
+pub(crate) mod accept;
 pub mod admission;
 pub mod answers;
 pub mod body;
+mod compress;
 mod connection;
 mod connections;
 pub mod content;

@@ -11,7 +11,8 @@ use runstone_journal::{OpenError, ReadError, View};
 use runstone_record::{Batch, DecodeError};
 use runstone_store::lake::{Lake, LakeError, LakeSnapshot, LakeView};
 use runstone_store::{
-    Frames, NoRuns, NothingOlder, Older, OlderError, QueryAnswer, QueryError, Recent, RecentOptions, Sql, SqlLimits,
+    Frames, NoRuns, NothingOlder, Older, OlderError, QueryAnswer, QueryError, Question, Recent, RecentOptions, Sql,
+    SqlLimits,
 };
 use tokio::runtime::Handle;
 
@@ -121,12 +122,14 @@ impl Offline {
     /// # Errors
     /// Something of it cannot be read, or the statement is refused.
     pub async fn query(config: &Config, world: &World, sql: &str) -> Result<QueryAnswer, OfflineError> {
+        // As many rows as there may be at once: the answer says whether there are more.
+        let question = || Question { max_rows: Some(u64::MAX), ..Question::from(sql) };
         let mut looks = 0;
         loop {
             looks += 1;
             let offline = Self::open(config, world).await?;
             let first = offline.view.first_available();
-            let answer = async { offline.session().await?.query(sql).await.map_err(OfflineError::Query) }.await;
+            let answer = async { offline.session().await?.query(question()).await.map_err(OfflineError::Query) }.await;
             // A running server may trim what was about to be read.
             let is_moving =
                 || View::open(&world.fs, &config.data.join("journal")).map(|now| now.first_available() > first);

@@ -140,7 +140,7 @@ fn one_of(column: Column, values: Vec<Arc<dyn PhysicalExpr>>) -> Result<Arc<dyn 
 }
 
 /// Appends a row of the whole table as a JSON object of the API, as a batch of records does.
-fn write_json(batch: &RecordBatch, row: usize, out: &mut Vec<u8>) {
+pub(crate) fn write_json(batch: &RecordBatch, row: usize, out: &mut Vec<u8>) {
     let mut writer = RecordWriter::new(out);
     for (column, values) in Column::ALL.into_iter().zip(batch.columns()) {
         if values.is_null(row) {

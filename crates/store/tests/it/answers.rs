@@ -2,6 +2,7 @@
 
 use runstone_record::Column;
 use runstone_record::wire::{QueryAnswer, RunBody};
+use runstone_store::{QueryError, Question};
 
 use crate::world::{Draft, Runs, World, batch, limits, lines};
 
@@ -69,21 +70,38 @@ fn the_tables_describe_themselves() {
 }
 
 #[test]
-fn an_answer_is_cut_at_its_limits() {
+fn an_answer_beyond_its_limits_is_an_error_and_cut_for_who_asks_for_its_beginning() {
+    let first = |world: &World, sql: &str, rows: u64| {
+        let question = Question { max_rows: Some(rows), ..Question::from(sql) };
+        let answer = world.wait(world.sql.query(question)).unwrap();
+        serde_json::from_slice::<QueryAnswer>(&answer.into_body()).unwrap()
+    };
     let mut few = limits();
     few.rows_max = 10;
     let mut world = World::new(usize::MAX, few);
     world.push(lines(100, 1));
-    let answer = world.query("SELECT position FROM logs ORDER BY position");
-    assert_eq!((answer.rows.len(), answer.stats.truncated), (10, true));
-    assert_eq!(answer.rows[9]["position"], 10);
-    let answer = world.query("SELECT position FROM logs LIMIT 10");
+    let sql = "SELECT position FROM logs ORDER BY position";
+    match world.try_query(sql) {
+        Err(QueryError::Limit(message)) => assert!(message.contains("10 rows (query.rows_max)"), "{message}"),
+        answer => panic!("{answer:?}"),
+    }
+    assert_eq!(world.query(&format!("{sql} LIMIT 10")).rows.len(), 10);
+    for (rows, shown) in [(7, 7), (10, 10), (11, 10), (u64::MAX, 10)] {
+        let answer = first(&world, sql, rows);
+        assert_eq!((answer.rows.len(), answer.stats.truncated), (shown, true), "{rows}");
+        assert_eq!(answer.rows[shown - 1]["position"], shown, "{rows}");
+    }
+    let answer = first(&world, "SELECT position FROM logs LIMIT 10", 10);
     assert_eq!((answer.rows.len(), answer.stats.truncated), (10, false));
     let mut small = limits();
     small.answer_bytes_max = 1_000;
     let mut world = World::new(usize::MAX, small);
     world.push(lines(100, 1));
-    let answer = world.query("SELECT message FROM logs");
+    match world.try_query("SELECT message FROM logs") {
+        Err(QueryError::Limit(message)) => assert!(message.contains("more than 1000 bytes"), "{message}"),
+        answer => panic!("{answer:?}"),
+    }
+    let answer = first(&world, "SELECT message FROM logs", 100);
     assert!(answer.stats.truncated && answer.rows.len() > 10, "{answer:?}");
     assert!(serde_json::to_vec(&answer.rows).unwrap().len() <= 1_001);
 }

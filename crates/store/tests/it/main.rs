@@ -11,6 +11,7 @@
 )]
 
 mod answers;
+mod exports;
 mod hostile;
 mod lake;
 mod limits;

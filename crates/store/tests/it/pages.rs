@@ -33,7 +33,7 @@ fn walk(world: &mut World, query: &LogsQuery) -> Vec<Value> {
     }
 }
 
-fn expected(rows: &[Row<'_>], query: &LogsQuery) -> Vec<Value> {
+pub(crate) fn expected(rows: &[Row<'_>], query: &LogsQuery) -> Vec<Value> {
     let mut kept: Vec<_> = rows
         .iter()
         .filter(|(_, batch, row)| {
@@ -76,7 +76,7 @@ fn has_member(metadata: Option<&str>, key: &str, value: &str) -> bool {
     })
 }
 
-fn query() -> impl Strategy<Value = LogsQuery> {
+pub(crate) fn query() -> impl Strategy<Value = LogsQuery> {
     let system = prop::option::of(prop::sample::select(&["spark", "Etl_1%", "Etl", "' OR 1=1--"][..]));
     let part = prop::collection::vec(
         prop::sample::select(&["hello", "100%", "_", "\\", "%", "ZÜRICH", "\"", "' or"][..]),

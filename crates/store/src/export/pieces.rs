@@ -1,0 +1,115 @@
+//! Pieces of an answer on their way to a client. Owns how many wait for it, how long each side waits for the other, and
+//! telling an answer that is complete from one that broke off.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use runstone_record::limits::{EXPORT_PIECE_BYTES, EXPORT_PIECES_MAX};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::Sleep;
+
+use crate::error::QueryError;
+use crate::runner::{StopOnDrop, outcome};
+use crate::session::{Shared, Sql};
+use crate::watch::Stop;
+
+/// A streamed answer: its bytes, piece by piece. An error ends it, and what came before is then no whole answer. Dropping
+/// it stops the work.
+#[derive(Debug)]
+pub struct Export {
+    first: Option<Bytes>,
+    pieces: mpsc::Receiver<Bytes>,
+    task: Option<JoinHandle<Result<(), QueryError>>>,
+    /// Runs while the client waits for us, not while we wait for it.
+    deadline: Option<Pin<Box<Sleep>>>,
+    timeout: Duration,
+    _stop: StopOnDrop,
+}
+
+impl Stream for Export {
+    type Item = Result<Bytes, QueryError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
+        let ended = match self.poll_piece(context) {
+            Poll::Ready(Some(piece)) => {
+                self.deadline = None;
+                return Poll::Ready(Some(Ok(piece)));
+            }
+            Poll::Ready(None) => None,
+            Poll::Pending => {
+                let timeout = self.timeout;
+                let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+                ready!(deadline.as_mut().poll(context));
+                Some(Err(QueryError::Timeout(timeout.as_millis())))
+            }
+        };
+        let ended = match (ended, &mut self.task) {
+            (Some(ended), _) => ended,
+            (None, Some(task)) => outcome(ready!(Pin::new(task).poll(context))),
+            (None, None) => Ok(()),
+        };
+        self.task = None;
+        self.pieces.close();
+        Poll::Ready(ended.err().map(Err))
+    }
+}
+
+impl Export {
+    /// The next piece. Once the task is done there are no more.
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if self.task.is_none() {
+            return Poll::Ready(None);
+        }
+        self.pieces.poll_recv(context)
+    }
+}
+
+/// Where the encoder hands its bytes over.
+#[derive(Debug)]
+pub(super) struct Pieces {
+    sender: mpsc::Sender<Bytes>,
+    stall: Duration,
+}
+
+impl Pieces {
+    /// Waits until the client has taken enough of what came before.
+    pub(super) async fn send(&mut self, bytes: Vec<u8>) -> Result<(), QueryError> {
+        let mut bytes = Bytes::from(bytes);
+        while !bytes.is_empty() {
+            let piece = bytes.split_to(bytes.len().min(EXPORT_PIECE_BYTES));
+            let sent = tokio::time::timeout(self.stall, self.sender.send(piece)).await;
+            sent.map_err(|_| QueryError::Stalled(self.stall.as_millis()))?
+                .map_err(|_| QueryError::Internal("nobody waits for the answer".to_owned()))?;
+        }
+        Ok(())
+    }
+}
+
+impl Sql {
+    /// Runs what makes pieces in a place of exports, until the first piece is there.
+    pub(super) async fn piecewise<F>(
+        &self,
+        timeout: Duration,
+        make: impl FnOnce(Arc<Shared>, Arc<Stop>, Pieces) -> F,
+    ) -> Result<Export, QueryError>
+    where
+        F: Future<Output = Result<(), QueryError>> + Send + 'static,
+    {
+        let (sender, pieces) = mpsc::channel(EXPORT_PIECES_MAX);
+        let shared = Arc::clone(&self.shared);
+        let pieces_out = Pieces { sender, stall: self.shared.limits.export_stall };
+        let (task, stop) = self.runner.begin(&self.exports, timeout, |stop| make(shared, stop, pieces_out)).await?;
+        let mut export = Export { first: None, pieces, task: Some(task), deadline: None, timeout, _stop: stop };
+        export.first = export.next().await.transpose()?;
+        Ok(export)
+    }
+}
