@@ -21,12 +21,24 @@
 
 mod batch;
 mod client;
+mod conditions;
 mod error;
 mod filter;
+mod query;
+mod read;
 mod record;
+mod row;
+mod tail;
+mod walk;
 
 pub use batch::{Batch, BatchError, Batcher};
 pub use client::{Client, ClientBuilder, SendReport};
 pub use error::ClientError;
-pub use filter::{LogFilter, RunFilter};
+pub use filter::{LogsFilter, Order, RunsFilter};
+pub use query::{Query, QueryAnswer};
+pub use read::{Health, LogsPage, Ready, ReadyLake};
 pub use record::{Defaults, Record, RecordError};
+pub use row::Row;
+pub use runstone_record::wire::{IngestAnswer, ItemErrorBody, QueryColumn, QueryStats, RunBody, RunsPage};
+pub use tail::{Marks, RunsTail, Tail};
+pub use walk::{Format, Items};

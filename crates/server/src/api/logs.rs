@@ -5,11 +5,11 @@ use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use http::StatusCode;
 use runstone_record::limits::LOGS_TERMS_MAX;
+use runstone_record::terms::terms;
 use runstone_record::{Column, Kind, Level, RecordType};
 use runstone_store::{Cursor, LogsQuery, Order};
 
 use super::params::{Params, bad, path_run};
-use super::terms::terms;
 use super::{App, json_bytes};
 use crate::http::ApiError;
 
