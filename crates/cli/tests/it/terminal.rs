@@ -73,11 +73,14 @@ fn records_are_lines_in_colour_as_wide_as_the_terminal() {
     assert!(plain.lines().all(|line| line.chars().count() <= 70), "{plain}");
     assert_eq!(plain.matches("much").count(), 20, "wrapped, not cut: {plain}");
     assert!(plain.contains("2026-11-20 03:00:38.000 INFO     shop n1 step 38\n"), "{plain}");
-    let tables =
-        [&["runs"][..], &["logs", "-n", "3", "--format", "table", "--no-pager"], &["query", "SELECT run_id FROM runs"]];
-    for args in tables {
+    let tables = [
+        (&["runs"][..], "n1"),
+        (&["logs", "-n", "3", "--format", "table", "--no-pager"], "step 38"),
+        (&["query", "SELECT DISTINCT run_id FROM runs"], "n1"),
+    ];
+    for (args, word) in tables {
         let shown = terminal.run(args);
-        assert!(shown.text.contains('─') && shown.text.contains("n1"), "{args:?}: {}", shown.text);
+        assert!(shown.text.contains('─') && shown.text.contains(word), "{args:?}: {}", shown.text);
     }
     // One run, and what it said last.
     let shown = terminal.run(&["runs", "n1", "-n", "1", "--no-pager"]);
