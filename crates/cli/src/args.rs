@@ -68,6 +68,10 @@ pub(crate) enum Command {
     Runs(commands::runs::Runs),
     /// Show records as they arrive
     Tail(commands::tail::Tail),
+    /// Count runs, by group and time
+    Metrics(commands::counts::Metrics),
+    /// Show which fields records have, or which values a field has
+    Fields(commands::counts::Fields),
     /// Check a data directory: the journal and its checksums, the lake, and one against the other
     Verify(commands::verify::Verify),
     /// Show what a data directory and its lake consist of

@@ -29,6 +29,10 @@ pub(crate) fn of_logs(filter: &LogsFilter) -> Result<String, ClientError> {
             terms if terms.is_empty() => Ok("true".to_owned()),
             terms => Ok(terms.iter().map(|term| has_text(term)).collect::<Vec<_>>().join(" AND ")),
         },
+        // What the server's configuration says of a record's system is in a table of its own.
+        "environment" | "owner" => {
+            Ok(format!("source_system IN (SELECT source_system FROM sources WHERE {name} = {})", quoted(value)))
+        }
         _ if name.starts_with("metadata.") => Ok(has_member(&name["metadata.".len()..], value)),
         _ => {
             let found = Column::from_field(name).filter(|column| column.name() == name && is_filter(*column));
@@ -39,9 +43,14 @@ pub(crate) fn of_logs(filter: &LogsFilter) -> Result<String, ClientError> {
 
 /// Is the text in title, message or exception, in any case?
 fn has_text(text: &str) -> String {
-    let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-    let pattern = quoted(&format!("%{escaped}%"));
+    let pattern = pattern(text);
     format!("(message ILIKE {pattern} OR title ILIKE {pattern} OR exception ILIKE {pattern})")
+}
+
+/// A pattern of ILIKE in which the text stands for itself.
+fn pattern(text: &str) -> String {
+    let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    quoted(&format!("%{escaped}%"))
 }
 
 /// Does the metadata say this? A dot in a key may also be a step into an object.
@@ -61,7 +70,17 @@ fn has_member(key: &str, value: &str) -> String {
 /// What a run must be.
 pub(crate) fn of_runs(filter: &RunsFilter) -> Result<String, ClientError> {
     conditions(&filter.0, "started_at", |name, value| match name {
-        "source_system" | "stage" | "state" => Ok(format!("{name} = {}", quoted(value))),
+        "source_system" | "stage" | "state" | "environment" | "owner" => Ok(format!("{name} = {}", quoted(value))),
+        "duration_min" | "duration_max" => {
+            let seconds: f64 = value.parse().map_err(|_| "it must be seconds")?;
+            let seconds = Some(seconds).filter(|seconds| seconds.is_finite()).ok_or("it must be seconds")?;
+            let compared = if name == "duration_min" { ">=" } else { "<=" };
+            Ok(format!("duration {compared} {seconds:?}"))
+        }
+        "q" => {
+            let pattern = pattern(value);
+            Ok(format!("(run_id ILIKE {pattern} OR title ILIKE {pattern} OR failure ILIKE {pattern})"))
+        }
         _ => Err("it is no filter"),
     })
 }
@@ -113,7 +132,8 @@ mod tests {
              AND (metadata->>'a.b' = 'c' OR metadata->'a'->>'b' = 'c') \
              AND timestamp >= TIMESTAMP '2026-01-01T00:00:00.000000Z'"
         );
-        assert_eq!(of_runs(&RunsFilter::new().state("failed")).unwrap(), " AND state = 'failed'");
+        let runs = RunsFilter::new().state("failed").with("duration_min", "5").with("order", "longest");
+        assert_eq!(of_runs(&runs).unwrap(), " AND state = 'failed' AND duration >= 5.0");
         assert_eq!(of_logs(&LogsFilter::new()).unwrap(), "");
     }
 

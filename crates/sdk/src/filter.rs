@@ -131,6 +131,8 @@ filter! {
         stage = "stage",
         /// `running`, `succeeded` or `failed`.
         state = "state",
+        /// With this text in `run_id`, title or failure, in any case.
+        q = "q",
         /// Started at this time or later.
         since = "since",
         /// Started before this time.

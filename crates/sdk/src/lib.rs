@@ -22,6 +22,7 @@
 mod batch;
 mod client;
 mod conditions;
+mod counts;
 mod error;
 mod filter;
 mod query;
@@ -33,12 +34,16 @@ mod walk;
 
 pub use batch::{Batch, BatchError, Batcher};
 pub use client::{Client, ClientBuilder, SendReport};
+pub use counts::{MetricsQuery, ValuesQuery};
 pub use error::ClientError;
 pub use filter::{LogsFilter, Order, RunsFilter};
 pub use query::{Query, QueryAnswer};
 pub use read::{Health, LogsPage, Ready, ReadyLake};
 pub use record::{Defaults, Record, RecordError};
 pub use row::Row;
-pub use runstone_record::wire::{IngestAnswer, ItemErrorBody, QueryColumn, QueryStats, RunBody, RunsPage};
+pub use runstone_record::wire::{
+    FieldBody, FieldsAnswer, IngestAnswer, ItemErrorBody, MetricsAnswer, MetricsDuration, MetricsGroup, QueryColumn,
+    QueryStats, RunBody, RunsPage, ValueBody, ValuesAnswer,
+};
 pub use tail::{Marks, RunsTail, Tail};
 pub use walk::{Format, Items};

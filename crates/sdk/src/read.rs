@@ -131,7 +131,11 @@ impl Client {
         if_found(self.get(&["api", "v1", "runs", run_id, "logs"], filter).await)
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &[&str], filter: &impl Serialize) -> Result<T, ClientError> {
+    pub(crate) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        filter: &impl Serialize,
+    ) -> Result<T, ClientError> {
         let request = self.http.get(self.at(path)?).query(filter);
         self.answer(request, |status| status == STATUS_ALL).await
     }

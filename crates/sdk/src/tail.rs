@@ -191,14 +191,18 @@ impl Arrivals {
     }
 }
 
-/// A row of `logs` as the API's pages have the record: only what it has, and `metadata` as an object.
-fn as_record(mut row: Row) -> Row {
-    row.retain(|name, value| name != "date" && value.get() != "null");
-    let metadata = row.text("metadata").and_then(|text| RawValue::from_string(text).ok());
-    if let Some(metadata) = metadata {
-        row.replace("metadata", metadata);
+/// A row as the API's pages have it: only what it has, and the field that is JSON in SQL as the object that it is.
+fn as_body(mut row: Row, json: &str) -> Row {
+    row.retain(|_, value| value.get() != "null");
+    if let Some(object) = row.text(json).and_then(|text| RawValue::from_string(text).ok()) {
+        row.replace(json, object);
     }
     row
+}
+
+fn as_record(mut row: Row) -> Row {
+    row.retain(|name, _| name != "date");
+    as_body(row, "metadata")
 }
 
 /// Follows runs: see [`Client::tail_runs`].
@@ -293,9 +297,10 @@ impl Client {
                 runs.len()
             );
             let answer = self.patiently(|| self.query(sql.as_str())).await?;
-            let page = answer.rows_as().map_err(ClientError::Row)?;
-            let is_last = page.len() < PAGE_ROWS_MAX;
-            runs.extend(page);
+            let is_last = answer.rows.len() < PAGE_ROWS_MAX;
+            for row in answer.rows {
+                runs.push(as_body(row, "labels").parse().map_err(ClientError::Row)?);
+            }
             if is_last {
                 return Ok(runs);
             }

@@ -95,6 +95,10 @@ log_filters! {
     run_id, "run_id", "ID", "Filters";
     /// Only this status
     status, "status", "STATUS", "Filters";
+    /// Only systems of this environment, as the server's configuration says
+    environment, "environment", "NAME", "Filters";
+    /// Only systems of this owner
+    owner, "owner", "NAME", "Filters";
     /// Only this logger
     logger_name, "logger_name", "NAME", "More filters";
     /// Only this entity

@@ -1,5 +1,6 @@
 //! One file a command. Here: choosing one, and what several of them need.
 
+pub(crate) mod counts;
 mod directory;
 mod filters;
 mod follow;
@@ -41,6 +42,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Logs(args) => block_on(logs::logs(args, &global)),
         Command::Runs(args) => block_on(runs::runs(args, &global)),
         Command::Tail(args) => block_on(tail::tail(args, &global)),
+        Command::Metrics(args) => block_on(counts::metrics(args, &global)),
+        Command::Fields(args) => block_on(counts::fields(args, &global)),
         Command::Completions(args) => manual::completions(&args),
         Command::Man(args) => manual::man(&args),
     }

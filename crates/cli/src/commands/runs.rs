@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use futures::stream::TryStreamExt;
 use runstone_record::limits::PAGE_ROWS_MAX;
 use runstone_sdk::{Client, LogsFilter, Order, Row, RunBody, RunsFilter};
@@ -53,7 +53,7 @@ Columns of tsv and csv: run_id, state, source_system, stage, started_at, duratio
 title. One run is shown a field a line, and for people its last records below.")]
 pub(crate) struct Runs {
     /// Show this run in full
-    #[arg(value_name = "RUN_ID", conflicts_with_all = ["source_system", "stage", "state", "since", "until", "follow"])]
+    #[arg(value_name = "RUN_ID", conflicts_with_all = ["source_system", "stage", "state", "environment", "owner", "q", "duration_min", "duration_max", "order", "since", "until", "follow"])]
     run_id: Option<String>,
     /// Only this system
     #[arg(long, value_name = "NAME", help_heading = "Filters")]
@@ -64,7 +64,31 @@ pub(crate) struct Runs {
     /// Only runs that are running, succeeded or failed
     #[arg(long, value_name = "STATE", help_heading = "Filters")]
     state: Option<String>,
-    /// Started at such a time
+    /// Only systems of this environment, as the server's configuration says
+    #[arg(long, value_name = "NAME", help_heading = "Filters")]
+    environment: Option<String>,
+    /// Only systems of this owner
+    #[arg(long, value_name = "NAME", help_heading = "Filters")]
+    owner: Option<String>,
+    /// Only runs with this text in id, title or failure, in any case
+    #[arg(
+        short,
+        long = "search",
+        visible_alias = "q",
+        value_name = "TEXT",
+        allow_hyphen_values = true,
+        help_heading = "Filters"
+    )]
+    q: Option<String>,
+    /// Only runs that took at least so many seconds
+    #[arg(long, value_name = "SECONDS", help_heading = "Filters")]
+    duration_min: Option<f64>,
+    /// Only runs that took at most so many seconds
+    #[arg(long, value_name = "SECONDS", help_heading = "Filters")]
+    duration_max: Option<f64>,
+    /// Newest or oldest start first, or longest duration
+    #[arg(long, value_enum, default_value_t = RunOrder::Newest, conflicts_with = "follow")]
+    order: RunOrder,
     #[command(flatten)]
     times: Times,
     /// At most so many; 0 or `all`: all of them [default: 100, with --follow 10, and 20 records of one run]
@@ -77,11 +101,33 @@ pub(crate) struct Runs {
     output: OutputArgs,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum RunOrder {
+    /// The latest start first
+    Newest,
+    /// The earliest start first
+    Oldest,
+    /// The longest duration first
+    Longest,
+}
+
 pub(crate) async fn runs(args: Runs, global: &Global) -> anyhow::Result<ExitCode> {
     if let Some(run_id) = &args.run_id {
         return one(run_id, &args, global).await;
     }
-    let given = [("source_system", args.source_system), ("stage", args.stage), ("state", args.state)];
+    let order =
+        if args.follow { None } else { args.order.to_possible_value().map(|order| order.get_name().to_owned()) };
+    let given = [
+        ("source_system", args.source_system),
+        ("stage", args.stage),
+        ("state", args.state),
+        ("environment", args.environment),
+        ("owner", args.owner),
+        ("q", args.q),
+        ("duration_min", args.duration_min.map(|seconds| seconds.to_string())),
+        ("duration_max", args.duration_max.map(|seconds| seconds.to_string())),
+        ("order", order),
+    ];
     let given = given.into_iter().filter_map(|(name, value)| value.map(|value| (name, value)));
     let given = given.chain(args.times.given(clock::now()));
     let filter = given.fold(RunsFilter::new(), |filter, (name, value)| filter.with(name, value));

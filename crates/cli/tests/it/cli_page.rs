@@ -7,7 +7,7 @@ use crate::cli_help::commands;
 use crate::harness::{runstone, stderr};
 use crate::readme::{Terminal, blocks, compare, page};
 
-/// Blocks that have no end.
+/// Blocks that have no end, and what a test has not got.
 const NOT_RUN: &[&str] =
     &["runstone serve\n", "runstone logs --source-system shop --follow\n", "runstone runs --state failed --follow\n"];
 

@@ -111,6 +111,17 @@ fn every_format_is_whole_and_exact() {
     assert_eq!(run(&server, &["runs", "-n", "1"]).lines().count(), 1);
     assert_eq!(run(&server, &["runs", "--state", "failed", "--format", "json"]).matches("\"n1\"").count(), 1);
     assert_eq!(run(&server, &["runs", "--since", "2026-11-20T00:00:00Z"]).lines().count(), 1);
+    for args in [
+        &["--search", "N1"][..],
+        &["--duration-max", "10"],
+        &["--source-system", "shop"],
+        &["--order", "longest", "--stage", "load"],
+    ] {
+        let shown = run(&server, &[&["runs"], args].concat());
+        assert!(shown.starts_with("n1\t") && shown.lines().count() == 1, "{args:?}: {shown}");
+    }
+    assert_eq!(run(&server, &["runs", "--owner", "nobody", "--environment", "none", "--duration-min", "1"]), "");
+    assert!(run(&server, &["runs", "--order", "longest"]).starts_with("many\t"));
     // One run: its fields, and for people its last records.
     let one: Value = serde_json::from_str(&run(&server, &["runs", "n1", "--json"])).unwrap();
     assert_eq!((&one["state"], &one["records"]), (&json!("failed"), &json!(2)));
@@ -119,6 +130,27 @@ fn every_format_is_whole_and_exact() {
     let gone = server.cli(&["runs", "nobody"]);
     assert_eq!((gone.status.code(), stdout(&gone).as_str()), (Some(1), ""));
     assert!(stderr(&gone).contains("nobody"), "{}", stderr(&gone));
+}
+
+#[test]
+fn runs_and_fields_are_counted() {
+    let server = server();
+    let counted = run(&server, &["metrics", "--group-by", "source_system,stage", "--percentiles", "50"]);
+    let lines: Vec<Vec<&str>> = counted.lines().map(|line| line.split('\t').collect()).collect();
+    // Names, runs, running, succeeded, failed, rate, mean, p50, rows, records, warnings, errors.
+    assert_eq!(lines[0], ["shop", "load", "1", "0", "0", "1", "0.0", "1.0", "1.0", "7", "2", "0", "1"]);
+    assert_eq!((lines.len(), lines[1][2], lines[1][10]), (2, "1", "2400"));
+    let buckets =
+        run(&server, &["metrics", "--bucket", "1d", "--state", "failed", "--since", "2026-11-01T00:00:00Z", "--json"]);
+    let bucket: Value = serde_json::from_str(&buckets).unwrap();
+    assert_eq!((&bucket["bucket"], &bucket["duration"]["p95"]), (&json!("2026-11-20T00:00:00.000000Z"), &json!(1.0)));
+    let fields = run(&server, &["fields"]);
+    assert!(fields.contains("run_id\ttext\ttrue\t2402\n") && fields.contains("metadata.tier\tjson\t"), "{fields}");
+    assert_eq!(run(&server, &["fields", "run_id"]), "many\t2400\nn1\t2\n");
+    assert_eq!(run(&server, &["fields", "run_id", "--prefix", "N", "--level", "ERROR"]), "n1\t1\n");
+    let cut = server.cli(&["fields", "run_id", "-n", "1"]);
+    assert!(stdout(&cut) == "many\t2400\n" && stderr(&cut).contains("there are more"), "{}", stderr(&cut));
+    assert_eq!(server.cli(&["fields", "message"]).status.code(), Some(1));
 }
 
 #[test]
