@@ -167,6 +167,13 @@ fn a_statement_comes_from_the_line_a_file_or_a_pipe() {
     }
     assert_eq!(run(&server, &["query", "--format", "csv", sql]), "run_id,n\r\nn1,2\r\nmany,2400\r\n");
     assert_eq!(run(&server, &["query", "--format", "csv", "SELECT run_id FROM logs WHERE false"]), "run_id\r\n");
+    let asked = "SELECT count(*) FROM logs WHERE run_id = $run AND (row_count = $rows OR $rows IS NULL)";
+    for (params, count) in
+        [(["run=n1", "rows=7"], "1\n"), (["run:=\"n1\"", "rows=8"], "0\n"), (["run=' OR 1=1--", "rows=7"], "0\n")]
+    {
+        let args = ["query", "--param", params[0], "--param", params[1], asked];
+        assert_eq!(run(&server, &args), count, "{params:?}");
+    }
     let missing = server.cli(&["query", "--file", "no/such.sql"]);
     assert_eq!(missing.status.code(), Some(2), "{}", stderr(&missing));
     let wrong = server.cli(&["query", "SELEC"]);

@@ -75,6 +75,9 @@ async fn a_query_is_read_as_types_and_a_mistake_says_what_it_is() {
     let answer = client.query("SELECT stage, count(*) AS records FROM logs GROUP BY stage").await.unwrap();
     assert_eq!(answer.rows_as::<Count>().unwrap(), [Count { stage: "load".to_owned(), records: 10 }]);
     assert_eq!(answer.columns[1].name, "records");
+    let one = Query::new("SELECT message FROM logs WHERE row_count = $n AND stage = $stage");
+    let one = client.query(one.param("n", 7).param("stage", "load")).await.unwrap();
+    assert_eq!(one.rows.iter().map(|row| row.text("message").unwrap()).collect::<Vec<_>>(), ["7"]);
     let error = client.query("SELECT nothing FROM logs").await.unwrap_err();
     let ClientError::Refused { status: 400, code, retryable: false, .. } = &error else { panic!("{error:?}") };
     assert_eq!(code, "invalid_query");
