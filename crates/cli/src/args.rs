@@ -21,6 +21,7 @@ Examples:
   runstone run --source-system shop -- ./nightly.sh      run a command and log what it does
   runstone send --source-system shop app.log             send a log file
   runstone logs --level ERROR --since -1h                read it again
+  runstone tail --source-system shop                     watch what arrives
   runstone query \"SELECT level, count(*) FROM logs GROUP BY level\"
 
 Exit codes: 0 done, 1 something was refused or damaged, 2 wrong usage, 3 the server could not be reached.";
@@ -41,6 +42,12 @@ pub(crate) struct Global {
     /// No colours on a terminal
     #[arg(long, global = true, env = "NO_COLOR", hide_env_values = true, value_parser = FalseyValueParser::new())]
     pub(crate) no_color: bool,
+    /// No pager, however long the output is
+    #[arg(long, global = true)]
+    pub(crate) no_pager: bool,
+    /// What shows output on a terminal that is longer than it [default: $PAGER, else less]
+    #[arg(long, global = true, env = "RUNSTONE_PAGER", hide_env_values = true, value_name = "COMMAND")]
+    pub(crate) pager: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -59,8 +66,18 @@ pub(crate) enum Command {
     Logs(commands::logs::Logs),
     /// Show runs, or one run
     Runs(commands::runs::Runs),
+    /// Show records as they arrive
+    Tail(commands::tail::Tail),
+    /// Count runs, by group and time
+    Metrics(commands::counts::Metrics),
+    /// Show which fields records have, or which values a field has
+    Fields(commands::counts::Fields),
     /// Check a data directory: the journal and its checksums, the lake, and one against the other
     Verify(commands::verify::Verify),
     /// Show what a data directory and its lake consist of
     Inspect(commands::inspect::Inspect),
+    /// Print a shell's completions
+    Completions(commands::manual::Completions),
+    /// Print or write the manual pages
+    Man(commands::manual::Man),
 }

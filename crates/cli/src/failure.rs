@@ -26,6 +26,18 @@ impl std::fmt::Display for UsageError {
 
 impl std::error::Error for UsageError {}
 
+/// What was asked for by its name is not there.
+#[derive(Debug)]
+pub(crate) struct NotFound(pub(crate) String);
+
+impl std::fmt::Display for NotFound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotFound {}
+
 /// Says what went wrong and why, and chooses the exit code.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if is_broken_pipe(error) {
@@ -42,7 +54,7 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
 fn code(error: &anyhow::Error) -> u8 {
     let client = error.chain().find_map(|cause| cause.downcast_ref::<ClientError>());
     match client {
-        Some(ClientError::Url { .. }) => USAGE,
+        Some(ClientError::Url { .. } | ClientError::Filter { .. }) => USAGE,
         Some(client) if client.is_unreachable() => UNREACHABLE,
         Some(_) => FAILED,
         None if error.is::<UsageError>() => USAGE,

@@ -1,22 +1,22 @@
-//! The HTTP client: sends batches until they are acknowledged and reads what is stored.
+//! The HTTP client: its settings, one request and its answer, and sending batches until they are acknowledged.
 //!
 //! Owns retrying. A batch is sent again only when the answer's `retryable` says so or none arrived, and always with the
-//! same bytes and key, so that the server stores it once. Reads are not retried: somebody is waiting for them.
+//! same bytes and key, so that the server stores it once. A single read (`read.rs`) is not tried again: somebody is
+//! waiting for it. A walk (`walk.rs`, `tail.rs`) tries each of its reads again, as a batch is.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
-use reqwest::{RequestBuilder, StatusCode, Url};
+use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use runstone_record::code::{STATUS_ALL, STATUS_NONE, STATUS_SOME};
-use runstone_record::wire::{ErrorBody, IngestAnswer, LogsPage, QueryAnswer, QueryRequest, RunBody, RunsPage};
+use runstone_record::wire::{ErrorBody, IngestAnswer};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use crate::batch::Batch;
 use crate::error::ClientError;
-use crate::filter::{LogFilter, RunFilter};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For one try. A batch is written to disk before it is answered, and a query may run for half a minute.
@@ -24,6 +24,9 @@ const TRY_TIMEOUT: Duration = Duration::from_secs(45);
 const DEADLINE: Duration = Duration::from_secs(120);
 const RETRY_DELAY_MIN: Duration = Duration::from_millis(100);
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(10);
+/// As good as never: a time that can be added to any clock.
+pub(crate) const NEVER: Duration = Duration::from_secs(30 * 365 * 86_400);
+const REQUEST_ID: &str = "x-request-id";
 
 /// What became of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,14 +57,15 @@ pub struct ClientBuilder {
 /// Talks to one server. Cheap to clone.
 #[derive(Clone)]
 pub struct Client {
-    http: reqwest::Client,
+    pub(crate) http: reqwest::Client,
     base: Url,
     deadline: Duration,
     on_retry: OnRetry,
 }
 
 impl ClientBuilder {
-    /// How long to try one batch before giving up; two minutes unless set.
+    /// How long to try one batch, or one read of a walk, before giving up; two minutes unless set. `Duration::MAX` never
+    /// gives up.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> ClientBuilder {
         self.deadline = deadline;
@@ -92,7 +96,7 @@ impl ClientBuilder {
             .user_agent(concat!("runstone/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(ClientError::Setup)?;
-        Ok(Client { http, base, deadline: self.deadline, on_retry: self.on_retry })
+        Ok(Client { http, base, deadline: self.deadline.min(NEVER), on_retry: self.on_retry })
     }
 }
 
@@ -118,16 +122,25 @@ impl Client {
     pub async fn send(&self, batch: &Batch) -> Result<SendReport, ClientError> {
         let end = Instant::now() + self.deadline;
         let mut tries = 0;
+        let attempt = || {
+            tries += 1;
+            self.post(batch, end)
+        };
+        let answer = self.retried(end, attempt).await?;
+        Ok(SendReport { answer, tries })
+    }
+
+    /// Tries until it succeeds, until an error that stays, or until `end`.
+    async fn retried<T, F>(&self, end: Instant, attempt: impl FnMut() -> F) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
         let policy = ExponentialBuilder::default()
             .with_min_delay(RETRY_DELAY_MIN)
             .with_max_delay(RETRY_DELAY_MAX)
             .with_jitter()
             .without_max_times();
-        let attempt = || {
-            tries += 1;
-            self.post(batch, end)
-        };
-        let answer = attempt
+        attempt
             .retry(policy)
             .when(ClientError::is_retryable)
             .adjust(|error, delay| {
@@ -135,8 +148,15 @@ impl Client {
                 (Instant::now() + delay < end).then_some(delay)
             })
             .notify(|error, delay| (self.on_retry)(error, delay))
-            .await?;
-        Ok(SendReport { answer, tries })
+            .await
+    }
+
+    /// The same for a read, within the client's deadline from now on.
+    pub(crate) async fn patiently<T, F>(&self, attempt: impl FnMut() -> F) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        self.retried(Instant::now() + self.deadline, attempt).await
     }
 
     async fn post(&self, batch: &Batch, end: Instant) -> Result<IngestAnswer, ClientError> {
@@ -152,56 +172,8 @@ impl Client {
         self.answer(request, |status| [STATUS_ALL, STATUS_SOME, STATUS_NONE].contains(&status)).await
     }
 
-    /// Is anybody there?
-    ///
-    /// # Errors
-    /// [`ClientError`], after one try.
-    pub async fn health(&self) -> Result<(), ClientError> {
-        self.get::<serde_json::Value>(&["health"], &()).await.map(|_| ())
-    }
-
-    /// Runs one read-only SQL statement over `logs` and `runs`.
-    ///
-    /// # Errors
-    /// [`ClientError::Refused`] if the statement is wrong or too expensive; else what kept it from the server.
-    pub async fn query(&self, sql: &str) -> Result<QueryAnswer, ClientError> {
-        // As many rows as the server gives at once: the answer says whether there are more.
-        let body = QueryRequest { sql: sql.to_owned(), max_rows: Some(u64::MAX), ..QueryRequest::default() };
-        let request = self.http.post(self.at(&["api", "v1", "query"])?).json(&body);
-        self.answer(request, |status| status == STATUS_ALL).await
-    }
-
-    /// A page of records; the next one has the page's `next` as its cursor.
-    ///
-    /// # Errors
-    /// [`ClientError::Refused`] if a filter is wrong; else what kept it from the server.
-    pub async fn logs(&self, filter: &LogFilter) -> Result<LogsPage, ClientError> {
-        self.get(&["api", "v1", "logs"], filter).await
-    }
-
-    /// A page of runs; the next one has the page's `next` as its cursor.
-    ///
-    /// # Errors
-    /// [`ClientError::Refused`] if a filter is wrong; else what kept it from the server.
-    pub async fn runs(&self, filter: &RunFilter) -> Result<RunsPage, ClientError> {
-        self.get(&["api", "v1", "runs"], filter).await
-    }
-
-    /// One run.
-    ///
-    /// # Errors
-    /// [`ClientError::Refused`] with the code `not_found` if there is no such run; else what kept it from the server.
-    pub async fn run(&self, run_id: &str) -> Result<RunBody, ClientError> {
-        self.get(&["api", "v1", "runs", run_id], &()).await
-    }
-
-    async fn get<T: DeserializeOwned>(&self, path: &[&str], filter: &impl serde::Serialize) -> Result<T, ClientError> {
-        let request = self.http.get(self.at(path)?).query(filter);
-        self.answer(request, |status| status == STATUS_ALL).await
-    }
-
     /// A path below the base; each segment is escaped.
-    fn at(&self, segments: &[&str]) -> Result<Url, ClientError> {
+    pub(crate) fn at(&self, segments: &[&str]) -> Result<Url, ClientError> {
         let mut url = self.base.clone();
         url.path_segments_mut()
             .map_err(|()| ClientError::Url { url: self.base.to_string() })?
@@ -211,43 +183,78 @@ impl Client {
     }
 
     /// Sends a request once and reads its answer, which is a `T` where `expected` says so of the status.
-    async fn answer<T: DeserializeOwned>(
+    pub(crate) async fn answer<T: DeserializeOwned>(
         &self,
         request: RequestBuilder,
         expected: impl Fn(u16) -> bool,
     ) -> Result<T, ClientError> {
         let response = request.send().await.map_err(|source| self.transport(source))?;
-        let status = response.status();
-        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        let retry_after = retry_after.map(Duration::from_secs);
+        let head = Head::of(&response);
         let body = response.bytes().await.map_err(|source| self.transport(source))?;
-        if expected(status.as_u16())
+        if expected(head.status)
             && let Ok(answer) = serde_json::from_slice(&body)
         {
             return Ok(answer);
         }
-        Err(match serde_json::from_slice::<ErrorBody>(&body) {
-            Ok(ErrorBody { error, message, retryable, help, request_id }) => {
+        Err(self.refusal(head, &body))
+    }
+
+    /// Sends a request once; its answer is still to be read, however long it is, once it has begun within `silence`.
+    pub(crate) async fn begun(&self, request: RequestBuilder, silence: Duration) -> Result<Response, ClientError> {
+        let begun = tokio::time::timeout(silence, request.timeout(NEVER).send()).await;
+        let begun = begun.map_err(|_| ClientError::Silent { url: self.url().to_owned() })?;
+        let response = begun.map_err(|source| self.transport(source))?;
+        let head = Head::of(&response);
+        if head.status == STATUS_ALL {
+            return Ok(response);
+        }
+        let body = response.bytes().await.map_err(|source| self.transport(source))?;
+        Err(self.refusal(head, &body))
+    }
+
+    /// What an answer says that is not the one that was asked for.
+    fn refusal(&self, head: Head, body: &[u8]) -> ClientError {
+        let Head { status, retry_after, request_id } = head;
+        match serde_json::from_slice::<ErrorBody>(body) {
+            Ok(ErrorBody { error: code, message, retryable, help, request_id: told }) => {
                 let path = help.trim_start_matches('/');
                 let help = self.base.join(path).ok().filter(|_| !path.is_empty()).map(String::from);
-                let (status, code) = (status.as_u16(), error);
+                let request_id = request_id.unwrap_or(told);
                 ClientError::Refused { status, code, message, retryable, retry_after, help, request_id }
             }
             Err(_) => {
                 let retryable = passes(status);
-                ClientError::NotRunstone { url: self.url().to_owned(), status: status.as_u16(), retryable, retry_after }
+                ClientError::NotRunstone { url: self.url().to_owned(), status, retryable, retry_after }
             }
-        })
+        }
     }
 
-    fn transport(&self, source: reqwest::Error) -> ClientError {
+    pub(crate) fn transport(&self, source: reqwest::Error) -> ClientError {
         let url = self.url().to_owned();
         if source.is_connect() { ClientError::Unreachable { url, source } } else { ClientError::Lost { url, source } }
     }
 }
 
+/// What stands above an answer.
+struct Head {
+    status: u16,
+    retry_after: Option<Duration>,
+    request_id: Option<String>,
+}
+
+impl Head {
+    fn of(response: &Response) -> Head {
+        let header = |name: &str| response.headers().get(name)?.to_str().ok();
+        Head {
+            status: response.status().as_u16(),
+            retry_after: header(RETRY_AFTER.as_str()).and_then(|value| value.parse().ok()).map(Duration::from_secs),
+            request_id: header(REQUEST_ID).map(str::to_owned),
+        }
+    }
+}
+
 /// Statuses with which a proxy speaks for a server that it cannot reach now.
-fn passes(status: StatusCode) -> bool {
+fn passes(status: u16) -> bool {
     [
         StatusCode::REQUEST_TIMEOUT,
         StatusCode::TOO_MANY_REQUESTS,
@@ -255,7 +262,8 @@ fn passes(status: StatusCode) -> bool {
         StatusCode::SERVICE_UNAVAILABLE,
         StatusCode::GATEWAY_TIMEOUT,
     ]
-    .contains(&status)
+    .iter()
+    .any(|passing| *passing == status)
 }
 
 impl std::fmt::Debug for Client {

@@ -32,6 +32,12 @@ pub enum ClientError {
         #[source]
         source: reqwest::Error,
     },
+    /// A streamed answer went on no longer, and did not end.
+    #[error("wait for more of the answer of {url}: it has gone silent")]
+    Silent {
+        /// The server.
+        url: String,
+    },
     /// The server said no.
     #[error("{message} ({code}{})", where_more(request_id, help.as_deref()))]
     Refused {
@@ -50,6 +56,17 @@ pub enum ClientError {
         /// The exchange's name in the server's log; empty where it gave none.
         request_id: String,
     },
+    /// A filter that cannot be followed: records are matched by what they are when they arrive.
+    #[error("follow without {name}: {why}")]
+    Filter {
+        /// The parameter.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A row of a streamed answer cannot be read.
+    #[error("read a row of the answer")]
+    Row(#[source] serde_json::Error),
     /// Something answered that does not speak the API.
     #[error("check the URL: {url} answered with status {status}, but not as a Runstone server does")]
     NotRunstone {
@@ -69,16 +86,16 @@ impl ClientError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            ClientError::Unreachable { .. } | ClientError::Lost { .. } => true,
+            ClientError::Unreachable { .. } | ClientError::Lost { .. } | ClientError::Silent { .. } => true,
             ClientError::Refused { retryable, .. } | ClientError::NotRunstone { retryable, .. } => *retryable,
-            ClientError::Url { .. } | ClientError::Setup(_) => false,
+            ClientError::Url { .. } | ClientError::Setup(_) | ClientError::Filter { .. } | ClientError::Row(_) => false,
         }
     }
 
     /// Was there no server to talk to, or not long enough?
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
-        matches!(self, ClientError::Unreachable { .. } | ClientError::Lost { .. })
+        matches!(self, ClientError::Unreachable { .. } | ClientError::Lost { .. } | ClientError::Silent { .. })
     }
 
     /// The error code of the answer, where the server gave one.
@@ -86,6 +103,15 @@ impl ClientError {
     pub fn code(&self) -> Option<&str> {
         match self {
             ClientError::Refused { code, .. } => Some(code),
+            _ => None,
+        }
+    }
+
+    /// The exchange's name in the server's log, where it gave one.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        match self {
+            ClientError::Refused { request_id, .. } => Some(request_id.as_str()).filter(|id| !id.is_empty()),
             _ => None,
         }
     }

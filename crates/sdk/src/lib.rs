@@ -21,12 +21,29 @@
 
 mod batch;
 mod client;
+mod conditions;
+mod counts;
 mod error;
 mod filter;
+mod query;
+mod read;
 mod record;
+mod row;
+mod tail;
+mod walk;
 
 pub use batch::{Batch, BatchError, Batcher};
 pub use client::{Client, ClientBuilder, SendReport};
+pub use counts::{MetricsQuery, ValuesQuery};
 pub use error::ClientError;
-pub use filter::{LogFilter, RunFilter};
+pub use filter::{LogsFilter, Order, RunsFilter};
+pub use query::{Query, QueryAnswer};
+pub use read::{Health, LogsPage, Ready, ReadyLake};
 pub use record::{Defaults, Record, RecordError};
+pub use row::Row;
+pub use runstone_record::wire::{
+    FieldBody, FieldsAnswer, IngestAnswer, ItemErrorBody, MetricsAnswer, MetricsDuration, MetricsGroup, QueryColumn,
+    QueryStats, RunBody, RunsPage, ValueBody, ValuesAnswer,
+};
+pub use tail::{Marks, RunsTail, Tail};
+pub use walk::{Format, Items};

@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use runstone_sdk::Row;
 use runstone_server::Offline;
 
 use super::directory::Directory;
 use crate::args::Global;
-use crate::output::Output;
+use crate::output::{Format, OutputArgs, Printer, Shape};
 
 /// What a table and tab-separated values show.
 const COLUMNS: &[&str] = &["what", "name", "first", "last", "records", "bytes", "note"];
@@ -32,16 +33,16 @@ pub(crate) struct Inspect {
     /// So many of the lake's newest versions
     #[arg(long, value_name = "VERSIONS", default_value_t = 5)]
     versions: u64,
-    /// One JSON object a line
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 pub(crate) async fn inspect(args: Inspect, global: &Global) -> anyhow::Result<ExitCode> {
     let (config, world) = args.directory.open()?;
     let offline = Offline::open(&config, &world).await?;
     let items = offline.items(args.files, args.versions).await?;
-    let rows: Vec<_> = items.iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
-    Output::new(args.json, global).rows(COLUMNS, &["first"], &rows)?;
+    let rows: Vec<_> = items.iter().map(Row::of).collect::<Result<_, _>>()?;
+    let shape = Shape { columns: COLUMNS, dispensable: &["first"], line: None };
+    Printer::new(shape, args.output.format(Format::Table), global).all(rows)?;
     Ok(ExitCode::SUCCESS)
 }

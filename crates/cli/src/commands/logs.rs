@@ -3,68 +3,56 @@
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use futures::stream::TryStreamExt;
 use runstone_record::limits::PAGE_ROWS_MAX;
-use runstone_sdk::LogFilter;
+use runstone_sdk::{Client, LogsFilter, Marks};
 
+use super::filters::{Limit, LogFilters, Times};
+use super::follow::{follower, live};
 use super::reader;
+use super::tail::show_arrivals;
 use crate::args::Global;
 use crate::clock;
-use crate::output::Output;
-use crate::when::When;
+use crate::output::{Format, OutputArgs, Printer, Shape, log_line};
 
-/// What a table and tab-separated values show.
-const COLUMNS: &[&str] =
-    &["timestamp", "level", "source_system", "stage", "run_id", "type", "status", "logger_name", "message"];
+/// Records, as they are shown.
+pub(super) const SHAPE: Shape<'_> = Shape {
+    columns: &["timestamp", "level", "source_system", "stage", "run_id", "type", "status", "logger_name", "message"],
+    dispensable: &["status", "type", "logger_name", "run_id", "stage", "source_system"],
+    line: Some(log_line),
+};
 
-/// What a narrow terminal does without.
-const DISPENSABLE: &[&str] = &["status", "type", "logger_name", "run_id", "stage", "source_system"];
+/// How many are shown unless it is said.
+const LIMIT: Limit = Limit::of(100);
+/// And before those that follow.
+const LIMIT_FOLLOWED: Limit = Limit::of(10);
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   runstone logs --level ERROR --since -1h
-  runstone logs --run-id 20260101_030000_a1b2c3 --order oldest --limit 1000
-  runstone logs --q 'connection refused' --json | jq .message
+  runstone logs --run-id 20260101_030000_a1b2c3 --order oldest -n all
+  runstone logs -q 'connection refused' --json | jq .message
+  runstone logs --source-system shop --follow
 
-Columns in a pipe: timestamp, level, source_system, stage, run_id, type, status, logger_name, message; tab-separated.
---json prints every field.")]
+Columns of tsv and csv: timestamp, level, source_system, stage, run_id, type, status, logger_name, message.
+json and ndjson have every field.")]
 pub(crate) struct Logs {
-    /// Only this system
-    #[arg(long, value_name = "NAME")]
-    source_system: Option<String>,
-    /// Only this stage
-    #[arg(long, value_name = "NAME")]
-    stage: Option<String>,
-    /// Only this run
-    #[arg(long, value_name = "ID")]
-    run_id: Option<String>,
-    /// Only this type: start, status, code, info, result, warning, error, success, end, log, activity
-    #[arg(long = "type", value_name = "TYPE")]
-    kind: Option<String>,
-    /// Only this level and graver ones: DEBUG, INFO, WARNING, ERROR, CRITICAL
-    #[arg(long, value_name = "LEVEL")]
-    level: Option<String>,
-    /// Only this status
-    #[arg(long, value_name = "STATUS")]
-    status: Option<String>,
-    /// From this time on: RFC 3339, or before now such as -15m, -2h, -7d
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    since: Option<When>,
-    /// Before this time
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    until: Option<When>,
-    /// Only messages with this text, in any case
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    q: Option<String>,
+    #[command(flatten)]
+    filters: LogFilters,
+    #[command(flatten)]
+    times: Times,
     /// Newest or oldest first
-    #[arg(long, value_enum, default_value_t = Order::Newest)]
+    #[arg(long, value_enum, default_value_t = Order::Newest, conflicts_with = "follow")]
     order: Order,
-    /// At most so many
-    #[arg(long, value_name = "RECORDS", default_value_t = 100)]
-    limit: usize,
-    /// One JSON object a record, with every field
-    #[arg(long)]
-    json: bool,
+    /// At most so many; 0 or `all`: all of them [default: 100, with --follow 10]
+    #[arg(short = 'n', long, value_name = "RECORDS")]
+    limit: Option<Limit>,
+    /// The last ones, or all since --since, then those that arrive, until Ctrl-C
+    #[arg(short, long, conflicts_with = "until")]
+    follow: bool,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -76,35 +64,56 @@ enum Order {
 }
 
 pub(crate) async fn logs(args: Logs, global: &Global) -> anyhow::Result<ExitCode> {
-    let order = match args.order {
-        Order::Newest => "newest",
-        Order::Oldest => "oldest",
+    let filter = args.filters.filter();
+    let filter = args.times.given(clock::now()).fold(filter, |filter, (name, value)| filter.with(name, value));
+    if args.follow {
+        let printer = Printer::live(SHAPE, live(&args.output)?, global);
+        let limit = args.limit.or(args.times.since.is_none().then_some(LIMIT_FOLLOWED)).and_then(Limit::count);
+        follow_logs(&follower(global).await?, &filter, limit, printer).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let filter = filter.order(match args.order {
+        Order::Newest => runstone_sdk::Order::Newest,
+        Order::Oldest => runstone_sdk::Order::Oldest,
+    });
+    let mut printer = Printer::new(SHAPE, args.output.format(Format::Lines), global);
+    let mut left = args.limit.unwrap_or(LIMIT).count();
+    let filter = filter.limit(left.unwrap_or(PAGE_ROWS_MAX).clamp(1, PAGE_ROWS_MAX));
+    let mut records = reader(global)?.log_records(&filter);
+    while left != Some(0)
+        && let Some(record) = records.try_next().await?
+    {
+        printer.row(record)?;
+        left = left.map(|left| left - 1);
+    }
+    printer.finish()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The last records, or all where there is no limit, and then what arrives.
+async fn follow_logs(
+    client: &Client,
+    filter: &LogsFilter,
+    limit: Option<usize>,
+    mut printer: Printer,
+) -> anyhow::Result<()> {
+    let Some(limit) = limit else {
+        return show_arrivals(client, filter, Marks::default(), printer, None).await;
     };
-    let now = clock::now();
-    let mut filter = LogFilter {
-        source_system: args.source_system,
-        stage: args.stage,
-        run_id: args.run_id,
-        kind: args.kind,
-        level: args.level,
-        status: args.status,
-        since: args.since.map(|when| when.rfc3339(now)),
-        until: args.until.map(|when| when.rfc3339(now)),
-        q: args.q,
-        order: Some(order.to_owned()),
-        ..LogFilter::default()
-    };
-    let client = reader(global)?;
-    let mut records = Vec::new();
-    while records.len() < args.limit {
-        filter.limit = Some((args.limit - records.len()).min(PAGE_ROWS_MAX));
-        let page = client.logs(&filter).await?;
-        records.extend(page.records);
-        filter.cursor = page.next;
-        if filter.cursor.is_none() {
-            break;
+    // What comes between the two questions is in the second answer and beyond the marks: it is shown once, when it is followed.
+    let marks = client.marks().await?;
+    let newest = filter.clone().order(runstone_sdk::Order::Newest).limit(limit.min(PAGE_ROWS_MAX));
+    let mut records = client.log_records(&newest);
+    let mut last = Vec::new();
+    while last.len() < limit
+        && let Some(record) = records.try_next().await?
+    {
+        if marks.cover(&record) {
+            last.push(record);
         }
     }
-    Output::new(args.json, global).rows(COLUMNS, DISPENSABLE, &records)?;
-    Ok(ExitCode::SUCCESS)
+    for record in last.into_iter().rev() {
+        printer.row(record)?;
+    }
+    show_arrivals(client, filter, marks, printer, None).await
 }

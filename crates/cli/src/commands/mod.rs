@@ -1,13 +1,18 @@
 //! One file a command. Here: choosing one, and what several of them need.
 
+pub(crate) mod counts;
 mod directory;
+mod filters;
+mod follow;
 pub(crate) mod inspect;
 pub(crate) mod logs;
+pub(crate) mod manual;
 pub(crate) mod query;
 pub(crate) mod run;
 pub(crate) mod runs;
 pub(crate) mod send;
 pub(crate) mod serve;
+pub(crate) mod tail;
 pub(crate) mod verify;
 
 use std::process::ExitCode;
@@ -19,6 +24,9 @@ use runstone_sdk::{Client, ClientError};
 use crate::args::{Cli, Command, Global};
 use crate::clock;
 use crate::talk::Talk;
+
+/// Somebody is waiting.
+const READ_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Runs the chosen command.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -33,6 +41,11 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Query(args) => block_on(query::query(args, &global)),
         Command::Logs(args) => block_on(logs::logs(args, &global)),
         Command::Runs(args) => block_on(runs::runs(args, &global)),
+        Command::Tail(args) => block_on(tail::tail(args, &global)),
+        Command::Metrics(args) => block_on(counts::metrics(args, &global)),
+        Command::Fields(args) => block_on(counts::fields(args, &global)),
+        Command::Completions(args) => manual::completions(&args),
+        Command::Man(args) => manual::man(&args),
     }
 }
 
@@ -53,9 +66,9 @@ fn client(global: &Global, deadline: Duration, talk: &Talk) -> Result<Client, Cl
     Client::builder(&global.url).deadline(deadline).on_retry(note).build()
 }
 
-/// A client for reading.
+/// A client for reading. Where a walk was under way, a server that goes is waited for, but not long.
 fn reader(global: &Global) -> Result<Client, ClientError> {
-    Client::builder(&global.url).build()
+    client(global, READ_DEADLINE, &Talk::plain())
 }
 
 /// A run's id where none is given: when it began, and six hexadecimal digits against a second run in the same second.

@@ -1,33 +1,44 @@
 //! `runstone query`: SQL.
 
-use std::io::{self, Read};
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use anyhow::Context;
 use clap::Args;
+use runstone_sdk::{Query as Statement, QueryAnswer};
 use runstone_server::{Offline, TableSpec};
+use serde_json::Value;
 
 use super::directory::Directory;
 use super::reader;
 use crate::args::Global;
-use crate::output::Output;
+use crate::failure::UsageError;
+use crate::output::{Format, OutputArgs, Printer, Shape};
 use crate::talk::Talk;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   runstone query \"SELECT level, count(*) AS records FROM logs GROUP BY level\"
+  runstone query --param run=nightly-1 \"SELECT message FROM logs WHERE run_id = \\$run\"
   runstone query --json \"SELECT * FROM runs WHERE state = 'failed'\"
-  runstone query - < report.sql
+  runstone query --file report.sql --format csv > report.csv
   runstone query --data /var/lib/runstone \"SELECT count(*) FROM logs\"
   runstone query --table orders=orders.parquet --table items=s3://bucket/items \"SELECT count(*) FROM orders\"
 
 A table on a terminal; in a pipe tab-separated values without a header, in which \\t, \\n and \\\\ are escaped.")]
 pub(crate) struct Query {
-    /// One read-only statement over `logs` and `runs`; `-` reads it from standard input
-    #[arg(value_name = "SQL")]
-    sql: String,
+    /// One read-only statement over `logs` and `runs`; `-`, or none in a pipe: read it from standard input
+    #[arg(value_name = "SQL", conflicts_with = "file")]
+    sql: Option<String>,
+    /// Read the statement from this file
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The value of $NAME in the statement: a number, true, false, null, or else text; NAME:=JSON for any JSON
+    #[arg(long = "param", value_name = "NAME=VALUE", conflicts_with_all = ["data", "tables"])]
+    params: Vec<Param>,
     /// Read this data directory and its lake, without a server or beside it
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -38,22 +49,66 @@ pub(crate) struct Query {
     /// Delta. NAME:FORMAT=LOCATION where the files' names do not say what they are. May be given more than once
     #[arg(long = "table", value_name = "NAME=LOCATION", value_parser = runstone_server::parse_table)]
     tables: Vec<TableSpec>,
-    /// One JSON object a row
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// A name in the statement and its value.
+#[derive(Debug, Clone, PartialEq)]
+struct Param(String, Value);
+
+impl FromStr for Param {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Param, String> {
+        let bad = || "give a name and its value: name=value, or name:=json".to_owned();
+        let (name, value) = text.split_once('=').ok_or_else(bad)?;
+        let (name, value) = match name.strip_suffix(':') {
+            Some(name) => (name, serde_json::from_str(value).map_err(|error| format!("no JSON: {error}"))?),
+            None => (name, guessed(value)),
+        };
+        if name.is_empty() { Err(bad()) } else { Ok(Param(name.to_owned(), value)) }
+    }
+}
+
+/// A number, a truth or nothing where the text is one as JSON writes it; else the text.
+fn guessed(text: &str) -> Value {
+    match serde_json::from_str(text) {
+        // Digits that no number of 64 bits holds stay the digits that they are.
+        Ok(Value::Number(number)) if number.to_string() == text => Value::Number(number),
+        Ok(value @ (Value::Bool(_) | Value::Null)) => value,
+        _ => Value::from(text),
+    }
+}
+
+impl Query {
+    /// The statement, from where it is.
+    fn statement(&self) -> anyhow::Result<String> {
+        let stdin = || io::read_to_string(io::stdin()).context("read the statement from standard input");
+        match (&self.sql, &self.file) {
+            (_, Some(path)) => std::fs::read_to_string(path)
+                .map_err(|error| UsageError(format!("read the statement from {}: {error}", path.display())).into()),
+            (Some(sql), None) if sql == "-" => stdin(),
+            (Some(sql), None) => Ok(sql.clone()),
+            (None, None) if io::stdin().is_terminal() => {
+                Err(UsageError("give a statement, --file, or a statement on standard input".to_owned()).into())
+            }
+            (None, None) => stdin(),
+        }
+    }
 }
 
 pub(crate) async fn query(args: Query, global: &Global) -> anyhow::Result<ExitCode> {
-    let mut sql = args.sql;
-    if sql == "-" {
-        sql.clear();
-        io::stdin().read_to_string(&mut sql).context("read the statement from standard input")?;
-    }
-    let answer = match args.data {
-        None if args.tables.is_empty() => reader(global)?.query(&sql).await?,
-        None => {
+    let sql = args.statement()?;
+    let answer: QueryAnswer = match args.data {
+        None if !args.tables.is_empty() => {
             let body = runstone_server::query_tables(args.tables, sql.as_str().into()).await?.into_body();
             serde_json::from_slice(&body)?
+        }
+        None => {
+            let params = args.params.into_iter();
+            let statement = params.fold(Statement::new(sql), |query, Param(name, value)| query.param(&name, value));
+            reader(global)?.query(statement).await?
         }
         data => {
             let (mut config, world) = Directory { data, config: args.config }.open()?;
@@ -63,9 +118,40 @@ pub(crate) async fn query(args: Query, global: &Global) -> anyhow::Result<ExitCo
         }
     };
     let columns: Vec<&str> = answer.columns.iter().map(|column| column.name.as_str()).collect();
-    Output::new(args.json, global).rows(&columns, &[], &answer.rows)?;
+    let shape = Shape { columns: &columns, dispensable: &[], line: None };
+    Printer::new(shape, args.output.format(Format::Table), global).all(answer.rows)?;
     if answer.stats.truncated {
         Talk::plain().say(format_args!("only the first {} rows are shown: the answer has more", answer.stats.rows));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_parameter_is_what_it_looks_like_or_what_its_json_says() {
+        for (text, value) in [
+            ("n=5", json!(5)),
+            ("n=-1.5", json!(-1.5)),
+            ("n=true", json!(true)),
+            ("n=null", Value::Null),
+            ("n=", json!("")),
+            ("n=nightly-1", json!("nightly-1")),
+            ("n=a=b", json!("a=b")),
+            ("n=007", json!("007")),
+            ("n=\"x\"", json!("\"x\"")),
+            ("n=[1]", json!("[1]")),
+            ("n=123456789012345678901", json!("123456789012345678901")),
+            ("n:=\"5\"", json!("5")),
+            ("n:=[1]", json!([1])),
+        ] {
+            assert_eq!(text.parse::<Param>().unwrap(), Param("n".to_owned(), value), "{text}");
+        }
+        for bad in ["n", "=5", ":=5", "n:=x"] {
+            assert!(bad.parse::<Param>().is_err(), "{bad}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ use clap::Args;
 use runstone_journal::CheckReport;
 use runstone_journal::fs::RealFs;
 use runstone_record::Batch;
+use runstone_sdk::Row;
 use runstone_server::config::Config;
 use runstone_server::{LakeVerdict, Offline, OfflineError, World};
 use serde_json::{Value, json};
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 use super::directory::Directory;
 use crate::args::Global;
 use crate::failure::FAILED;
-use crate::output::Output;
+use crate::output::{Format, OutputArgs, Printer};
 use crate::talk::Talk;
 
 #[derive(Debug, Args)]
@@ -31,9 +32,8 @@ pub(crate) struct Verify {
     /// Only the journal: do not look at the lake
     #[arg(long)]
     journal_only: bool,
-    /// One JSON object
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// Records, and frames whose checksum is right and whose content is none.
@@ -68,7 +68,8 @@ pub(crate) async fn verify(args: Verify, global: &Global) -> anyhow::Result<Exit
         },
     };
     let sound = report.is_sound() && contents.unreadable_frames == 0 && lake.as_ref().is_none_or(LakeVerdict::is_sound);
-    Output::new(args.json, global).fields(&summary(&report, &contents, lake.as_ref(), sound))?;
+    let summary = Row::of(&summary(&report, &contents, lake.as_ref(), sound))?;
+    Printer::fields(&summary, args.output.format(Format::Table), global)?.finish()?;
     let talk = Talk::plain();
     for damage in damages(&report, &contents) {
         talk.say(damage);

@@ -1,83 +1,197 @@
-//! Data on stdout: tables on a terminal, tab-separated values in a pipe, NDJSON on demand.
+//! Data on stdout: for people on a terminal, tab-separated values in a pipe, and the formats that are asked for.
 //!
 //! Owns formatting and escaping. Text that came from elsewhere never acts on the terminal: control characters, and those
-//! that change the direction of text, are shown as escapes.
+//! that change the direction of text, are shown as escapes. Values are written as the text that they came as.
 
+mod format;
+mod lines;
+mod pager;
 mod table;
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
-use serde_json::Value;
+use runstone_sdk::Row;
+use serde_json::value::RawValue;
 
 use crate::args::Global;
 
-/// How data is written.
+pub(crate) use format::{Format, OutputArgs};
+pub(crate) use lines::{log_line, run_line};
+use pager::Pager;
+
+/// A table is laid out, and shown, in pieces of so many rows.
+const TABLE_ROWS: usize = 1_000;
+
+/// How one row is a line for people.
+pub(crate) type Line = fn(&Row, Look) -> String;
+
+/// What is known of the terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Style {
-    /// One JSON object a line.
-    Json,
-    /// Tab-separated, no header: for other programs.
-    Plain,
-    /// For people.
-    Table { colour: bool },
+pub(crate) struct Look {
+    pub(crate) colour: bool,
+    /// Characters; none where it is no terminal.
+    pub(crate) width: Option<usize>,
 }
 
-/// Writes data to stdout.
+/// What rows are and how people see them.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Output(Style);
+pub(crate) struct Shape<'s> {
+    /// What a table and tab-separated values show.
+    pub(crate) columns: &'s [&'s str],
+    /// What a table that is too wide for the terminal does without, the first of them first.
+    pub(crate) dispensable: &'s [&'s str],
+    /// One row as a line, where rows are shown as lines.
+    pub(crate) line: Option<Line>,
+}
 
-impl Output {
-    /// A table if stdout is a terminal, unless JSON is wanted.
-    pub(crate) fn new(json: bool, global: &Global) -> Output {
-        let style = match (json, io::stdout().is_terminal()) {
-            (true, _) => Style::Json,
-            (false, true) => Style::Table { colour: !global.no_color },
-            (false, false) => Style::Plain,
-        };
-        Output(style)
+/// Writes rows to stdout, or to a pager.
+pub(crate) struct Printer {
+    format: Format,
+    look: Look,
+    columns: Vec<String>,
+    dispensable: Vec<String>,
+    line: Option<Line>,
+    out: Pager,
+    /// Rows that a table waits for.
+    held: Vec<Row>,
+    rows: u64,
+}
+
+impl Printer {
+    /// For rows of this shape. What is longer than the terminal goes through a pager.
+    pub(crate) fn new(shape: Shape<'_>, format: Format, global: &Global) -> Printer {
+        Printer::through(Pager::new(global), shape, format, global)
     }
 
-    /// Objects as rows. JSON shows all of their fields, the others show `columns`; a table that is too wide for the terminal
-    /// does without those of `dispensable`, the first of them first.
-    pub(crate) fn rows(self, columns: &[&str], dispensable: &[&str], rows: &[Value]) -> io::Result<()> {
-        let mut out = io::BufWriter::new(io::stdout().lock());
-        match self.0 {
-            Style::Json => {
-                for row in rows {
-                    writeln!(out, "{row}")?;
-                }
-            }
-            Style::Plain => {
-                for row in rows {
-                    let cells = columns.iter().map(|column| tab_separated(&text(&row[*column])).into_owned());
-                    writeln!(out, "{}", cells.collect::<Vec<_>>().join("\t"))?;
-                }
-            }
-            Style::Table { colour } if !rows.is_empty() => table::write(&mut out, columns, dispensable, rows, colour)?,
-            Style::Table { .. } => writeln!(out, "nothing found")?,
-        }
-        out.flush()
+    /// For rows that go on arriving: each is seen at once.
+    pub(crate) fn live(shape: Shape<'_>, format: Format, global: &Global) -> Printer {
+        Printer::through(Pager::none(), shape, format, global)
     }
 
-    /// One object, a field a line.
-    pub(crate) fn fields(self, object: &Value) -> io::Result<()> {
-        if self.0 == Style::Json {
-            return self.rows(&[], &[], std::slice::from_ref(object));
+    fn through(out: Pager, shape: Shape<'_>, format: Format, global: &Global) -> Printer {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let terminal = io::stdout().is_terminal();
+        let width = terminal.then(|| terminal_size::terminal_size().map(|(width, _)| usize::from(width.0))).flatten();
+        Printer {
+            format,
+            look: Look { colour: terminal && !global.no_color, width },
+            columns: owned(shape.columns),
+            dispensable: owned(shape.dispensable),
+            line: shape.line,
+            out,
+            held: Vec::new(),
+            rows: 0,
         }
-        let fields = object.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
-        let rows: Vec<_> = fields.map(|(field, value)| serde_json::json!({"field": field, "value": value})).collect();
-        self.rows(&["field", "value"], &[], &rows)
+    }
+
+    /// Writes a row.
+    pub(crate) fn row(&mut self, row: Row) -> io::Result<()> {
+        self.rows += 1;
+        let first = self.rows == 1;
+        match self.format {
+            Format::Ndjson => writeln!(self.out, "{row}"),
+            Format::Json => write!(self.out, "{}\n{row}", if first { '[' } else { ',' }),
+            Format::Tsv => self.separated(&row, "\t", tab_separated),
+            Format::Csv => {
+                if first {
+                    let names: Vec<_> = self.columns.iter().map(|name| comma_separated(name).into_owned()).collect();
+                    write!(self.out, "{}\r\n", names.join(","))?;
+                }
+                let cells = self.columns.iter().map(|column| csv_cell(row.get(column)));
+                let line = cells.collect::<Vec<_>>().join(",");
+                write!(self.out, "{line}\r\n")
+            }
+            Format::Lines => match self.line {
+                Some(line) => writeln!(self.out, "{}", line(&row, self.look)),
+                None => self.hold(row),
+            },
+            Format::Table => self.hold(row),
+        }
+    }
+
+    fn separated(&mut self, row: &Row, by: &str, cell: fn(&str) -> Cow<'_, str>) -> io::Result<()> {
+        let cells = self.columns.iter().map(|column| cell(&text(row.get(column))).into_owned());
+        let line = cells.collect::<Vec<_>>().join(by);
+        writeln!(self.out, "{line}")
+    }
+
+    fn hold(&mut self, row: Row) -> io::Result<()> {
+        self.held.push(row);
+        if self.held.len() == TABLE_ROWS { self.show_held() } else { Ok(()) }
+    }
+
+    fn show_held(&mut self) -> io::Result<()> {
+        let rows = std::mem::take(&mut self.held);
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let columns: Vec<_> = self.columns.iter().map(String::as_str).collect();
+        let dispensable: Vec<_> = self.dispensable.iter().map(String::as_str).collect();
+        table::write(&mut self.out, &columns, &dispensable, &rows, self.look)
+    }
+
+    /// Makes seen what was written.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.show_held()?;
+        self.out.flush()
+    }
+
+    /// Writes what is left; where a pager was needed, waits until its reader has seen enough.
+    pub(crate) fn finish(mut self) -> io::Result<()> {
+        match self.format {
+            Format::Json if self.rows == 0 => writeln!(self.out, "[]")?,
+            Format::Json => write!(self.out, "\n]\n")?,
+            Format::Csv if self.rows == 0 => {
+                let line = self.columns.iter().map(|name| comma_separated(name)).collect::<Vec<_>>().join(",");
+                write!(self.out, "{line}\r\n")?;
+            }
+            Format::Table | Format::Lines if self.rows == 0 => writeln!(self.out, "nothing found")?,
+            _ => self.show_held()?,
+        }
+        self.out.finish()
+    }
+
+    /// All of them, and no more.
+    pub(crate) fn all(mut self, rows: impl IntoIterator<Item = Row>) -> io::Result<()> {
+        for row in rows {
+            self.row(row)?;
+        }
+        self.finish()
+    }
+
+    /// One object, a field a line; as JSON where that is wanted.
+    pub(crate) fn fields(object: &Row, format: Format, global: &Global) -> io::Result<Printer> {
+        let shape = Shape { columns: &["field", "value"], dispensable: &[], line: None };
+        if matches!(format, Format::Json | Format::Ndjson) {
+            let mut printer = Printer::new(shape, Format::Ndjson, global);
+            printer.row(object.clone())?;
+            return Ok(printer);
+        }
+        let mut printer = Printer::new(shape, format, global);
+        for (name, value) in object.iter().filter(|(_, value)| value.get() != "null") {
+            printer.row(Row::of(&serde_json::json!({"field": name, "value": text(Some(value))}))?)?;
+        }
+        Ok(printer)
+    }
+
+    /// Goes on with rows of another shape, after what was written so far.
+    pub(crate) fn then(&mut self, shape: Shape<'_>, format: Format) -> io::Result<()> {
+        self.show_held()?;
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        (self.columns, self.dispensable) = (owned(shape.columns), owned(shape.dispensable));
+        (self.line, self.format) = (shape.line, format);
+        Ok(())
     }
 }
 
 /// A value as text: a string as it is, null as nothing, the rest as JSON.
-fn text(value: &Value) -> Cow<'_, str> {
-    match value {
-        Value::Null => Cow::Borrowed(""),
-        Value::String(text) => Cow::Borrowed(text),
-        other => Cow::Owned(other.to_string()),
+fn text(value: Option<&RawValue>) -> Cow<'_, str> {
+    match value.map(RawValue::get) {
+        None | Some("null") => Cow::Borrowed(""),
+        Some(quoted) if quoted.starts_with('"') => Cow::Owned(serde_json::from_str(quoted).unwrap_or_default()),
+        Some(other) => Cow::Borrowed(other),
     }
 }
 
@@ -114,6 +228,24 @@ fn tab_separated(text: &str) -> Cow<'_, str> {
     Cow::Owned(escape(&text.replace('\\', "\\\\")).into_owned())
 }
 
+/// A cell of CSV (RFC 4180). Text that a spreadsheet would take for a formula gets an apostrophe before it.
+fn csv_cell(value: Option<&RawValue>) -> String {
+    let is_text = value.is_some_and(|value| value.get().starts_with('"'));
+    let text = text(value);
+    let text = match is_text && text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        true => Cow::Owned(format!("'{text}")),
+        false => text,
+    };
+    comma_separated(&text).into_owned()
+}
+
+fn comma_separated(text: &str) -> Cow<'_, str> {
+    match text.contains(['"', ',', '\n', '\r']) {
+        true => Cow::Owned(format!("\"{}\"", text.replace('"', "\"\""))),
+        false => Cow::Borrowed(text),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,5 +261,14 @@ mod tests {
     fn tab_separated_text_can_be_undone() {
         assert_eq!(tab_separated("a\tb\\t\nc"), "a\\tb\\\\t\\nc");
         assert!(matches!(tab_separated("plain"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_cell_of_csv_is_no_formula_and_no_second_cell() {
+        let cell = |json: &str| csv_cell(Some(&RawValue::from_string(json.to_owned()).unwrap()));
+        assert_eq!(cell(r#""=1+1""#), "'=1+1");
+        assert_eq!(cell(r#""say \"a, b\"""#), "\"say \"\"a, b\"\"\"");
+        assert_eq!(cell("-5"), "-5");
+        assert_eq!(cell("null"), "");
     }
 }

@@ -5,9 +5,9 @@ use std::io::{self, Write};
 
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, TableComponent};
-use serde_json::Value;
+use runstone_sdk::Row;
 
-use super::{escape, text};
+use super::{Look, escape, text};
 
 /// A terminal that says nothing sensible about itself.
 const WIDTH_DEFAULT: usize = 100;
@@ -24,27 +24,32 @@ pub(super) fn write(
     out: &mut impl Write,
     columns: &[&str],
     dispensable: &[&str],
-    rows: &[Value],
-    colour: bool,
+    rows: &[Row],
+    look: Look,
 ) -> io::Result<()> {
-    let width = Table::new().width().map_or(WIDTH_DEFAULT, usize::from);
-    let width = if width < WIDTH_MIN { WIDTH_DEFAULT } else { width };
+    let width = look.width.filter(|width| *width >= WIDTH_MIN).unwrap_or(WIDTH_DEFAULT);
     let columns = fitting(columns, dispensable, rows, width);
     if columns.len() * (COLUMN_WIDTH_MIN + PADDING) <= width || columns.len() < 3 {
-        return writeln!(out, "{}", table(&columns, !dispensable.is_empty(), rows, width, colour));
+        return writeln!(out, "{}", table(&columns, !dispensable.is_empty(), rows, width, look.colour));
     }
     for row in rows {
-        let fields: Vec<_> = columns.iter().filter(|column| !row[**column].is_null()).collect();
-        let fields = fields.iter().map(|column| serde_json::json!({"field": column, "value": row[**column]}));
-        writeln!(out, "{}", table(&["field", "value"], true, &fields.collect::<Vec<_>>(), width, colour))?;
+        let fields = columns.iter().filter(|column| holds(row, column));
+        let fields =
+            fields.map(|column| Row::of(&serde_json::json!({"field": column, "value": text(row.get(column))})));
+        let fields = fields.collect::<Result<Vec<_>, _>>()?;
+        writeln!(out, "{}", table(&["field", "value"], true, &fields, width, look.colour))?;
     }
     Ok(())
 }
 
+fn holds(row: &Row, column: &str) -> bool {
+    row.get(column).is_some_and(|value| value.get() != "null")
+}
+
 /// The columns that hold anything, without as many of the dispensable ones as is needed to leave the last one room.
-fn fitting<'c>(columns: &[&'c str], dispensable: &[&str], rows: &[Value], width: usize) -> Vec<&'c str> {
+fn fitting<'c>(columns: &[&'c str], dispensable: &[&str], rows: &[Row], width: usize) -> Vec<&'c str> {
     let mut columns: Vec<_> =
-        columns.iter().copied().filter(|column| rows.iter().any(|row| !row[*column].is_null())).collect();
+        columns.iter().copied().filter(|column| rows.iter().any(|row| holds(row, column))).collect();
     for candidate in dispensable {
         let Some((last, fixed)) = columns.split_last() else { break };
         let used: usize = fixed.iter().map(|column| content_width(column, rows) + PADDING).sum();
@@ -56,13 +61,13 @@ fn fitting<'c>(columns: &[&'c str], dispensable: &[&str], rows: &[Value], width:
     columns
 }
 
-fn content_width(column: &str, rows: &[Value]) -> usize {
-    let widths = rows.iter().map(|row| shown(column, &row[column]).chars().count());
+fn content_width(column: &str, rows: &[Row]) -> usize {
+    let widths = rows.iter().map(|row| shown(column, row).chars().count());
     widths.max().unwrap_or(0).max(column.len())
 }
 
 /// `fixed`: every column but the last keeps the width of what it holds.
-fn table(columns: &[&str], fixed: bool, rows: &[Value], width: usize, colour: bool) -> Table {
+fn table(columns: &[&str], fixed: bool, rows: &[Row], width: usize, colour: bool) -> Table {
     let mut table = Table::new();
     table.load_preset(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
     // A line between the header and the rows, none between rows.
@@ -73,7 +78,7 @@ fn table(columns: &[&str], fixed: bool, rows: &[Value], width: usize, colour: bo
     }
     table.set_header(columns.iter().map(|column| Cell::new(escape(column)).add_attribute(Attribute::Bold)));
     for row in rows {
-        table.add_row(columns.iter().map(|column| cell(column, &row[*column], colour)));
+        table.add_row(columns.iter().map(|column| cell(column, row, colour)));
     }
     let others = columns.len().saturating_sub(1);
     for column in table.column_iter_mut().take(if fixed { others } else { 0 }) {
@@ -82,10 +87,13 @@ fn table(columns: &[&str], fixed: bool, rows: &[Value], width: usize, colour: bo
     table
 }
 
-fn cell(column: &str, value: &Value, colour: bool) -> Cell {
-    let text = shown(column, value);
+fn cell(column: &str, row: &Row, colour: bool) -> Cell {
+    let text = shown(column, row);
     let cell = Cell::new(&text);
-    let cell = if value.is_number() { cell.set_alignment(CellAlignment::Right) } else { cell };
+    let is_number = row
+        .get(column)
+        .is_some_and(|value| value.get().starts_with(|first: char| first == '-' || first.is_ascii_digit()));
+    let cell = if is_number { cell.set_alignment(CellAlignment::Right) } else { cell };
     match colour_of(column, &text) {
         Some(shade) if colour => cell.fg(shade),
         _ => cell,
@@ -93,8 +101,8 @@ fn cell(column: &str, value: &Value, colour: bool) -> Cell {
 }
 
 /// A value as a person reads it: times to the millisecond, nothing that acts on the terminal.
-fn shown(column: &str, value: &Value) -> String {
-    let text = text(value);
+fn shown(column: &str, row: &Row) -> String {
+    let text = text(row.get(column));
     let is_time = column == "timestamp" || column.ends_with("_at");
     let text = match (is_time, text.get(..10), text.get(11..23)) {
         (true, Some(day), Some(time)) if text.ends_with('Z') => Cow::Owned(format!("{day} {time}")),
@@ -118,9 +126,13 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn row(value: &serde_json::Value) -> Row {
+        Row::of(value).unwrap()
+    }
+
     #[test]
     fn messages_cannot_act_and_times_are_short() {
-        let row = json!({"timestamp": "2026-01-13T12:34:56.789012Z", "message": "\u{1b}[2Jboom"});
+        let row = row(&json!({"timestamp": "2026-01-13T12:34:56.789012Z", "message": "\u{1b}[2Jboom"}));
         let table = table(&["timestamp", "message"], true, &[row], 80, false).to_string();
         assert!(table.contains("2026-01-13 12:34:56.789 "), "{table}");
         assert!(table.contains("\\u{1b}[2Jboom") && !table.contains('\u{1b}'), "{table}");
@@ -128,7 +140,7 @@ mod tests {
 
     #[test]
     fn no_line_is_wider_than_the_terminal() {
-        let row = json!({"a": "x".repeat(20), "b": 1, "message": "words ".repeat(50)});
+        let row = row(&json!({"a": "x".repeat(20), "b": 1, "message": "words ".repeat(50)}));
         let table = table(&["a", "b", "message"], true, &[row], 60, false).to_string();
         assert!(table.lines().all(|line| line.chars().count() <= 60), "{table}");
         assert!(table.contains(&"x".repeat(20)), "{table}");
@@ -136,7 +148,7 @@ mod tests {
 
     #[test]
     fn empty_columns_go_first_and_dispensable_ones_when_there_is_no_room() {
-        let row = json!({"a": "x".repeat(20), "b": "y".repeat(20), "c": "z".repeat(20), "message": "m"});
+        let row = row(&json!({"a": "x".repeat(20), "b": "y".repeat(20), "c": "z".repeat(20), "message": "m"}));
         let all = ["a", "b", "c", "empty", "message"];
         assert_eq!(fitting(&all, &["b", "a"], std::slice::from_ref(&row), 120), ["a", "b", "c", "message"]);
         assert_eq!(fitting(&all, &["b", "a"], std::slice::from_ref(&row), 60), ["a", "c", "message"]);
@@ -146,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_row_may_lack_a_column() {
-        let lines = [json!({"a": "x"}), json!({"b": 1})];
+        let lines = [row(&json!({"a": "x"})), row(&json!({"b": 1}))];
         assert!(table(&["a", "b"], false, &lines, 80, false).to_string().contains('1'));
     }
 }

@@ -148,7 +148,7 @@ fn check(server: &Server, shape: &Shape) {
     assert!(body["started_at"].as_str().unwrap().ends_with(&(shape.timestamp)(0)), "{body}");
     let graver = server.cli(&["logs", "--json", "--run-id", &run, "--level", "ERROR", "--limit", "1000"]);
     assert_eq!(stdout(&graver).lines().count(), errors, "{}", stderr(&graver));
-    let one = server.cli(&["logs", "--json", "--run-id", &run, "--q", "NUMBER 77"]);
+    let one = server.cli(&["logs", "--json", "--run-id", &run, "--q", "\"NUMBER 77\""]);
     assert_eq!(stdout(&one).lines().count(), 1, "{}", stderr(&one));
 }
 

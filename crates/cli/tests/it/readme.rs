@@ -62,7 +62,7 @@ pub(crate) fn blocks(page: &str) -> Vec<Block> {
 /// A user's terminal: a directory, the binary on its path, and a server.
 pub(crate) struct Terminal {
     pub(crate) server: Server,
-    dir: TempDir,
+    pub(crate) dir: TempDir,
 }
 
 impl Terminal {

@@ -5,12 +5,12 @@ use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use runstone_record::limits::{LOGS_TERMS_MAX, PAGE_ROWS_DEFAULT};
+use runstone_record::terms::terms;
 use runstone_record::{Column, Kind, Level, RecordType};
 use runstone_store::{Cursor, LogsQuery, Order};
 
 use super::format::{NAMES, Wanted, respond, varies};
 use super::params::{Params, bad, path_run};
-use super::terms::terms;
 use super::{App, json_bytes};
 use crate::http::ApiError;
 

@@ -11,7 +11,6 @@ mod params;
 mod query;
 mod runs;
 mod status;
-mod terms;
 mod values;
 
 use std::sync::Arc;

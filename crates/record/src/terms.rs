@@ -2,7 +2,8 @@
 
 /// The words and phrases of a text. Quotes that are not closed end with the text; in quotes `\\"` is a quote and `\\\\` a
 /// backslash.
-pub(super) fn terms(text: &str) -> Vec<String> {
+#[must_use]
+pub fn terms(text: &str) -> Vec<String> {
     let (mut terms, mut term, mut quoted) = (Vec::new(), String::new(), false);
     let mut chars = text.chars().peekable();
     while let Some(char) = chars.next() {
