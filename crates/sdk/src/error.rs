@@ -32,6 +32,17 @@ pub enum ClientError {
         #[source]
         source: reqwest::Error,
     },
+    /// A streamed answer broke off before its end: what came before is not the whole of it.
+    #[error(
+        "read all of the answer of {url}: it broke off, as it does where the server fails in its midst; its log says why"
+    )]
+    BrokenOff {
+        /// The server.
+        url: String,
+        /// How it ended.
+        #[source]
+        source: reqwest::Error,
+    },
     /// A streamed answer went on no longer, and did not end.
     #[error("wait for more of the answer of {url}: it has gone silent")]
     Silent {
@@ -88,7 +99,11 @@ impl ClientError {
         match self {
             ClientError::Unreachable { .. } | ClientError::Lost { .. } | ClientError::Silent { .. } => true,
             ClientError::Refused { retryable, .. } | ClientError::NotRunstone { retryable, .. } => *retryable,
-            ClientError::Url { .. } | ClientError::Setup(_) | ClientError::Filter { .. } | ClientError::Row(_) => false,
+            ClientError::Url { .. }
+            | ClientError::Setup(_)
+            | ClientError::BrokenOff { .. }
+            | ClientError::Filter { .. }
+            | ClientError::Row(_) => false,
         }
     }
 

@@ -124,7 +124,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Refused`] if the statement is wrong; else what kept it from the server. The stream ends with
-    /// [`ClientError::Lost`] where the answer broke off: what came before is not the whole of it.
+    /// [`ClientError::BrokenOff`] where the answer broke off: what came before is not the whole of it.
     pub async fn query_stream(&self, query: Query) -> Result<Items<Row>, ClientError> {
         let bytes = self.query_bytes(query, Format::Ndjson).await?;
         Ok(rows(bytes).boxed())
@@ -146,7 +146,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Refused`] if a filter is wrong; else what kept it from the server. The stream ends with
-    /// [`ClientError::Lost`] where the answer broke off: what came before is not the whole of it.
+    /// [`ClientError::BrokenOff`] where the answer broke off: what came before is not the whole of it.
     pub async fn log_bytes(&self, filter: &LogsFilter, format: Format) -> Result<Items<Bytes>, ClientError> {
         let filter = filter.clone().with("format", format.as_str());
         let request = self.http.get(self.at(&["api", "v1", "logs"])?).query(&filter);
@@ -154,8 +154,9 @@ impl Client {
     }
 
     fn bytes(&self, response: Response, silence: Duration) -> Items<Bytes> {
-        let client = self.clone();
-        let chunks = response.bytes_stream().map_err(move |source| client.transport(source));
+        let url = self.url().to_owned();
+        let broken_off = move |source| ClientError::BrokenOff { url: url.clone(), source };
+        let chunks = response.bytes_stream().map_err(broken_off);
         watched(chunks, silence, self.url().to_owned()).boxed()
     }
 }

@@ -7,13 +7,14 @@ use futures::stream::TryStreamExt;
 use runstone_record::limits::PAGE_ROWS_MAX;
 use runstone_sdk::{Client, LogsFilter, Marks};
 
+use super::export::{ExportArgs, Way, pass};
 use super::filters::{Limit, LogFilters, Times};
 use super::follow::{follower, live};
 use super::reader;
 use super::tail::show_arrivals;
 use crate::args::Global;
 use crate::clock;
-use crate::output::{Format, OutputArgs, Printer, Shape, log_line};
+use crate::output::{Format, Printer, Shape, log_line};
 
 /// Records, as they are shown.
 pub(super) const SHAPE: Shape<'_> = Shape {
@@ -34,9 +35,10 @@ Examples:
   runstone logs --run-id 20260101_030000_a1b2c3 --order oldest -n all
   runstone logs -q 'connection refused' --json | jq .message
   runstone logs --source-system shop --follow
+  runstone logs --since -7d --output week.parquet
 
 Columns of tsv and csv: timestamp, level, source_system, stage, run_id, type, status, logger_name, message.
-json and ndjson have every field.")]
+json and ndjson have every field, and so have files (--output), which hold all records unless -n says less.")]
 pub(crate) struct Logs {
     #[command(flatten)]
     filters: LogFilters,
@@ -52,7 +54,7 @@ pub(crate) struct Logs {
     #[arg(short, long, conflicts_with = "until")]
     follow: bool,
     #[command(flatten)]
-    output: OutputArgs,
+    output: ExportArgs,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -67,7 +69,7 @@ pub(crate) async fn logs(args: Logs, global: &Global) -> anyhow::Result<ExitCode
     let filter = args.filters.filter();
     let filter = args.times.given(clock::now()).fold(filter, |filter, (name, value)| filter.with(name, value));
     if args.follow {
-        let printer = Printer::live(SHAPE, live(&args.output)?, global);
+        let printer = Printer::live(SHAPE, live(&args.output.followed()?)?, global);
         let limit = args.limit.or(args.times.since.is_none().then_some(LIMIT_FOLLOWED)).and_then(Limit::count);
         follow_logs(&follower(global).await?, &filter, limit, printer).await?;
         return Ok(ExitCode::SUCCESS);
@@ -76,7 +78,17 @@ pub(crate) async fn logs(args: Logs, global: &Global) -> anyhow::Result<ExitCode
         Order::Newest => runstone_sdk::Order::Newest,
         Order::Oldest => runstone_sdk::Order::Oldest,
     });
-    let mut printer = Printer::new(SHAPE, args.output.format(Format::Lines), global);
+    let format = match args.output.way(Format::Lines)? {
+        Way::Print(format) => format,
+        Way::Pass(format, path) => {
+            // A file is to hold all of it, unless less is asked for.
+            let limit = args.limit.and_then(Limit::count);
+            let filter = limit.map_or_else(|| filter.clone(), |limit| filter.clone().limit(limit));
+            pass(reader(global)?.log_bytes(&filter, format).await?, path.as_deref()).await?;
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    let mut printer = Printer::new(SHAPE, format, global);
     let mut left = args.limit.unwrap_or(LIMIT).count();
     let filter = filter.limit(left.unwrap_or(PAGE_ROWS_MAX).clamp(1, PAGE_ROWS_MAX));
     let mut records = reader(global)?.log_records(&filter);

@@ -2,6 +2,7 @@
 
 pub(crate) mod counts;
 mod directory;
+mod export;
 mod filters;
 mod follow;
 pub(crate) mod inspect;

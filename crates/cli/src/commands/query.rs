@@ -7,15 +7,18 @@ use std::str::FromStr;
 
 use anyhow::Context;
 use clap::Args;
-use runstone_sdk::{Query as Statement, QueryAnswer};
+use futures::stream::TryStreamExt;
+use runstone_record::limits::QUERY_ROWS_MAX;
+use runstone_sdk::{Format as Streamed, Query as Statement, QueryAnswer, Row};
 use runstone_server::{Offline, TableSpec};
 use serde_json::Value;
 
 use super::directory::Directory;
+use super::export::{ExportArgs, Way, pass};
 use super::reader;
 use crate::args::Global;
 use crate::failure::UsageError;
-use crate::output::{Format, OutputArgs, Printer, Shape};
+use crate::output::{Format, Printer, Shape};
 use crate::talk::Talk;
 
 #[derive(Debug, Args)]
@@ -25,6 +28,7 @@ Examples:
   runstone query --param run=nightly-1 \"SELECT message FROM logs WHERE run_id = \\$run\"
   runstone query --json \"SELECT * FROM runs WHERE state = 'failed'\"
   runstone query --file report.sql --format csv > report.csv
+  runstone query --output failed.parquet \"SELECT * FROM runs WHERE state = 'failed'\"
   runstone query --data /var/lib/runstone \"SELECT count(*) FROM logs\"
   runstone query --table orders=orders.parquet --table items=s3://bucket/items \"SELECT count(*) FROM orders\"
 
@@ -50,7 +54,7 @@ pub(crate) struct Query {
     #[arg(long = "table", value_name = "NAME=LOCATION", value_parser = runstone_server::parse_table)]
     tables: Vec<TableSpec>,
     #[command(flatten)]
-    output: OutputArgs,
+    output: ExportArgs,
 }
 
 /// A name in the statement and its value.
@@ -100,30 +104,61 @@ impl Query {
 
 pub(crate) async fn query(args: Query, global: &Global) -> anyhow::Result<ExitCode> {
     let sql = args.statement()?;
-    let answer: QueryAnswer = match args.data {
-        None if !args.tables.is_empty() => {
-            let body = runstone_server::query_tables(args.tables, sql.as_str().into()).await?.into_body();
-            serde_json::from_slice(&body)?
-        }
-        None => {
-            let params = args.params.into_iter();
-            let statement = params.fold(Statement::new(sql), |query, Param(name, value)| query.param(&name, value));
-            reader(global)?.query(statement).await?
-        }
+    let way = args.output.way(Format::Table)?;
+    if args.data.is_none() && args.tables.is_empty() {
+        let params = args.params.into_iter();
+        let statement = params.fold(Statement::new(sql), |query, Param(name, value)| query.param(&name, value));
+        ask(statement, way, global).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Way::Print(format) = way else {
+        let message = "ask a server for parquet, arrow or a file: --data and --table print rows";
+        return Err(UsageError(message.to_owned()).into());
+    };
+    let answer = match args.data {
+        None => runstone_server::query_tables(args.tables, sql.as_str().into()).await?,
         data => {
             let (mut config, world) = Directory { data, config: args.config }.open()?;
             runstone_server::add_tables(&mut config, args.tables);
-            let body = Offline::query(&config, &world, &sql).await?.into_body();
-            serde_json::from_slice(&body)?
+            Offline::query(&config, &world, &sql).await?
         }
     };
+    show(serde_json::from_slice(&answer.into_body())?, format, global)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Asks the server. What people read is cut where nobody reads on; programs have every row, as it is made.
+async fn ask(statement: Statement, way: Way, global: &Global) -> anyhow::Result<()> {
+    let client = reader(global)?;
+    match way {
+        Way::Pass(format, path) => pass(client.query_bytes(statement, format).await?, path.as_deref()).await,
+        Way::Print(Format::Csv) => pass(client.query_bytes(statement, Streamed::Csv).await?, None).await,
+        Way::Print(format @ (Format::Table | Format::Lines)) => {
+            show(client.query(statement.max_rows(QUERY_ROWS_MAX as u64)).await?, format, global)
+        }
+        Way::Print(format) => {
+            let mut rows = client.query_stream(statement).await?;
+            let mut row = rows.try_next().await?;
+            let columns: Vec<String> = row.iter().flat_map(Row::iter).map(|(name, _)| name.to_owned()).collect();
+            let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+            let mut printer = Printer::new(Shape { columns: &columns, dispensable: &[], line: None }, format, global);
+            while let Some(next) = row {
+                printer.row(next)?;
+                row = rows.try_next().await?;
+            }
+            Ok(printer.finish()?)
+        }
+    }
+}
+
+fn show(answer: QueryAnswer, format: Format, global: &Global) -> anyhow::Result<()> {
     let columns: Vec<&str> = answer.columns.iter().map(|column| column.name.as_str()).collect();
     let shape = Shape { columns: &columns, dispensable: &[], line: None };
-    Printer::new(shape, args.output.format(Format::Table), global).all(answer.rows)?;
+    Printer::new(shape, format, global).all(answer.rows)?;
     if answer.stats.truncated {
         Talk::plain().say(format_args!("only the first {} rows are shown: the answer has more", answer.stats.rows));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -33,6 +33,11 @@ pub(crate) struct OutputArgs {
 }
 
 impl OutputArgs {
+    /// As if these had been given.
+    pub(crate) fn new(format: Option<Format>, json: bool) -> OutputArgs {
+        OutputArgs { format, json }
+    }
+
     /// What was asked for, else `human` on a terminal.
     pub(crate) fn format(&self, human: Format) -> Format {
         match self.format {

@@ -180,3 +180,59 @@ fn a_statement_comes_from_the_line_a_file_or_a_pipe() {
     assert_eq!(wrong.status.code(), Some(1), "{}", stderr(&wrong));
     assert!(stderr(&wrong).contains("invalid_query"), "{}", stderr(&wrong));
 }
+
+#[test]
+fn programs_have_every_row_and_people_the_first() {
+    let server = server();
+    let pairs = "SELECT a.message AS one, b.position AS other FROM logs a CROSS JOIN logs b \
+                 WHERE a.run_id = 'many' AND a.message < '2' AND b.run_id = 'n1' ORDER BY 1, 2";
+    let count = server.query(&format!("SELECT count(*) AS n FROM ({pairs})"))[0]["n"].as_u64().unwrap();
+    let million = "SELECT a.position AS p FROM logs a CROSS JOIN logs b WHERE b.position <= 6";
+    assert_eq!(run(&server, &["query", "--json", pairs]).lines().count() as u64, count);
+    for (format, lines) in [("ndjson", 14_412), ("tsv", 14_412), ("csv", 14_413)] {
+        assert_eq!(run(&server, &["query", "--format", format, million]).lines().count(), lines, "{format}");
+    }
+    let array: Vec<Value> = serde_json::from_str(&run(&server, &["query", "--format", "json", million])).unwrap();
+    assert_eq!(array.len(), 14_412);
+    let cut = server.cli(&["query", "--format", "table", million]);
+    assert!(stderr(&cut).contains("only the first 10000 rows are shown"), "{}", stderr(&cut));
+    // An answer that breaks off is no whole one.
+    let late = format!("SELECT 1 / (p - 2402) FROM ({million})");
+    let broken = server.cli(&["query", "--format", "ndjson", &late]);
+    assert_eq!(broken.status.code(), Some(1), "{}", stderr(&broken));
+}
+
+#[test]
+fn a_file_holds_all_of_it_or_is_not_there() {
+    let (server, folder) = (server(), TempDir::new().unwrap());
+    let path = |name: &str| folder.path().join(name);
+    let write_to = |name: &str, args: &[&str]| {
+        let file = path(name);
+        let shown = run(&server, &[args, &["--output", file.to_str().unwrap()]].concat());
+        assert_eq!(shown, "", "data is in the file");
+        std::fs::read(file).unwrap()
+    };
+    assert!(write_to("logs.parquet", &["logs"]).starts_with(b"PAR1"));
+    let lines = write_to("logs.ndjson", &["logs", "--order", "oldest"]);
+    assert_eq!(String::from_utf8(lines).unwrap(), run(&server, &["logs", "--order", "oldest", "-n", "all", "--json"]));
+    assert_eq!(write_to("few.jsonl", &["logs", "-n", "7"]).iter().filter(|byte| **byte == b'\n').count(), 7);
+    let csv = write_to("some.out", &["query", "--format", "csv", "SELECT 1 AS one"]);
+    assert_eq!(csv, b"one\r\n1\r\n");
+    let sql = "SELECT position FROM logs ORDER BY position";
+    let piped = server.cli(&["query", "--format", "arrow", sql]);
+    assert_eq!(piped.stdout, write_to("positions.arrow", &["query", sql]));
+    // What fails leaves nothing behind, and what was there before as it was.
+    std::fs::write(path("kept.csv"), "before").unwrap();
+    let kept = path("kept.csv");
+    let failed = server.cli(&["query", "SELECT 1 / (position - 2402) FROM logs", "--output", kept.to_str().unwrap()]);
+    assert_eq!(failed.status.code(), Some(1), "{}", stderr(&failed));
+    assert_eq!(std::fs::read(&kept).unwrap(), b"before");
+    assert!(!path("kept.csv.part").exists());
+    for args in [
+        &["logs", "--output", "x.txt"][..],
+        &["logs", "--follow", "--output", "x.csv"],
+        &["logs", "-f", "--format", "arrow"],
+    ] {
+        assert_eq!(server.cli(args).status.code(), Some(2), "{args:?}");
+    }
+}

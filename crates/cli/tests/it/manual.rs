@@ -24,7 +24,7 @@ fn bash_completes_commands_and_options() {
     assert!(output.status.success() && output.stderr.is_empty(), "{}", stderr(&output));
     let answers = stdout(&output);
     let answers: Vec<_> = answers.lines().collect();
-    assert_eq!(answers, ["logs", "--run-id", "lines table json ndjson csv tsv"]);
+    assert_eq!(answers, ["logs", "--run-id", "lines table json ndjson csv tsv parquet arrow"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Pieces of an answer on their way to a client. Owns how many wait for it, how long each side waits for the other, and
 //! telling an answer that is complete from one that broke off.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,11 +20,16 @@ use crate::runner::{StopOnDrop, outcome};
 use crate::session::{Shared, Sql};
 use crate::watch::Stop;
 
+/// Bytes of an answer, and how long they may take, before it is begun.
+const HEAD_BYTES: usize = 256 << 10;
+const HEAD_TIME: Duration = Duration::from_secs(1);
+
 /// A streamed answer: its bytes, piece by piece. An error ends it, and what came before is then no whole answer. Dropping
 /// it stops the work.
 #[derive(Debug)]
 pub struct Export {
-    first: Option<Bytes>,
+    /// Its beginning, which was there before anything was said.
+    head: VecDeque<Bytes>,
     pieces: mpsc::Receiver<Bytes>,
     task: Option<JoinHandle<Result<(), QueryError>>>,
     /// Runs while the client waits for us, not while we wait for it.
@@ -36,8 +42,8 @@ impl Stream for Export {
     type Item = Result<Bytes, QueryError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if let Some(first) = self.first.take() {
-            return Poll::Ready(Some(Ok(first)));
+        if let Some(piece) = self.head.pop_front() {
+            return Poll::Ready(Some(Ok(piece)));
         }
         let ended = match self.poll_piece(context) {
             Poll::Ready(Some(piece)) => {
@@ -64,6 +70,29 @@ impl Stream for Export {
 }
 
 impl Export {
+    /// The pieces of the beginning.
+    async fn begin(&mut self) -> Result<VecDeque<Bytes>, QueryError> {
+        let (mut head, mut bytes) = (VecDeque::new(), 0);
+        let Some(mut next) = self.next().await.transpose()? else { return Ok(head) };
+        // Where rows come seldom the client should see the first of them.
+        let patience = tokio::time::sleep(HEAD_TIME);
+        let mut patience = std::pin::pin!(patience);
+        loop {
+            bytes += next.len();
+            head.push_back(next);
+            if bytes >= HEAD_BYTES {
+                return Ok(head);
+            }
+            tokio::select! {
+                piece = self.next() => match piece.transpose()? {
+                    Some(piece) => next = piece,
+                    None => return Ok(head),
+                },
+                () = &mut patience => return Ok(head),
+            }
+        }
+    }
+
     /// The next piece. Once the task is done there are no more.
     fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if self.task.is_none() {
@@ -95,7 +124,8 @@ impl Pieces {
 }
 
 impl Sql {
-    /// Runs what makes pieces in a place of exports, until the first piece is there.
+    /// Runs what makes pieces in a place of exports, until the answer's beginning is there, or all of a short one: what
+    /// fails until then can be answered with an error.
     pub(super) async fn piecewise<F>(
         &self,
         timeout: Duration,
@@ -108,8 +138,9 @@ impl Sql {
         let shared = Arc::clone(&self.shared);
         let pieces_out = Pieces { sender, stall: self.shared.limits.export_stall };
         let (task, stop) = self.runner.begin(&self.exports, timeout, |stop| make(shared, stop, pieces_out)).await?;
-        let mut export = Export { first: None, pieces, task: Some(task), deadline: None, timeout, _stop: stop };
-        export.first = export.next().await.transpose()?;
+        let head = VecDeque::new();
+        let mut export = Export { head, pieces, task: Some(task), deadline: None, timeout, _stop: stop };
+        export.head = export.begin().await?;
         Ok(export)
     }
 }

@@ -153,7 +153,14 @@ fn what_fails_before_the_first_row_is_an_error_and_later_it_ends_the_stream_with
     assert!(matches!(stream(&world, "SELECT 1/0 FROM logs", Format::Csv), Err(QueryError::Failed(_))));
     let late = "SELECT message, 1 / (position - 10) AS late FROM logs";
     for format in [Format::Ndjson, Format::Csv, Format::Parquet, Format::Arrow] {
-        let mut pieces = world.wait(world.sql.stream(late, format)).unwrap();
+        let mut pieces = match world.wait(world.sql.stream(late, format)) {
+            Ok(pieces) => pieces,
+            // A short answer is looked at to its end before it is begun.
+            Err(error) => {
+                assert!(matches!((&error, format), (QueryError::Failed(_), Format::Parquet | Format::Arrow)), "{error}");
+                continue;
+            }
+        };
         let error = world.wait(async {
             while let Some(piece) = pieces.next().await {
                 if let Err(error) = piece {
