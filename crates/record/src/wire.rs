@@ -264,9 +264,11 @@ pub struct QueryRequest {
     pub timeout_ms: Option<u64>,
     /// At most so many rows: the answer is cut there. Without it an answer that is too large is an error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schemars(range(min = 1)))]
     pub max_rows: Option<u64>,
     /// `json`, `ndjson`, `csv`, `parquet` or `arrow`; by `Accept` where it is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schemars(extend("enum" = ["json", "ndjson", "csv", "parquet", "arrow", null])))]
     pub format: Option<String>,
 }
 

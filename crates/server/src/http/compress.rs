@@ -65,11 +65,13 @@ pub(super) async fn compress(request: Request, next: Next) -> Response {
     let coding = Coding::of(request.headers());
     let is_head = request.method() == Method::HEAD;
     let mut response = next.run(request).await;
-    if !is_compressible(&response) {
+    // What a client has already has the headers of what it would have got (RFC 9110 §15.4.5).
+    let is_had = response.status() == StatusCode::NOT_MODIFIED;
+    if !is_had && !is_compressible(&response) {
         return response;
     }
     response.headers_mut().append(VARY, HeaderValue::from_static("accept-encoding"));
-    let Some(coding) = coding else { return response };
+    let Some(coding) = coding.filter(|_| !is_had) else { return response };
     if length(&response).is_some_and(|length| length < COMPRESS_BYTES_MIN) {
         return response;
     }
@@ -89,7 +91,7 @@ fn is_compressible(response: &Response) -> bool {
     // Parquet is compressed already; events are to arrive one by one.
     let gains = kind.starts_with("application/") && kind != "application/vnd.apache.parquet";
     let gains = gains || kind.starts_with("text/") && kind != "text/event-stream" || kind == "image/svg+xml";
-    let is_whole = !matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let is_whole = response.status() != StatusCode::NO_CONTENT;
     let as_it_is = headers.contains_key(CONTENT_ENCODING)
         || headers.contains_key(CONTENT_RANGE)
         || text(CACHE_CONTROL).contains("no-transform");

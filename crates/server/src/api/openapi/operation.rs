@@ -35,6 +35,11 @@ impl Content {
         }
     }
 
+    /// A streamed answer, which may have nothing in it.
+    pub(super) fn stream(media: &'static str, example: &str) -> Content {
+        Content { media, shape: |_| json!({"type": "string"}), examples: vec![("example", example.into())] }
+    }
+
     pub(super) fn example(mut self, name: &'static str, value: Value) -> Content {
         self.examples.push((name, value));
         self

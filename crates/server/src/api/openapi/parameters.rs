@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 
 use crate::api::logs::is_filter;
 
+const FORMATS: [&str; 5] = ["json", "ndjson", "csv", "parquet", "arrow"];
+
 fn query(name: &str, says: &str, schema: &Value, example: Value) -> Value {
     // An empty one counts as not given.
     let mut parameter =
@@ -59,6 +61,10 @@ pub(super) fn logs(order: &str, of_run: bool) -> Vec<Value> {
     let mut all = filters(of_run);
     all.push(query("order", "Which come first.", &orders, "oldest".into()));
     all.extend(page());
+    let formats = json!({"type": "string", "enum": FORMATS, "default": "json"});
+    let says = "A page as JSON, or all records as a stream, of which `limit` may be any number and is no limit unless given. \
+                Without it `Accept` decides.";
+    all.push(query("format", says, &formats, "ndjson".into()));
     all
 }
 

@@ -37,8 +37,8 @@ fn read_logs() -> Operation {
             "Filtered, page by page. A walk sees each record once, and none that came after its first page.",
         )
         .takes(parameters::logs("newest", false))
-        .kept("A page.", vec![Content::json(Shapes::answer::<LogsPage>, logs_page())])
-        .fails(&[ErrorCode::Overloaded, ErrorCode::QueryTimeout, ErrorCode::QueryLimit])
+        .kept("A page, or all records.", logs_answers())
+        .fails(&[ErrorCode::NotAcceptable, ErrorCode::Overloaded, ErrorCode::QueryTimeout, ErrorCode::QueryLimit])
 }
 
 fn read_logs_of_run() -> Operation {
@@ -47,8 +47,30 @@ fn read_logs_of_run() -> Operation {
     Operation::get("/api/v1/runs/{run_id}/logs", "readLogsOfRun", "records")
         .says("Read one run's records", "Filtered, page by page, the first one first.")
         .takes(takes)
-        .kept("A page.", vec![Content::json(Shapes::answer::<LogsPage>, logs_page())])
-        .fails(&[ErrorCode::NotFound, ErrorCode::Overloaded, ErrorCode::QueryTimeout, ErrorCode::QueryLimit])
+        .kept("A page, or all records.", logs_answers())
+        .fails(&[ErrorCode::NotFound, ErrorCode::NotAcceptable, ErrorCode::Overloaded])
+        .fails(&[ErrorCode::QueryTimeout, ErrorCode::QueryLimit])
+}
+
+fn logs_answers() -> Vec<Content> {
+    let page = logs_page();
+    let line = format!("{}\n", page["records"][0]);
+    let mut all = vec![Content::json(Shapes::answer::<LogsPage>, page)];
+    all.extend(streams(
+        &line,
+        "id,journal,position\r\n01a1f8c4-9cc3-7756-ba6c-6e3336cb48a7,4cf64b3e-0f89-44ac-beb7-cb77d98490c5/1,1\r\n",
+    ));
+    all
+}
+
+/// The formats that are streamed.
+fn streams(lines: &str, csv: &str) -> [Content; 4] {
+    [
+        Content::stream("application/x-ndjson", lines),
+        Content::stream("text/csv", csv),
+        Content::stream("application/vnd.apache.parquet", "PAR1…PAR1"),
+        Content::stream("application/vnd.apache.arrow.stream", "…"),
+    ]
 }
 
 fn logs_page() -> Value {
@@ -134,17 +156,28 @@ fn query() -> Operation {
     let bound = json!({
         "sql": "SELECT count(*) AS records FROM logs WHERE run_id = $run", "params": {"run": "nightly-1"}, "timeout_ms": 5000,
     });
+    let streamed = json!({"sql": "SELECT * FROM logs", "format": "ndjson", "max_rows": 100_000});
     let answer = json!({
         "columns": [{"name": "type", "type": "text"}, {"name": "records", "type": "bigint"}],
         "rows": [{"type": "start", "records": 1}],
         "stats": {"rows": 1, "elapsed_ms": 8.969, "truncated": false},
     });
+    let mut answers = vec![Content::json(Shapes::answer::<QueryAnswer>, answer)];
+    answers.extend(streams("{\"type\":\"start\",\"records\":1}\n", "type,records\r\nstart,1\r\n"));
     Operation::post("/api/v1/query", "query", "sql")
         .says("Ask in SQL", "One statement that reads, over `logs` and `runs`.")
         .takes(vec![parameters::coding()])
-        .body("The statement.", vec![Content::json(Shapes::request::<QueryRequest>, asked).example("bound", bound)])
-        .answers(200, "The rows.", vec![Content::json(Shapes::answer::<QueryAnswer>, answer)])
+        .body(
+            "The statement.",
+            vec![
+                Content::json(Shapes::request::<QueryRequest>, asked)
+                    .example("bound", bound)
+                    .example("streamed", streamed),
+            ],
+        )
+        .answers(200, "The rows.", answers)
         .fails(&[ErrorCode::InvalidQuery, ErrorCode::QueryFailed, ErrorCode::QueryLimit, ErrorCode::QueryTimeout])
+        .fails(&[ErrorCode::InvalidParameter, ErrorCode::NotAcceptable])
 }
 
 fn list_errors() -> Operation {
