@@ -190,7 +190,8 @@ fn sql_has_every_format_no_cap_of_rows_and_an_end_that_is_missing_where_it_faile
         let failed = sql(&server, &json!({"sql": soon, "format": "csv"}), &[]).unwrap();
         assert_eq!((failed.status, failed.json()["error"].as_str()), (400, Some("query_failed")), "{soon}");
     }
-    let late = "SELECT n, 1 / (n - 300000) AS late FROM (SELECT a.position * 600 + b.position AS n FROM logs a, logs b)";
+    let late =
+        "SELECT n, 1 / (n - 300000) AS late FROM (SELECT a.position * 600 + b.position AS n FROM logs a, logs b)";
     for (format, coding) in [("ndjson", ""), ("csv", "gzip"), ("parquet", ""), ("arrow", "zstd")] {
         let answer = sql(&server, &json!({"sql": late, "format": format}), &[("accept-encoding", coding)]);
         assert!(answer.is_err(), "{format}: {answer:?}");

@@ -157,7 +157,10 @@ fn what_fails_before_the_first_row_is_an_error_and_later_it_ends_the_stream_with
             Ok(pieces) => pieces,
             // A short answer is looked at to its end before it is begun.
             Err(error) => {
-                assert!(matches!((&error, format), (QueryError::Failed(_), Format::Parquet | Format::Arrow)), "{error}");
+                assert!(
+                    matches!((&error, format), (QueryError::Failed(_), Format::Parquet | Format::Arrow)),
+                    "{error}"
+                );
                 continue;
             }
         };
