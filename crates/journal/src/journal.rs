@@ -199,8 +199,24 @@ impl fmt::Debug for Journal {
 impl Journal {
     /// Takes the directory for this process, repairs what a crash left, and starts the writer.
     pub fn open(fs: Arc<dyn Fs>, env: Env, options: Options) -> Result<(Self, Recovery), OpenError> {
-        let recovered = recovery::open(&*fs, &env, &options)?;
         let dir = options.dir.clone();
+        let (journal, writer, report) = Self::prepare(fs, env, options)?;
+        let thread = std::thread::Builder::new().name("journal-writer".to_owned());
+        let thread = thread.spawn(move || writer.run()).map_err(at("start writer", &dir))?;
+        *lock(&journal.writer) = Some(thread);
+        Ok((journal, report))
+    }
+
+    /// The same without a thread: whoever has the [`Steps`] says when the writer writes, so that a simulation has one
+    /// order of events.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn open_stepwise(fs: Arc<dyn Fs>, env: Env, options: Options) -> Result<(Self, Steps, Recovery), OpenError> {
+        let (journal, writer, report) = Self::prepare(fs, env, options)?;
+        Ok((journal, Steps(writer), report))
+    }
+
+    fn prepare(fs: Arc<dyn Fs>, env: Env, options: Options) -> Result<(Self, Writer, Recovery), OpenError> {
+        let recovered = recovery::open(&*fs, &env, &options)?;
         let shared = Arc::new(Shared {
             queue: Queue::new(options.queue_frames, options.queue_bytes),
             tail: Tail::new(recovered.next - 1, options.ring_bytes),
@@ -223,10 +239,8 @@ impl Journal {
             failed: None,
             lock: recovered.lock,
         };
-        let thread = std::thread::Builder::new().name("journal-writer".to_owned());
-        let writer = thread.spawn(move || writer.run()).map_err(at("start writer", &dir))?;
         let id = recovered.report.id;
-        Ok((Self { shared, id, writer: Mutex::new(Some(writer)) }, recovered.report))
+        Ok((Self { shared, id, writer: Mutex::new(None) }, writer, recovered.report))
     }
 
     /// Hands a frame to the writer and returns; never waits. `done` is called exactly once if this is `Ok`, never
@@ -357,6 +371,32 @@ impl Journal {
             return Ok(());
         };
         handle.join().unwrap_or_else(|_| Err(CloseError { source: Arc::new(io::Error::other("writer panicked")) }))
+    }
+}
+
+/// A writer that writes when it is told to.
+#[cfg(any(test, feature = "sim"))]
+pub struct Steps(Writer);
+
+#[cfg(any(test, feature = "sim"))]
+impl fmt::Debug for Steps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Steps")
+    }
+}
+
+#[cfg(any(test, feature = "sim"))]
+impl Steps {
+    /// Writes a group of what waits, or looks whether the file system serves again. False: the journal is closed and
+    /// everything was taken.
+    pub fn step(&mut self) -> bool {
+        self.0.turn(|_| Some(Duration::ZERO))
+    }
+
+    /// Ends as a writer does whose journal was closed.
+    pub fn end(mut self) -> Result<(), CloseError> {
+        while self.step() {}
+        self.0.end()
     }
 }
 

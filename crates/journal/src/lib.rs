@@ -30,6 +30,8 @@ pub use check::{CheckReport, check};
 pub use epochs::EpochRange;
 pub use error::{AppendError, CloseError, OpenError, ReadError, TrimError};
 pub use frame::Frame;
+#[cfg(any(test, feature = "sim"))]
+pub use journal::Steps;
 pub use journal::{Health, Journal, JournalId, ParseJournalIdError, SegmentInfo, Stats, Subscription};
 pub use options::{Clock, Entropy, Env, OnFatal, Options, SyncPolicy};
 pub use queue::{Appended, Done};

@@ -4,7 +4,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::error::{AppendError, Class, CloseError, classify};
 use crate::frame::Frame;
@@ -80,20 +80,29 @@ struct Refusal {
 impl Writer {
     pub(crate) fn run(mut self) -> Result<(), CloseError> {
         let _guard = Guard(Arc::clone(&self.shared));
-        let options = self.shared.options.clone();
-        loop {
-            let waiting_for_the_disk = self.failed.is_none() && !self.shared.health().is_ok();
-            let timeout = (waiting_for_the_disk || self.newest_stale).then_some(options.retry_interval);
-            match self.shared.queue.take(options.group_bytes(), timeout) {
-                Work::Group(entries) => self.group(entries),
-                Work::Idle if waiting_for_the_disk => self.probe(),
-                Work::Idle => {}
-                Work::Closed => break,
-            }
-            if self.newest_stale && self.failed.is_none() {
-                self.newest_stale = self.shared.note_newest(self.active.segment.first).is_err();
-            }
+        let retry = self.shared.options.retry_interval;
+        while self.turn(|waits_for_the_disk| waits_for_the_disk.then_some(retry)) {}
+        self.end()
+    }
+
+    /// One group, or one look whether the disk serves again. `patience` says how long to wait for frames; it is told
+    /// whether there is something to look at. False: closed, and everything was taken.
+    pub(crate) fn turn(&mut self, patience: impl FnOnce(bool) -> Option<Duration>) -> bool {
+        let waits_for_the_disk = self.failed.is_none() && !self.shared.health().is_ok();
+        let patience = patience(waits_for_the_disk || self.newest_stale);
+        match self.shared.queue.take(self.shared.options.group_bytes(), patience) {
+            Work::Group(entries) => self.group(entries),
+            Work::Idle if waits_for_the_disk => self.probe(),
+            Work::Idle => {}
+            Work::Closed => return false,
         }
+        if self.newest_stale && self.failed.is_none() {
+            self.newest_stale = self.shared.note_newest(self.active.segment.first).is_err();
+        }
+        true
+    }
+
+    pub(crate) fn end(mut self) -> Result<(), CloseError> {
         let result = self.finish();
         self.shared.tail.close();
         drop(self.lock);

@@ -16,6 +16,8 @@ mod offline;
 mod recent;
 mod relay;
 mod runs;
+#[cfg(test)]
+mod simulation;
 pub mod sources;
 mod start;
 pub mod telemetry;

@@ -100,11 +100,23 @@ impl Relay {
     }
 }
 
-struct Loop<C> {
+/// A consumer behind its reader, without a thread.
+pub(crate) struct Loop<C> {
     reader: Reader,
     consumer: C,
     through: watch::Sender<u64>,
     stop: Arc<AtomicBool>,
+}
+
+/// What came of one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// The consumer has come further.
+    Forward,
+    /// There is nothing more for now.
+    Nothing,
+    /// What comes next cannot be had for now.
+    Refused,
 }
 
 impl<C: Consumer> Loop<C> {
@@ -112,33 +124,40 @@ impl<C: Consumer> Loop<C> {
         loop {
             // Read before the reader says that there is no more: what came before the stop is still taken.
             let stopping = self.stop.load(Ordering::Acquire);
-            match self.reader.next() {
-                Ok(Some(frame)) => {
-                    if let Err(error) = self.consumer.take(frame.first, &frame.payload) {
-                        let (first, last) = (frame.first, frame.last());
-                        tracing::error!(consumer = self.consumer.name(), first, last, %error, "skip an unreadable frame");
-                    }
-                    self.through.send_replace(self.reader.position());
-                }
-                Ok(None) if stopping => break,
-                Ok(None) => {
+            match self.step() {
+                Step::Forward => {}
+                Step::Nothing | Step::Refused if stopping => break,
+                Step::Nothing => {
                     if !self.reader.wait(IDLE) {
                         self.consumer.idle(self.reader.position());
                     }
                 }
-                Err(error) => {
-                    let retry = self.pass(&error);
-                    if retry && stopping {
-                        break;
-                    }
-                }
+                Step::Refused => std::thread::park_timeout(RETRY),
             }
         }
         self.consumer.stop(self.reader.position());
     }
 
-    /// Moves past what cannot be read. True: it may be readable later, and was waited for.
-    fn pass(&mut self, error: &ReadError) -> bool {
+    /// Takes the next frame, or moves past what cannot be read. Never waits.
+    pub(crate) fn step(&mut self) -> Step {
+        let step = match self.reader.next() {
+            Ok(Some(frame)) => {
+                if let Err(error) = self.consumer.take(frame.first, &frame.payload) {
+                    let (first, last) = (frame.first, frame.last());
+                    tracing::error!(consumer = self.consumer.name(), first, last, %error, "skip an unreadable frame");
+                }
+                Step::Forward
+            }
+            Ok(None) => Step::Nothing,
+            Err(error) => self.pass(&error),
+        };
+        if step == Step::Forward {
+            self.through.send_replace(self.reader.position());
+        }
+        step
+    }
+
+    fn pass(&mut self, error: &ReadError) -> Step {
         let consumer = self.consumer.name();
         match error {
             ReadError::Quarantined { .. } => {
@@ -149,18 +168,32 @@ impl<C: Consumer> Loop<C> {
                 let through = first_available - 1;
                 if let Err(error) = self.consumer.trimmed(self.reader.position(), through) {
                     tracing::warn!(consumer, through, %error, "read what was trimmed: trying again");
-                    std::thread::park_timeout(RETRY);
-                    return true;
+                    return Step::Refused;
                 }
                 self.reader.seek(through);
             }
             ReadError::Io { .. } => {
                 tracing::error!(consumer, %error, "read the journal");
-                std::thread::park_timeout(RETRY);
-                return true;
+                return Step::Refused;
             }
         }
-        self.through.send_replace(self.reader.position());
-        false
+        Step::Forward
+    }
+}
+
+#[cfg(test)]
+impl<C: Consumer> Loop<C> {
+    /// One that goes on only when it is told to.
+    pub(crate) fn stepwise(reader: Reader, consumer: C) -> Self {
+        let through = watch::Sender::new(reader.position());
+        Self { reader, consumer, through, stop: Arc::default() }
+    }
+
+    pub(crate) fn consumer(&mut self) -> &mut C {
+        &mut self.consumer
+    }
+
+    pub(crate) fn position(&self) -> u64 {
+        self.reader.position()
     }
 }

@@ -313,7 +313,7 @@ pub(crate) fn sql_limits(config: &Config) -> SqlLimits {
 
 /// Reads the ids and idempotency keys that the journal holds: a repeated delivery must be known before the first
 /// request comes.
-fn recall(journal: &Journal, intake: &Intake) -> Result<(), RunError> {
+pub(crate) fn recall(journal: &Journal, intake: &Intake) -> Result<(), RunError> {
     let started = Instant::now();
     let durable = journal.durable();
     let (mut reader, mut known_from) = (journal.reader(0), 1);

@@ -156,17 +156,32 @@ impl LakeRows {
         there: u64,
         stop: &AtomicBool,
     ) -> Result<(), LakeError> {
+        runs.fold_owed(journal, there, |after, through, take| {
+            self.read(seen, &Stretch::folded(journal, after, through), stop, take)
+        })
+    }
+}
+
+impl Runs {
+    /// Folds what a sink has of a journal, through `there`, and is folded from nowhere else. `read` hands over the rows
+    /// between two positions; false: it was stopped before the end.
+    pub(crate) fn fold_owed<E>(
+        &self,
+        journal: &str,
+        there: u64,
+        mut read: impl FnMut(u64, u64, &mut dyn FnMut(u64, &Batch)) -> Result<bool, E>,
+    ) -> Result<(), E> {
         loop {
-            let owed = runs.read().place.owed(journal, there);
+            let owed = self.read().place.owed(journal, there);
             let Some((after, through)) = owed else { return Ok(()) };
-            let all = self.read(seen, &Stretch::folded(journal, after, through), stop, |first, batch| {
+            let all = read(after, through, &mut |first, batch| {
                 let last = first + batch.len() as u64 - 1;
-                runs.fold(first, batch, |place| place.advance_lake(journal, last));
+                self.fold(first, batch, |place| place.advance_lake(journal, last));
             })?;
             if !all {
                 return Ok(());
             }
-            runs.note(|place| place.advance_lake(journal, through));
+            self.note(|place| place.advance_lake(journal, through));
         }
     }
 }

@@ -1,0 +1,137 @@
+//! Those who send: what they sent, what they were told, and so what has to be found and what must not be.
+
+use std::collections::BTreeSet;
+
+use runstone_record::parse::{self, Parsed};
+use tokio::task::JoinHandle;
+
+use super::dice::Dice;
+use crate::intake::{IntakeError, RequestKey, Taken};
+
+/// A request that a client may send again.
+#[derive(Debug)]
+pub(super) struct Request {
+    body: String,
+    /// The numbers of its records.
+    records: Vec<u64>,
+    key: Option<RequestKey>,
+    /// Would the same records be known if they came again?
+    is_repeatable: bool,
+    /// How often the journal had been trimmed when it was sent first: identities go with it.
+    trims: u64,
+    in_flight: Option<JoinHandle<Result<Taken, IntakeError>>>,
+}
+
+/// Everything that was sent.
+#[derive(Debug, Default)]
+pub(super) struct Clients {
+    requests: Vec<Request>,
+    next: u64,
+    /// Records that were acknowledged: each is there once.
+    pub(super) acknowledged: BTreeSet<u64>,
+    /// Records of which it was said that nothing happened: none is there.
+    pub(super) refused: BTreeSet<u64>,
+    /// The ids that clients gave, and how often the journal had been trimmed then.
+    ids: Vec<(String, u64)>,
+}
+
+const TYPES: [&str; 7] = ["start", "status", "success", "error", "end", "activity", "log"];
+
+impl Clients {
+    pub(super) fn sent(&self) -> u64 {
+        self.next
+    }
+
+    /// Makes a request of one to five records.
+    pub(super) fn compose(&mut self, dice: &mut Dice, now: i64, trims: u64) -> usize {
+        let with_ids = dice.percent(60);
+        let with_key = dice.percent(30);
+        let mut lines = Vec::new();
+        let mut records = Vec::new();
+        for _ in 0..=dice.below(5) {
+            let (number, steals) = (self.next, dice.percent(4));
+            self.next += 1;
+            // Now and then somebody else's id, with another payload: of one that is remembered.
+            let known: Vec<&String> = self.ids.iter().filter(|(_, at)| *at == trims).map(|(id, _)| id).collect();
+            let stolen = dice.pick(&known).filter(|_| steals).map(|id| (*id).clone());
+            let own = with_ids.then(|| format!("01980000-0000-7000-8000-{number:012x}"));
+            self.ids.extend(own.clone().filter(|_| stolen.is_none()).map(|id| (id, trims)));
+            let id = stolen.or(own);
+            let id = id.map(|id| format!(r#""id":"{id}","#)).unwrap_or_default();
+            let kind = dice.pick(&TYPES).copied().unwrap_or("log");
+            let (run, at) = (dice.below(6), now + i64::try_from(dice.below(4_000_000)).unwrap_or(0) - 2_000_000);
+            let at = jiff::Timestamp::from_microsecond(at).unwrap();
+            let padding = "x".repeat(dice.below(400) as usize);
+            lines.push(format!(
+                r#"{{{id}"run_id":"run-{run}","type":"{kind}","timestamp":"{at}","message":"record {number}","title":"{padding}"}}"#
+            ));
+            records.push(number);
+        }
+        let body = lines.join("\n");
+        let key = with_key.then(|| RequestKey { key: format!("key-{}", self.requests.len()), body_hash: self.next });
+        let is_repeatable = with_ids || with_key;
+        self.requests.push(Request { body, records, key, is_repeatable, trims, in_flight: None });
+        self.requests.len() - 1
+    }
+
+    /// A request that may be sent again.
+    pub(super) fn repeatable(&self, dice: &mut Dice, trims: u64) -> Option<usize> {
+        let may = |request: &Request| request.is_repeatable && request.in_flight.is_none() && request.trims == trims;
+        let those: Vec<usize> = (0..self.requests.len()).filter(|n| may(&self.requests[*n])).collect();
+        dice.pick(&those).copied()
+    }
+
+    pub(super) fn parsed(&self, n: usize) -> (Parsed, Option<RequestKey>) {
+        let request = &self.requests[n];
+        (parse::ndjson(request.body.as_bytes()).unwrap(), request.key.clone())
+    }
+
+    /// It is on its way: whatever was known of it before may change.
+    pub(super) fn begin(&mut self, n: usize, task: JoinHandle<Result<Taken, IntakeError>>) {
+        let request = &mut self.requests[n];
+        self.refused.retain(|record| !request.records.contains(record));
+        request.in_flight = Some(task);
+    }
+
+    /// Those that are answered.
+    pub(super) fn answered(&mut self) -> Vec<(usize, JoinHandle<Result<Taken, IntakeError>>)> {
+        let is_done = |task: &mut JoinHandle<_>| task.is_finished();
+        let requests = self.requests.iter_mut().enumerate();
+        requests.filter_map(|(n, request)| Some((n, request.in_flight.take_if(is_done)?))).collect()
+    }
+
+    /// What the client was told.
+    pub(super) fn note(&mut self, n: usize, answer: &Result<Taken, IntakeError>) {
+        let request = &self.requests[n];
+        match answer {
+            Ok(taken) => {
+                let wrong: BTreeSet<u64> = taken.answer.errors.iter().map(|error| error.index).collect();
+                for (index, record) in (0_u64..).zip(&request.records) {
+                    if wrong.contains(&index) {
+                        self.refused.insert(*record);
+                    } else {
+                        self.acknowledged.insert(*record);
+                    }
+                }
+            }
+            Err(IntakeError::Journal(error)) if !error.is_uncertain() => {
+                let unknown = request.records.iter().filter(|record| !self.acknowledged.contains(record));
+                self.refused.extend(unknown);
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// The server died: nobody is answered any more.
+    pub(super) fn hang_up(&mut self) {
+        for request in &mut self.requests {
+            if let Some(task) = request.in_flight.take() {
+                task.abort();
+            }
+        }
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.requests.iter().filter(|request| request.in_flight.is_some()).count()
+    }
+}
