@@ -17,6 +17,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("runstone-workflow", 3),
     ("runstone-lambda", 4),
     ("runstone-cli", 4),
+    ("runstone-bench", 4),
 ];
 
 /// Named by `store` alone.

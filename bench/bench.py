@@ -1,0 +1,183 @@
+"""Measures a release build and prints tables: what taking a load costs, and how long questions take; beside it what DuckDB
+needs for the same records in the same run.
+
+usage: bench.py --runstone BINARY --load BINARY [--records 1000000] [--rounds 3] [--large 10000000] [--json FILE]
+"""
+import argparse
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+from questions import ask_all, export, page_ms
+from server import Server
+
+# Nothing leaves for the lake by itself while a load is on its way: the load and what follows it are told apart.
+ALONE = {"RUNSTONE_LAKE_UPKEEP_INTERVAL_MS": "24h"}
+
+
+def say(text):
+    print(f"── {text}", file=sys.stderr, flush=True)
+
+
+def table(head, rows):
+    print("| " + " | ".join(head) + " |")
+    print("|" + "---|" * len(head))
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+    print(flush=True)
+
+
+class Bench:
+    def __init__(self, arguments):
+        self.arguments = arguments
+        self.found = {"records": arguments.records}
+
+    def load(self, server, records, *more):
+        command = [self.arguments.load, "load", "--url", f"{server.url}/api/v1/logs", "--records", str(records), *more]
+        return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+    def idle(self):
+        ready, resident = [], []
+        for _ in range(5):
+            with Server(self.arguments.runstone) as server:
+                time.sleep(1)
+                ready.append(server.seconds_to_ready * 1e3)
+                resident.append(server.megabytes("VmRSS"))
+        self.found["idle"] = {"ready_ms": statistics.median(ready), "rss_mb": statistics.median(resident)}
+
+    def ingest(self, *more):
+        """One load into an empty directory: what it took until the last ack, and until all of it is settled in the lake."""
+        records = self.arguments.records
+        with Server(self.arguments.runstone, ALONE) as server:
+            before = server.cpu_seconds()
+            sent = self.load(server, records, *more)
+            acked = server.cpu_seconds() - before
+            started = time.perf_counter()
+            server.settle(records)
+            settled = server.cpu_seconds() - before
+            return {
+                "records_per_s": sent["records_per_second"], "ack_p50_ms": sent["latency_ms"]["p50"],
+                "ack_p99_ms": sent["latency_ms"]["p99"], "cpu_s_per_million_at_last_ack": acked / records * 1e6,
+                "cpu_s_per_million_settled": settled / records * 1e6, "settle_s": time.perf_counter() - started,
+                "peak_rss_mb": server.megabytes("VmHWM"), "lake_mb": server.metrics()["runstone_lake_bytes"] / 1e6,
+            }
+
+    def rounds(self, name, *more):
+        rounds = []
+        for number in range(1, self.arguments.rounds + 1):
+            say(f"{name}: {self.arguments.records:,} records, {number} of {self.arguments.rounds}")
+            rounds.append(self.ingest(*more))
+        self.found[name] = {key: statistics.median(one[key] for one in rounds) for key in rounds[0]}
+        self.found[name]["rounds"] = rounds
+
+    def single(self):
+        say("single records over 32 connections")
+        with Server(self.arguments.runstone) as server:
+            sent = self.load(server, min(self.arguments.records, 100_000), "--batch", "1", "--connections", "32")
+            self.found["single"] = {"acks_per_s": sent["requests_per_second"], **sent["latency_ms"]}
+
+    def ask(self):
+        say("questions")
+        records = self.arguments.records
+        with Server(self.arguments.runstone, ALONE) as server:
+            run = self.load(server, records)["sample_run"]
+            server.settle(records)
+            asked = {name: (reach, median, slowest) for name, reach, median, slowest in ask_all(server, run, records)}
+            pages = min(5_000, records // 200)
+            deep, first = page_ms(server, pages)
+            asked[f"page {pages:,} of a walk of 200 each"] = (25, deep, first)
+            seconds, size, grown = zip(*(export(server) for _ in range(3)))
+            self.found["questions"] = asked
+            self.found["export"] = {
+                "seconds": statistics.median(seconds), "mb": size[0] / 1e6, "more_rss_mb": max(grown)}
+            return run
+
+    def large(self):
+        records = self.arguments.large
+        runs = records // 1_000
+        say(f"{runs:,} runs of {records:,} records")
+        with Server(self.arguments.runstone) as server:
+            self.load(server, records, "--runs", str(runs))
+            server.settle(records)
+            asked = {name: (reach, median, slowest)
+                     for name, reach, median, slowest in ask_all(server, "none", records, 11)
+                     if "run" in name or "metrics" in name}
+            asked.pop("one run's rows in order")
+            self.found["large"] = {"records": records, "runs": runs, "questions": asked,
+                                   "peak_rss_mb": server.megabytes("VmHWM")}
+
+    def compare(self, run):
+        from reference import reference  # it needs DuckDB, which nothing else does
+
+        say("DuckDB")
+        records = self.arguments.records
+        with tempfile.TemporaryDirectory(prefix="runstone-bench-") as directory:
+            ndjson = pathlib.Path(directory) / "load.ndjson"
+            subprocess.run([self.arguments.load, "write", "--records", str(records), "--out", ndjson], check=True)
+            read, written, size, answers = reference(ndjson, pathlib.Path(directory), run, records)
+            self.found["reference"] = {
+                "ndjson_mb": ndjson.stat().st_size / 1e6, "read_s": read[0], "read_cpu_s": read[1],
+                "write_s": written[0], "write_cpu_s": written[1], "parquet_mb": size / 1e6, "questions": answers}
+
+    def print(self):
+        found, reference = self.found, self.found.get("reference", {})
+        print(f"\n{found['records']:,} records, medians of {self.arguments.rounds}\n")
+        names = ["records/s", "ack p50, ms", "ack p99, ms", "CPU s per million, at the last ack",
+                 "CPU s per million, all in the lake and compacted", "peak RSS, MB", "lake, MB"]
+        keys = ["records_per_s", "ack_p50_ms", "ack_p99_ms", "cpu_s_per_million_at_last_ack",
+                "cpu_s_per_million_settled", "peak_rss_mb", "lake_mb"]
+        reach = ["≥ 250,000", "", "", "≤ 3.0", "≤ 7", "≤ 400", "≤ 27.5"]
+        rows = [[name, limit, f"{found['ingest'][key]:,.2f}", f"{found['ids'][key]:,.2f}"]
+                for name, key, limit in zip(names, keys, reach)]
+        table(["taking it, every ack after fdatasync", "reach", "ids by the server", "ids by the client"], rows)
+        idle, single, exported = found["idle"], found["single"], found["export"]
+        table(["", "reach", "found"], [
+            ["single-record posts, 32 connections, acks/s", "≥ 5,000", f"{single['acks_per_s']:,.0f}"],
+            ["their p50 · p99, ms", "p99 ≤ 20", f"{single['p50']:.1f} · {single['p99']:.1f}"],
+            ["idle: RSS, MB · ready after, ms", "≤ 60 · 300", f"{idle['rss_mb']:.0f} · {idle['ready_ms']:.0f}"],
+            ["export as Parquet, s · MB · RSS more, MB", "≤ 2 · · 150",
+             f"{exported['seconds']:.2f} · {exported['mb']:.1f} · {exported['more_rss_mb']:.0f}"]])
+        beside = reference.get("questions", {})
+        rows = [[name, f"≤ {limit}", f"{median:.1f}", f"{slowest:.1f}", f"{beside[name]:.1f}" if name in beside else ""]
+                for name, (limit, median, slowest) in found["questions"].items()]
+        if large := found.get("large"):
+            rows += [[f"{name}; {large['runs']:,} runs, {large['records']:,} records", f"≤ {limit}", f"{median:.1f}",
+                      f"{slowest:.1f}", ""] for name, (limit, median, slowest) in large["questions"].items()]
+        table(["asking it over HTTP, ms", "reach", "median", "slowest", "DuckDB on Parquet"], rows)
+        if reference:
+            table(["DuckDB, with these records as NDJSON", "s", "CPU s", "MB"], [
+                ["reads them", f"{reference['read_s']:.2f}", f"{reference['read_cpu_s']:.2f}", f"{reference['ndjson_mb']:.0f}"],
+                ["reads them and writes zstd Parquet", f"{reference['write_s']:.2f}", f"{reference['write_cpu_s']:.2f}",
+                 f"{reference['parquet_mb']:.1f}"]])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runstone", required=True)
+    parser.add_argument("--load", required=True)
+    parser.add_argument("--records", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--large", type=int, default=10_000_000, help="0: leave it out")
+    parser.add_argument("--no-reference", action="store_true")
+    parser.add_argument("--json", type=pathlib.Path)
+    arguments = parser.parse_args()
+    bench = Bench(arguments)
+    bench.idle()
+    bench.rounds("ingest")
+    bench.rounds("ids", "--ids")
+    bench.single()
+    run = bench.ask()
+    if arguments.large:
+        bench.large()
+    if not arguments.no_reference:
+        bench.compare(run)
+    bench.print()
+    if arguments.json:
+        arguments.json.write_text(json.dumps(bench.found, indent=1, ensure_ascii=False) + "\n")
+
+
+main()

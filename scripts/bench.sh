@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Builds a release, and prints what it does beside a reference: bench/bench.py says what. Arguments go there.
+set -euo pipefail
+source "$(dirname "$0")/lib.sh"
+
+scripts/setup.sh --bench
+[[ -x $CARGO_TARGET_DIR/release/runstone ]] || note "the first release build takes some twenty minutes on two cores"
+started=$SECONDS
+cargo build --release "${SELECTION[@]}" --bins
+note "built in $(minutes $((SECONDS - started)))"
+exec "$CACHE/venv/bin/python" bench/bench.py --runstone "$CARGO_TARGET_DIR/release/runstone" \
+  --load "$CARGO_TARGET_DIR/release/runstone-bench" "$@"
