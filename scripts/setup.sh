@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and the machine lacks: into the cache where possible, into the system only as root.
-# With --build, only what building and the demo need; with --polars, what reads the lake at the demo's end.
+# With --build, only what building and the demo need; with --polars, what reads the lake at the demo's end; with --bench
+# and --fuzz, what those need.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 
@@ -8,6 +9,7 @@ source "$(dirname "$0")/lib.sh"
 NEXTEST=0.9.143
 DENY=0.20.2
 SHELLCHECK=0.11.0.1
+FUZZ=0.13.2
 # A stand-in for Azure's storage. Its own dependencies are those of this day.
 AZURITE=3.37.0
 AZURITE_DAY=2026-11-15
@@ -79,6 +81,17 @@ debian python3 python3 python3-venv
 [[ ${1:-} != --build ]] || exit 0
 if [[ ${1:-} == --polars ]]; then
   polars
+  exit 0
+fi
+
+if [[ ${1:-} == --bench ]]; then
+  virtual_environment
+  "$CACHE/venv/bin/pip" install --quiet --requirement bench/requirements.txt
+  exit 0
+fi
+if [[ ${1:-} == --fuzz ]]; then
+  debian c++ g++
+  cargo_tool cargo-fuzz "$FUZZ"
   exit 0
 fi
 

@@ -13,7 +13,7 @@ use crate::client::{Client, GZIP, JSON, NDJSON};
 use crate::harness::{Answer, Server, runstone, stderr, until};
 use crate::oracle::{self, Batch, Random};
 
-const KILLS: usize = 50;
+const KILLS: usize = 100;
 const SENDERS: u64 = 4;
 const RUNS: u64 = 40;
 const READY_DEADLINE: Duration = Duration::from_secs(5);
@@ -195,7 +195,7 @@ fn restart(dir: TempDir) -> (Server, Duration) {
 }
 
 #[test]
-fn fifty_kills_under_load_lose_nothing_and_double_nothing() {
+fn a_hundred_kills_under_load_lose_nothing_and_double_nothing() {
     let mut random = Random::seeded("kills");
     let mut senders: Vec<Sender> = (0..SENDERS).map(|number| Sender::new(number, &mut random)).collect();
     let (mut slowest, mut torn) = (Duration::ZERO, 0);

@@ -14,7 +14,7 @@ use crate::lake::{Settings, in_the_lake, metric, position, ready, signal};
 use crate::machine::Machine;
 use crate::oracle::{self, Random};
 
-const CUTS: usize = 5;
+const CUTS: usize = 20;
 /// How often everything is flushed and compacted, beside the timers.
 const UPKEEP_PERIOD: Duration = Duration::from_millis(150);
 

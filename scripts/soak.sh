@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# The fault tests, over and over with other seeds, and the fuzz targets: hours. `make soak SOAK=10` is ten times as long,
+# `make soak SOAK=0` goes through each part once. A failure prints its seed.
+set -euo pipefail
+source "$(dirname "$0")/lib.sh"
+exec </dev/null 2>&1
+
+times=${SOAK:-1}
+table=()
+broken=()
+
+# at <n>: so many times, at least once
+at() { echo $((times * $1 > 0 ? times * $1 : 1)); }
+
+part() { # <name> <what one run does> <runs> <filter>
+  local name=$1 what=$2 runs=$3 filter=$4 started=$SECONDS outcome=ok
+  say "$name: $runs × $what"
+  cargo nextest run "${SELECTION[@]}" --profile soak --no-fail-fast --stress-count "$runs" -E "$filter" || outcome=FAILED
+  [[ $outcome == ok ]] || broken+=("$name")
+  table+=("$(printf '%-12s %7s  %6d × %-58s %s' "$name" "$(minutes $((SECONDS - started)))" "$runs" "$what" "$outcome")")
+}
+
+scripts/setup.sh
+histories=$(at 5000)
+export RUNSTONE_SEED=${RUNSTONE_SEED:-$((RANDOM << 15 | RANDOM))} RUNSTONE_SEEDS=$histories
+part simulation "$histories histories, from seed $RUNSTONE_SEED on" 1 'test(what_was_promised_is_found_in_every_history)'
+unset RUNSTONE_SEED RUNSTONE_SEEDS
+part crashes "a crash at every change of a journal, 200 random lives" "$(at 50)" 'binary(it) & package(runstone-journal) & test(crash::)'
+part damage "torn tails at every sector, 2,000 flipped bits" "$(at 25)" 'package(runstone-journal) & test(damage::)'
+part faults "every failure of every system call of a journal" "$(at 50)" 'package(runstone-journal) & test(faults::)'
+part kills "100 kills under load" "$(at 10)" 'test(a_hundred_kills_under_load)'
+part power "20 power cuts under load" "$(at 25)" 'test(power_cuts_under_load)'
+part lake "a power cut at every step of the lake" "$(at 10)" 'package(runstone-store) & test(power)'
+part disk "full disks, no descriptors, failed syncs" "$(at 10)" 'package(runstone-cli) & (test(/^disk::/) | test(/^full::/))'
+part border "readers across the border of a lake whose servers are killed" "$(at 10)" 'package(runstone-cli) & test(/^border::/)'
+part input "bad input, damaged at random" "$(at 25)" 'package(runstone-cli) & (test(/^bad_input::/) | test(/^framing::/))'
+part runs "random orders of a run's records" "$(at 25)" 'package(runstone-record) | (package(runstone-server) & test(/^runs::/))'
+
+started=$SECONDS outcome=ok
+say "fuzz"
+scripts/fuzz.sh "$(at 60)" || { outcome=FAILED && broken+=(fuzz); }
+table+=("$(printf '%-12s %7s  %-67s %s' fuzz "$(minutes $((SECONDS - started)))" "six targets, $(at 60) s each" "$outcome")")
+
+say "summary"
+printf '   %s\n' "${table[@]}"
+note "total        $(minutes $SECONDS)"
+[[ ${#broken[@]} == 0 ]] || die "failed parts: ${broken[*]}"
