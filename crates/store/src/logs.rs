@@ -21,7 +21,7 @@ use crate::cursor::{Bounds, Cursor};
 use crate::error::{Phase, QueryError, sort_out};
 use crate::recent::Snapshot;
 use crate::records::Key;
-use crate::session::{Shared, Sql, start};
+use crate::session::{Shared, Sql, start_own};
 use crate::watch::Stop;
 
 /// Which end a walk begins at.
@@ -310,7 +310,7 @@ impl Shared {
             .sort(key.map(|column| name(column).sort(ascending, false)).to_vec())?
             .limit(0, Some(query.limit + 1))?
             .into_unoptimized_plan();
-        let mut stream = start(&session, &plan, stop).await?;
+        let mut stream = start_own(&session, &plan, stop).await?;
         let mut keys = Vec::new();
         while let Some(batch) = stream.try_next().await? {
             let times = batch.column(0).as_primitive::<TimestampMicrosecondType>();

@@ -21,7 +21,7 @@ use crate::error::{Phase, QueryError, sort_out};
 use crate::lake::LakeView;
 use crate::logs::{LogsQuery, escaped, name};
 use crate::recent::Snapshot;
-use crate::session::{Shared, Sql, start};
+use crate::session::{Shared, Sql, start_own};
 use crate::watch::Stop;
 
 /// The values of a column.
@@ -107,7 +107,7 @@ impl Shared {
             .sort(vec![datafusion::logical_expr::ident("records").sort(false, false), column().sort(true, false)])?
             .limit(0, Some(query.limit.saturating_add(1)))?
             .into_unoptimized_plan();
-        let mut stream = start(&session, &plan, stop).await?;
+        let mut stream = start_own(&session, &plan, stop).await?;
         let mut values = Vec::new();
         while let Some(batch) = stream.try_next().await? {
             let (texts, records) = (batch.column(0).as_string::<i32>(), batch.column(1).as_primitive::<Int64Type>());
@@ -179,7 +179,7 @@ impl Shared {
         let session = self.session(snapshot)?;
         let counts: Vec<Expr> = columns.iter().map(|column| count(name(*column)).alias(column.name())).collect();
         let plan = filtered(&session, filter).await?.aggregate(Vec::new(), counts)?.into_unoptimized_plan();
-        let batches: Vec<_> = start(&session, &plan, stop).await?.try_collect().await?;
+        let batches: Vec<_> = start_own(&session, &plan, stop).await?.try_collect().await?;
         let count = |place: usize| {
             let counts = batches.iter().filter(|batch| batch.num_rows() > 0);
             counts.map(|batch| number(batch.column(place).as_primitive::<Int64Type>().value(0))).sum()
@@ -202,7 +202,7 @@ impl Shared {
             .sort(vec![name(Column::Timestamp).sort(false, false)])?
             .limit(0, Some(METADATA_SAMPLE_RECORDS))?
             .into_unoptimized_plan();
-        let mut stream = start(&session, &plan, stop).await?;
+        let mut stream = start_own(&session, &plan, stop).await?;
         let (mut keys, mut sample) = (BTreeMap::<String, u64>::new(), 0);
         while let Some(batch) = stream.try_next().await? {
             for text in batch.column(0).as_string::<i32>().iter().flatten() {

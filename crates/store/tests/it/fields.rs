@@ -1,0 +1,43 @@
+//! What there is to filter by, counted without reading what is known; and filters that say much.
+
+use futures::TryStreamExt;
+use runstone_record::Column;
+use runstone_store::{Fields, Format, LogsQuery, Values, ValuesQuery};
+
+use crate::world::{World, limits, lines};
+
+fn fields(world: &World, filter: LogsQuery) -> Fields {
+    world.wait(world.sql.fields(filter)).unwrap()
+}
+
+fn count(fields: &Fields, column: Column) -> u64 {
+    fields.columns.iter().find(|(known, _)| *known == column).map_or(0, |(_, records)| *records)
+}
+
+#[test]
+fn a_filter_may_say_more_than_a_statement() {
+    let mut world = World::new(usize::MAX, limits());
+    world.push(lines(100, 1));
+    world.push(lines(50, 2));
+    world.settle(100);
+    // As many source systems as a configuration may name, under names as long as they may be.
+    let mut systems: Vec<String> = (0..9_999).map(|number| format!("{number:0>128}")).collect();
+    systems.push("system-1".to_owned());
+    let many = LogsQuery { any_of: vec![(Column::SourceSystem, systems)], limit: 1_000, ..LogsQuery::default() };
+    let key = |number| (format!("a.b{number}"), "x".repeat(1_000));
+    let long = LogsQuery { metadata: (0..16).map(key).collect(), limit: 1_000, ..LogsQuery::default() };
+    for (query, records) in [(many, 50), (long, 0)] {
+        assert_eq!(world.page(query.clone()).unwrap().count, records);
+        assert_eq!(count(&fields(&world, query.clone()), Column::Id), records as u64);
+        let asked = ValuesQuery { filter: query.clone(), column: Column::Type, prefix: None, limit: 5 };
+        let Values { values, .. } = world.wait(world.sql.values(asked)).unwrap();
+        assert_eq!(values.iter().map(|(_, records)| *records).sum::<u64>(), records as u64);
+        for limit in [None, Some(1_000)] {
+            let lines: Vec<u8> = world.wait(async {
+                let pieces = world.sql.export(query.clone(), limit, Format::Ndjson).await.unwrap();
+                pieces.map_ok(|piece| piece.to_vec()).try_concat().await.unwrap()
+            });
+            assert_eq!(lines.split(|byte| *byte == b'\n').count() - 1, records);
+        }
+    }
+}
