@@ -30,7 +30,7 @@ use crate::params::bind;
 use crate::plan::{check_constants, check_functions};
 use crate::recent::{Older, Recent, Snapshot};
 use crate::runner::{Runner, Slots};
-use crate::sources::sources_table;
+use crate::sources::SourcesTable;
 use crate::table::{LogsTable, RunsSource, RunsTable};
 use crate::tables::{TableStores, Tables};
 use crate::watch::{Stop, watch};
@@ -279,7 +279,7 @@ impl Shared {
     pub(crate) fn session(&self, snapshot: Snapshot) -> PlanResult<SessionContext> {
         let logs = LogsTable { snapshot, older: Arc::clone(&self.older) };
         let mut own: Own = vec![("logs", Arc::new(logs)), ("runs", Arc::new(RunsTable::new(Arc::clone(&self.runs))))];
-        own.push(("sources", sources_table(&self.runs.sources())?));
+        own.push(("sources", Arc::new(SourcesTable::new(Arc::clone(&self.runs)))));
         if self.tables.are_alone() {
             own.clear();
         }
