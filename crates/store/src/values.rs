@@ -18,7 +18,7 @@ use serde::de::IgnoredAny;
 use crate::chunk::Chunk;
 use crate::columns::is_required;
 use crate::error::{Phase, QueryError, sort_out};
-use crate::lake::LakeView;
+use crate::lake::{LakeFile, LakeView, is_ours};
 use crate::logs::{LogsQuery, escaped, name};
 use crate::recent::Snapshot;
 use crate::session::{Shared, Sql, start_own};
@@ -246,6 +246,15 @@ impl Chunk {
 impl LakeView {
     /// How many records have a column. None: some file does not say.
     fn count(&self, column: Column) -> Option<u64> {
-        self.files().iter().map(|file| Some(file.stats.rows?.saturating_sub(file.nulls(column)?))).sum()
+        self.files().iter().map(|file| Some(file.stats.rows?.saturating_sub(nulls(file, column)?))).sum()
+    }
+}
+
+/// How many records of a file have no value. A count of lists is believed of files that are named as ours are: were it wrong,
+/// it would be wrong here, in a number, while what [`LakeFile::nulls`] says may leave records out.
+fn nulls(file: &LakeFile, column: Column) -> Option<u64> {
+    match column.kind() {
+        Kind::List if is_ours(&file.path) => file.stats.column(column)?.nulls,
+        _ => file.nulls(column),
     }
 }

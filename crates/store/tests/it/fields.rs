@@ -4,7 +4,7 @@ use futures::TryStreamExt;
 use runstone_record::Column;
 use runstone_store::{Fields, Format, LogsQuery, Values, ValuesQuery};
 
-use crate::world::{World, limits, lines};
+use crate::world::{Draft, NOW, World, batch, limits, lines};
 
 fn fields(world: &World, filter: LogsQuery) -> Fields {
     world.wait(world.sql.fields(filter)).unwrap()
@@ -40,4 +40,30 @@ fn a_filter_may_say_more_than_a_statement() {
             assert_eq!(lines.split(|byte| *byte == b'\n').count() - 1, records);
         }
     }
+}
+
+#[test]
+fn fields_of_the_lake_are_counted_without_its_files() {
+    let mut world = World::new(usize::MAX, limits());
+    let draft = |capabilities: Option<&str>| Draft {
+        texts: capabilities.map(|list| (Column::Capabilities, list.to_owned())).into_iter().collect(),
+        timestamp: Some(NOW),
+        ..Draft::default()
+    };
+    world.push(batch(&[draft(None), draft(Some("[]")), draft(Some("[\"a\"]"))], 1));
+    world.push(batch(&[draft(None), draft(Some("[\"b\",\"c\"]"))], 2));
+    let before = fields(&world, LogsQuery::default());
+    assert_eq!((count(&before, Column::Id), count(&before, Column::Capabilities)), (5, 3));
+    world.settle(3);
+    world.settle(5);
+    let files = world.shelf().view();
+    let paths: Vec<_> = std::fs::read_dir(world.shelf().directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("date="))
+        .collect();
+    assert!(files.version() > 1 && !paths.is_empty());
+    paths.iter().for_each(|path| std::fs::remove_dir_all(path).unwrap());
+    assert_eq!(fields(&world, LogsQuery::default()), before);
+    assert!(world.try_query("SELECT count(capabilities) FROM logs").is_err());
 }
