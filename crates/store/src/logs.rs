@@ -298,10 +298,21 @@ impl Shared {
 
     /// The keys of the page's records, and of one more.
     pub(crate) async fn keys(&self, query: &LogsQuery, snapshot: Snapshot, stop: &Arc<Stop>) -> PlanResult<Vec<Key>> {
+        self.keys_where(query, query.filters(), snapshot, stop).await
+    }
+
+    /// The same of those that pass these filters.
+    pub(crate) async fn keys_where(
+        &self,
+        query: &LogsQuery,
+        filters: Vec<Expr>,
+        snapshot: Snapshot,
+        stop: &Arc<Stop>,
+    ) -> PlanResult<Vec<Key>> {
         let session = self.session(snapshot)?;
         let key = [Column::Timestamp, Column::Journal, Column::Position];
         let mut logs = session.table("logs").await?;
-        for filter in query.filters() {
+        for filter in filters {
             logs = logs.filter(filter)?;
         }
         let ascending = query.order == Order::Oldest;

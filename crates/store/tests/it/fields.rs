@@ -2,6 +2,7 @@
 
 use futures::TryStreamExt;
 use runstone_record::Column;
+use runstone_record::limits::PAGE_BYTES_MAX;
 use runstone_store::{Fields, Format, LogsQuery, Values, ValuesQuery};
 
 use crate::world::{Draft, NOW, World, batch, limits, lines};
@@ -66,4 +67,32 @@ fn fields_of_the_lake_are_counted_without_its_files() {
     paths.iter().for_each(|path| std::fs::remove_dir_all(path).unwrap());
     assert_eq!(fields(&world, LogsQuery::default()), before);
     assert!(world.try_query("SELECT count(capabilities) FROM logs").is_err());
+}
+
+#[test]
+fn metadata_is_looked_at_however_large_it_is() {
+    let mut little = limits();
+    little.memory_bytes = 24 << 20;
+    let mut world = World::new(usize::MAX, little);
+    let draft = |second: i64| Draft {
+        timestamp: Some(NOW + second * 1_000_000),
+        texts: vec![(Column::Metadata, format!("{{\"large\":\"{}\",\"k{second}\":1}}", "x".repeat(200_000)))],
+        ..Draft::default()
+    };
+    world.push(batch(&(0..150).map(draft).collect::<Vec<_>>(), 1));
+    world.push(batch(&(150..300).map(draft).collect::<Vec<_>>(), 2));
+    for settled in [0, 150, 300] {
+        world.settle(settled);
+        for filter in [LogsQuery::default(), LogsQuery { limit: 1, ..LogsQuery::default() }] {
+            let Fields { metadata, sample, is_sampled, .. } = fields(&world, filter);
+            let most = PAGE_BYTES_MAX as u64 / 200_000;
+            assert!(is_sampled && (most / 2..=most + 1).contains(&sample), "{settled}: {sample}");
+            assert_eq!(metadata[0], ("large".to_owned(), sample));
+            // The newest.
+            assert!(metadata.iter().any(|(key, records)| (key.as_str(), *records) == ("k299", 1)), "{metadata:?}");
+        }
+    }
+    world.push(lines(1_001, 3));
+    let Fields { sample, is_sampled, .. } = fields(&world, LogsQuery::default());
+    assert_eq!((sample, is_sampled), (1_000, true));
 }
