@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::ErrorCode;
 use crate::columns::{Column, Kind};
-use crate::limits::{IDENTIFIER_CHARS_MAX, TRACE_DIGITS_MAX};
+use crate::limits::{IDENTIFIER_CHARS_MAX, PARAMETER_BYTES_MAX, TRACE_DIGITS_MAX};
 use crate::run::RunState;
 use crate::words::{Level, RecordType};
 
@@ -56,10 +56,25 @@ fn time(says: &str) -> Schema {
     json_schema!({"type": "string", "format": "date-time", "description": says})
 }
 
-/// What an identifier looks like. That it has no `..`, no final dot and no device's name is beyond a pattern.
+/// An identifier: a dot stands alone and never at the end. That it is no device's name is beyond a pattern.
 #[must_use]
-pub fn identifier_pattern() -> String {
-    format!("^[A-Za-z0-9][A-Za-z0-9._:+@-]{{0,{}}}$", IDENTIFIER_CHARS_MAX - 1)
+pub fn identifier() -> Value {
+    json!({"type": "string", "pattern": r"^[A-Za-z0-9](\.?[A-Za-z0-9_:+@-])*$", "maxLength": IDENTIFIER_CHARS_MAX})
+}
+
+/// What a record may be looked for by in a column: a text that such a column can have, in any form that is taken.
+#[must_use]
+pub fn sought(column: Column) -> Value {
+    match column.kind() {
+        Kind::Id => json!({"type": "string", "format": "uuid"}),
+        Kind::Identifier => identifier(),
+        Kind::Hex => digits(),
+        _ => json!({"type": "string", "maxLength": PARAMETER_BYTES_MAX}),
+    }
+}
+
+fn digits() -> Value {
+    json!({"type": "string", "pattern": format!("^[0-9A-Fa-f]{{1,{TRACE_DIGITS_MAX}}}$")})
 }
 
 /// The words of record types.
@@ -96,7 +111,7 @@ fn taken(column: Column) -> Value {
     match column.kind() {
         Kind::Id => json!({"type": ["string", "null"], "format": "uuid"}),
         Kind::Identifier => json!({"anyOf": [
-            {"type": "string", "pattern": identifier_pattern()}, {"type": "integer", "minimum": 0}, {"type": ["boolean", "null"]},
+            identifier(), {"type": "integer", "minimum": 0}, {"type": ["boolean", "null"]},
         ]}),
         Kind::Word if column == Column::Type => {
             json!({"anyOf": [{"type": "string", "enum": types()}, {"type": "null"}]})
@@ -104,7 +119,7 @@ fn taken(column: Column) -> Value {
         Kind::Word => json!({"type": ["string", "number", "null"]}),
         Kind::Label | Kind::Text => json!({"type": ["string", "number", "boolean", "null"]}),
         Kind::Hex => json!({"anyOf": [
-            {"type": "string", "pattern": format!("^[0-9A-Fa-f]{{1,{TRACE_DIGITS_MAX}}}$")}, {"type": "integer", "minimum": 0}, {"type": "null"},
+            digits(), {"type": "integer", "minimum": 0}, {"type": "null"},
         ]}),
         Kind::Time => json!({"type": ["string", "null"], "format": "date-time"}),
         Kind::Int => {

@@ -1,6 +1,7 @@
 //! Filters as conditions in SQL, for what is followed. Owns saying the same as the routes do with the same parameters;
 //! refuses what it cannot say.
 
+use runstone_record::stored::{stored, without_nul};
 use runstone_record::terms::terms;
 use runstone_record::time::{Moment, format_micros};
 use runstone_record::{Column, Kind, Level, RecordType};
@@ -26,7 +27,7 @@ pub(crate) fn of_logs(filter: &LogsFilter) -> Result<String, ClientError> {
             Ok(format!("type = {}", quoted(kind.as_str())))
         }
         "q" => match terms(value) {
-            terms if terms.is_empty() => Ok("true".to_owned()),
+            terms if terms.is_empty() => Err("it has no word or phrase"),
             terms => Ok(terms.iter().map(|term| has_text(term)).collect::<Vec<_>>().join(" AND ")),
         },
         // What the server's configuration says of a record's system is in a table of its own.
@@ -36,7 +37,9 @@ pub(crate) fn of_logs(filter: &LogsFilter) -> Result<String, ClientError> {
         _ if name.starts_with("metadata.") => Ok(has_member(&name["metadata.".len()..], value)),
         _ => {
             let found = Column::from_field(name).filter(|column| column.name() == name && is_filter(*column));
-            found.map(|column| format!("{} = {}", column.name(), quoted(value))).ok_or("it is no filter")
+            let column = found.ok_or("it is no filter")?;
+            let kept = stored(column, value).map_err(|_| "no record can have this value")?;
+            Ok(format!("{} = {}", column.name(), quoted(&kept)))
         }
     })
 }
@@ -70,7 +73,12 @@ fn has_member(key: &str, value: &str) -> String {
 /// What a run must be.
 pub(crate) fn of_runs(filter: &RunsFilter) -> Result<String, ClientError> {
     conditions(&filter.0, "started_at", |name, value| match name {
-        "source_system" | "stage" | "state" | "environment" | "owner" => Ok(format!("{name} = {}", quoted(value))),
+        "source_system" | "stage" => {
+            let column = Column::from_field(name).ok_or("it is no filter")?;
+            let kept = stored(column, value).map_err(|_| "no run can have this value")?;
+            Ok(format!("{name} = {}", quoted(&kept)))
+        }
+        "state" | "environment" | "owner" => Ok(format!("{name} = {}", quoted(value))),
         "duration_min" | "duration_max" => {
             let seconds: f64 = value.parse().map_err(|_| "it must be seconds")?;
             let seconds = Some(seconds).filter(|seconds| seconds.is_finite()).ok_or("it must be seconds")?;
@@ -92,6 +100,8 @@ fn conditions(
 ) -> Result<String, ClientError> {
     let mut all = String::new();
     for (name, value) in params.iter().filter(|(_, value)| !value.is_empty()) {
+        // As records keep it.
+        let (name, value) = (&*without_nul(name), &*without_nul(value));
         let at = || {
             let moment = Moment::parse(value, 0).filter(|moment| !moment.is_relative());
             let moment = moment.ok_or("it must be RFC 3339 with an offset, or a number since 1970")?;
@@ -124,12 +134,12 @@ mod tests {
     #[test]
     fn a_filter_says_the_same_in_sql() {
         let filter =
-            LogsFilter::new().level("warn").kind("ERROR").stage("it's").q("50%").with("metadata.a.b", "c").limit(5);
+            LogsFilter::new().level("warn").kind("ERROR").status("it's").q("50%").with("metadata.a.b", "c").limit(5);
         assert_eq!(
-            of_logs(&filter.since("2026-01-01T01:00:00+01:00")).unwrap(),
-            " AND level IN ('WARNING', 'ERROR', 'CRITICAL') AND type = 'error' AND stage = 'it''s' \
+            of_logs(&filter.with("trace_id", "4BF9").since("2026-01-01T01:00:00+01:00")).unwrap(),
+            " AND level IN ('WARNING', 'ERROR', 'CRITICAL') AND type = 'error' AND status = 'it''s' \
              AND (message ILIKE '%50\\%%' OR title ILIKE '%50\\%%' OR exception ILIKE '%50\\%%') \
-             AND (metadata->>'a.b' = 'c' OR metadata->'a'->>'b' = 'c') \
+             AND (metadata->>'a.b' = 'c' OR metadata->'a'->>'b' = 'c') AND trace_id = '4bf9' \
              AND timestamp >= TIMESTAMP '2026-01-01T00:00:00.000000Z'"
         );
         let runs = RunsFilter::new().state("failed").with("duration_min", "5").with("order", "longest");
@@ -139,10 +149,11 @@ mod tests {
 
     #[test]
     fn what_cannot_be_followed_is_named() {
-        for name in ["cursor", "level", "type", "since", "message", "position", "description", "x"] {
+        for name in ["cursor", "level", "type", "since", "id", "stage", "message", "position", "description", "x"] {
             let error = of_logs(&LogsFilter::new().with(name, "?")).unwrap_err();
             assert!(error.to_string().contains(name), "{error}");
         }
+        assert!(of_logs(&LogsFilter::new().q(" ")).is_err());
         assert!(of_runs(&RunsFilter::new().with("level", "ERROR")).is_err());
     }
 }

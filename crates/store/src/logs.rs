@@ -21,7 +21,7 @@ use crate::cursor::{Bounds, Cursor};
 use crate::error::{Phase, QueryError, sort_out};
 use crate::recent::Snapshot;
 use crate::records::Key;
-use crate::session::{Shared, Sql, start};
+use crate::session::{Shared, Sql, start_own};
 use crate::watch::Stop;
 
 /// Which end a walk begins at.
@@ -298,10 +298,21 @@ impl Shared {
 
     /// The keys of the page's records, and of one more.
     pub(crate) async fn keys(&self, query: &LogsQuery, snapshot: Snapshot, stop: &Arc<Stop>) -> PlanResult<Vec<Key>> {
+        self.keys_where(query, query.filters(), snapshot, stop).await
+    }
+
+    /// The same of those that pass these filters.
+    pub(crate) async fn keys_where(
+        &self,
+        query: &LogsQuery,
+        filters: Vec<Expr>,
+        snapshot: Snapshot,
+        stop: &Arc<Stop>,
+    ) -> PlanResult<Vec<Key>> {
         let session = self.session(snapshot)?;
         let key = [Column::Timestamp, Column::Journal, Column::Position];
         let mut logs = session.table("logs").await?;
-        for filter in query.filters() {
+        for filter in filters {
             logs = logs.filter(filter)?;
         }
         let ascending = query.order == Order::Oldest;
@@ -310,7 +321,7 @@ impl Shared {
             .sort(key.map(|column| name(column).sort(ascending, false)).to_vec())?
             .limit(0, Some(query.limit + 1))?
             .into_unoptimized_plan();
-        let mut stream = start(&session, &plan, stop).await?;
+        let mut stream = start_own(&session, &plan, stop).await?;
         let mut keys = Vec::new();
         while let Some(batch) = stream.try_next().await? {
             let times = batch.column(0).as_primitive::<TimestampMicrosecondType>();

@@ -30,7 +30,7 @@ use crate::params::bind;
 use crate::plan::{check_constants, check_functions};
 use crate::recent::{Older, Recent, Snapshot};
 use crate::runner::{Runner, Slots};
-use crate::sources::sources_table;
+use crate::sources::SourcesTable;
 use crate::table::{LogsTable, RunsSource, RunsTable};
 use crate::tables::{TableStores, Tables};
 use crate::watch::{Stop, watch};
@@ -279,7 +279,7 @@ impl Shared {
     pub(crate) fn session(&self, snapshot: Snapshot) -> PlanResult<SessionContext> {
         let logs = LogsTable { snapshot, older: Arc::clone(&self.older) };
         let mut own: Own = vec![("logs", Arc::new(logs)), ("runs", Arc::new(RunsTable::new(Arc::clone(&self.runs))))];
-        own.push(("sources", sources_table(&self.runs.sources())?));
+        own.push(("sources", Arc::new(SourcesTable::new(Arc::clone(&self.runs)))));
         if self.tables.are_alone() {
             own.clear();
         }
@@ -409,16 +409,33 @@ pub(crate) fn checked(question: &Question) -> Result<guard::Checked, QueryError>
     Ok(checked)
 }
 
-/// Optimises, checks and starts a plan.
+/// Optimises, checks and starts the plan of a statement.
 pub(crate) async fn start(
     session: &SessionContext,
     plan: &LogicalPlan,
     stop: &Arc<Stop>,
 ) -> PlanResult<SendableRecordBatchStream> {
     check_functions(plan)?;
-    let state = session.state();
-    let plan = state.optimize(plan)?;
+    let plan = session.state().optimize(plan)?;
     check_constants(&plan)?;
-    let plan = state.query_planner().create_physical_plan(&plan, &state).await?;
+    execute(session, &plan, stop).await
+}
+
+/// The same for a plan of ours. Its constants come from parameters, whose bytes are limited, and from the configuration.
+pub(crate) async fn start_own(
+    session: &SessionContext,
+    plan: &LogicalPlan,
+    stop: &Arc<Stop>,
+) -> PlanResult<SendableRecordBatchStream> {
+    execute(session, &session.state().optimize(plan)?, stop).await
+}
+
+async fn execute(
+    session: &SessionContext,
+    plan: &LogicalPlan,
+    stop: &Arc<Stop>,
+) -> PlanResult<SendableRecordBatchStream> {
+    let state = session.state();
+    let plan = state.query_planner().create_physical_plan(plan, &state).await?;
     execute_stream(watch(shorten(plan)?, stop)?, session.task_ctx())
 }

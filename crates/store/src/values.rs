@@ -1,5 +1,5 @@
 //! What there is to filter by: the values of a column, and the columns and keys of metadata that records have, each with
-//! how many. Owns counting them without reading what statistics know; refuses columns whose values hardly repeat.
+//! how many. Owns counting them without reading what statistics know; refuses columns whose values are no words.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -13,15 +13,17 @@ use datafusion::prelude::{DataFrame, SessionContext};
 use futures::TryStreamExt;
 use runstone_record::limits::METADATA_SAMPLE_RECORDS;
 use runstone_record::{Column, Kind};
+use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 
 use crate::chunk::Chunk;
 use crate::columns::is_required;
 use crate::error::{Phase, QueryError, sort_out};
-use crate::lake::LakeView;
-use crate::logs::{LogsQuery, escaped, name};
+use crate::lake::{LakeFile, LakeView, is_ours};
+use crate::logs::{LogsQuery, Order, escaped, name};
 use crate::recent::Snapshot;
-use crate::session::{Shared, Sql, start};
+use crate::session::{Shared, Sql, start_own};
 use crate::watch::Stop;
 
 /// The values of a column.
@@ -59,7 +61,7 @@ pub struct Fields {
     pub is_sampled: bool,
 }
 
-/// Can a column's values be counted one by one? Those of others hardly repeat, or are no words.
+/// Can a column's values be counted one by one? Those of others are no words, or each record has its own.
 #[must_use]
 pub fn has_values(column: Column) -> bool {
     matches!(column.kind(), Kind::Identifier | Kind::Word | Kind::Label | Kind::Hex) && column != Column::Journal
@@ -107,7 +109,7 @@ impl Shared {
             .sort(vec![datafusion::logical_expr::ident("records").sort(false, false), column().sort(true, false)])?
             .limit(0, Some(query.limit.saturating_add(1)))?
             .into_unoptimized_plan();
-        let mut stream = start(&session, &plan, stop).await?;
+        let mut stream = start_own(&session, &plan, stop).await?;
         let mut values = Vec::new();
         while let Some(batch) = stream.try_next().await? {
             let (texts, records) = (batch.column(0).as_string::<i32>(), batch.column(1).as_primitive::<Int64Type>());
@@ -119,17 +121,15 @@ impl Shared {
     }
 
     async fn fields(&self, filter: &LogsQuery, stop: &Arc<Stop>) -> Result<Fields, QueryError> {
-        let answer = |snapshot| async move {
-            self.fields_of(snapshot, filter, stop).await.map_err(|error| sort_out(&error, Phase::Running))
-        };
-        self.on_newest(answer).await
+        self.on_newest(|snapshot| self.fields_of(snapshot, filter, stop)).await
     }
 
-    async fn fields_of(&self, snapshot: Snapshot, filter: &LogsQuery, stop: &Arc<Stop>) -> PlanResult<Fields> {
+    async fn fields_of(&self, snapshot: Snapshot, filter: &LogsQuery, stop: &Arc<Stop>) -> Result<Fields, QueryError> {
         let counts = match filter.filters().is_empty() {
-            true => self.count_all(&snapshot, stop).await?,
-            false => self.count_columns(snapshot.clone(), filter, &Column::ALL, stop).await?,
+            true => self.count_all(&snapshot, stop).await,
+            false => self.count_columns(snapshot.clone(), filter, &Column::ALL, stop).await,
         };
+        let counts = counts.map_err(|error| sort_out(&error, Phase::Running))?;
         let of = |column: Column| counts.get(&column).copied().unwrap_or(0);
         let columns = Column::ALL.into_iter().map(|column| (column, of(column))).filter(|(_, records)| *records > 0);
         let (metadata, sample) = match of(Column::Metadata) {
@@ -179,7 +179,7 @@ impl Shared {
         let session = self.session(snapshot)?;
         let counts: Vec<Expr> = columns.iter().map(|column| count(name(*column)).alias(column.name())).collect();
         let plan = filtered(&session, filter).await?.aggregate(Vec::new(), counts)?.into_unoptimized_plan();
-        let batches: Vec<_> = start(&session, &plan, stop).await?.try_collect().await?;
+        let batches: Vec<_> = start_own(&session, &plan, stop).await?.try_collect().await?;
         let count = |place: usize| {
             let counts = batches.iter().filter(|batch| batch.num_rows() > 0);
             counts.map(|batch| number(batch.column(place).as_primitive::<Int64Type>().value(0))).sum()
@@ -187,36 +187,41 @@ impl Shared {
         Ok(columns.iter().enumerate().map(|(place, column)| (*column, count(place))).collect())
     }
 
-    /// The keys of the newest records' metadata, the most frequent first, and how many records were looked at.
+    /// The keys of the newest records' metadata, the most frequent first, and how many records were looked at. They are found
+    /// and read as a page is: so many large ones are not held at once, and the sample ends early where a page would.
     async fn metadata_keys(
         &self,
         snapshot: Snapshot,
         filter: &LogsQuery,
         stop: &Arc<Stop>,
-    ) -> PlanResult<(Vec<(String, u64)>, u64)> {
-        let session = self.session(snapshot)?;
-        let plan = filtered(&session, filter)
-            .await?
-            .filter(name(Column::Metadata).is_not_null())?
-            .select([name(Column::Metadata), name(Column::Timestamp)])?
-            .sort(vec![name(Column::Timestamp).sort(false, false)])?
-            .limit(0, Some(METADATA_SAMPLE_RECORDS))?
-            .into_unoptimized_plan();
-        let mut stream = start(&session, &plan, stop).await?;
-        let (mut keys, mut sample) = (BTreeMap::<String, u64>::new(), 0);
-        while let Some(batch) = stream.try_next().await? {
-            for text in batch.column(0).as_string::<i32>().iter().flatten() {
-                sample += 1;
-                let found: BTreeMap<String, IgnoredAny> = serde_json::from_str(text).unwrap_or_default();
-                for key in found.into_keys() {
-                    *keys.entry(key).or_default() += 1;
-                }
+    ) -> Result<(Vec<(String, u64)>, u64), QueryError> {
+        let newest = LogsQuery { order: Order::Newest, limit: METADATA_SAMPLE_RECORDS, ..LogsQuery::default() };
+        let mut filters = filter.filters();
+        filters.push(name(Column::Metadata).is_not_null());
+        let found = self.keys_where(&newest, filters, snapshot.clone(), stop).await;
+        let mut found = found.map_err(|error| sort_out(&error, Phase::Running))?;
+        found.truncate(METADATA_SAMPLE_RECORDS);
+        let (records, sample) = self.records(&snapshot, &found).await?;
+        let unread = |error| QueryError::Internal(format!("read metadata: {error}"));
+        let records: Vec<WithMetadata<'_>> = serde_json::from_slice(&records).map_err(unread)?;
+        let mut keys = BTreeMap::<String, u64>::new();
+        for metadata in records.iter().filter_map(|record| record.metadata) {
+            let found: BTreeMap<String, IgnoredAny> = serde_json::from_str(metadata.get()).unwrap_or_default();
+            for key in found.into_keys() {
+                *keys.entry(key).or_default() += 1;
             }
         }
         let mut keys: Vec<(String, u64)> = keys.into_iter().collect();
         keys.sort_by_key(|(_, records)| std::cmp::Reverse(*records));
-        Ok((keys, sample))
+        Ok((keys, sample as u64))
     }
+}
+
+/// A record as a page has it.
+#[derive(Deserialize)]
+struct WithMetadata<'r> {
+    #[serde(borrow)]
+    metadata: Option<&'r RawValue>,
 }
 
 async fn filtered(session: &SessionContext, filter: &LogsQuery) -> PlanResult<DataFrame> {
@@ -246,6 +251,15 @@ impl Chunk {
 impl LakeView {
     /// How many records have a column. None: some file does not say.
     fn count(&self, column: Column) -> Option<u64> {
-        self.files().iter().map(|file| Some(file.stats.rows?.saturating_sub(file.nulls(column)?))).sum()
+        self.files().iter().map(|file| Some(file.stats.rows?.saturating_sub(nulls(file, column)?))).sum()
+    }
+}
+
+/// How many records of a file have no value. A count of lists is believed of files that are named as ours are: were it wrong,
+/// it would be wrong here, in a number, while what [`LakeFile::nulls`] says may leave records out.
+fn nulls(file: &LakeFile, column: Column) -> Option<u64> {
+    match column.kind() {
+        Kind::List if is_ours(&file.path) => file.stats.column(column)?.nulls,
+        _ => file.nulls(column),
     }
 }

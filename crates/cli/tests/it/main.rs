@@ -41,6 +41,7 @@ mod metrics;
 mod offline;
 mod openapi;
 mod oracle;
+mod parameters;
 mod postgres;
 mod power;
 mod process;

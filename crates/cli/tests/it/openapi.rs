@@ -13,16 +13,16 @@ use crate::harness::{Server, stderr, stdout};
 use crate::readme::{page, repository};
 
 /// A word that no route takes as a parameter.
-const UNKNOWN: &str = "no-such-parameter";
+pub(crate) const UNKNOWN: &str = "no-such-parameter";
 /// What is watched takes whatever a prober adds.
-const LENIENT: [&str; 4] = ["/", "/health", "/ready", "/metrics"];
+pub(crate) const LENIENT: [&str; 4] = ["/", "/health", "/ready", "/metrics"];
 
-fn document(server: &Server) -> Value {
+pub(crate) fn document(server: &Server) -> Value {
     server.http("GET", "/openapi.json", &[], b"").json()
 }
 
 /// The operations: path, method, what the document says.
-fn operations(document: &Value) -> Vec<(&str, &str, &Value)> {
+pub(crate) fn operations(document: &Value) -> Vec<(&str, &str, &Value)> {
     let paths = document["paths"].as_object().unwrap().iter();
     paths
         .flat_map(|(path, methods)| {
@@ -33,7 +33,7 @@ fn operations(document: &Value) -> Vec<(&str, &str, &Value)> {
 }
 
 /// A path with something in its places.
-fn filled(path: &str) -> String {
+pub(crate) fn filled(path: &str) -> String {
     path.replace("{run_id}", "a-run").replace("{code}", "not_found")
 }
 

@@ -14,7 +14,8 @@ use crate::identifier;
 use crate::identity::hash_open_row;
 use crate::ids::RecordId;
 use crate::json::write_string;
-use crate::limits::{NUMBER_BYTES_MAX, RECORD_BYTES_MAX, TRACE_DIGITS_MAX};
+use crate::limits::{NUMBER_BYTES_MAX, RECORD_BYTES_MAX};
+use crate::stored::{hex, without_nul};
 use crate::time::parse_rfc3339;
 use crate::words::{Level, RecordType, is_failure_status};
 
@@ -43,12 +44,11 @@ pub(super) fn too_large(size: usize) -> Fail {
 /// The string that comes next, NUL replaced: no database takes it.
 pub(super) fn read_text<'j>(jiter: &'j mut Jiter<'_>, replaced: &mut u64) -> Result<Cow<'j, str>, Fail> {
     let text = jiter.known_str()?;
-    let nuls = if memchr::memchr(0, text.as_bytes()).is_some() { text.matches('\0').count() } else { 0 };
-    if nuls == 0 {
-        return Ok(Cow::Borrowed(text));
+    let kept = without_nul(text);
+    if matches!(kept, Cow::Owned(_)) {
+        *replaced += text.matches('\0').count() as u64;
     }
-    *replaced += nuls as u64;
-    Ok(Cow::Owned(text.replace('\0', "\u{FFFD}")))
+    Ok(kept)
 }
 
 /// The number that comes next, digit for digit. One that no float can come near is refused as JSON.
@@ -280,13 +280,9 @@ impl RecordParser {
                 self.builder.set_text(column, &text);
             }
             Kind::Hex => {
-                let good =
-                    (1..=TRACE_DIGITS_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-                if !good {
-                    let message = format!("must be 1 to {TRACE_DIGITS_MAX} hexadecimal digits");
-                    return Err(item(ErrorCode::InvalidValue, message, Some(column.name())));
-                }
-                self.builder.set_text(column, &text.to_ascii_lowercase());
+                let digits = hex(&text)
+                    .map_err(|error| item(ErrorCode::InvalidValue, error.to_string(), Some(column.name())))?;
+                self.builder.set_text(column, &digits);
             }
             _ => {
                 if column == Column::Status {

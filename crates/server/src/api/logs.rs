@@ -109,21 +109,27 @@ pub(super) fn read_filter(params: &mut Params) -> Result<LogsQuery, ApiError> {
         min_level: params.read("level", "DEBUG, INFO, WARNING, ERROR or CRITICAL", Level::read)?,
         since: params.time("since")?,
         until: params.time("until")?,
-        contains: params.text("q").map(|text| terms(&text)).unwrap_or_default(),
+        contains: params.read("q", "words or \"phrases\", at least one", some_terms)?.unwrap_or_default(),
         metadata: params.family("metadata.KEY"),
         ..LogsQuery::default()
     };
-    if let Some(kind) = params.read("type", "one of a record's types", RecordType::read)? {
+    let types: Vec<&str> = RecordType::ALL.iter().map(|kind| kind.as_str()).collect();
+    if let Some(kind) = params.read("type", &format!("one of {}", types.join(", ")), RecordType::read)? {
         wanted.equals.push((Column::Type, kind.as_str().to_owned()));
     }
     for column in Column::ALL.into_iter().filter(|column| is_filter(*column)) {
-        if let Some(value) = params.text(column.name()) {
+        if let Some(value) = params.stored(column)? {
             wanted.equals.push((column, value));
         }
     }
     few("q", "words and phrases", wanted.contains.len())?;
     few("metadata.KEY", "conditions", wanted.metadata.len())?;
     Ok(wanted)
+}
+
+/// A text without a word would be a filter that filters nothing.
+fn some_terms(text: &str) -> Option<Vec<String>> {
+    Some(terms(text)).filter(|terms| !terms.is_empty())
 }
 
 fn few(name: &str, what: &str, count: usize) -> Result<(), ApiError> {
@@ -165,6 +171,28 @@ mod tests {
         assert_eq!((query.order, query.limit), (Order::Oldest, 7));
         let equals: Vec<_> = query.equals.iter().map(|(column, value)| (column.name(), value.as_str())).collect();
         assert_eq!(equals, [("type", "error"), ("stage", "load"), ("run_id", "a"), ("status", "Failed")]);
+    }
+
+    #[test]
+    fn a_filter_is_what_records_keep() {
+        let query = read("id=01980000-ABCD-7000-8000-00000000000F&trace_id=4BF9&hostname=a%00B&q=%00").unwrap().query;
+        let equals: Vec<_> = query.equals.iter().map(|(_, value)| value.as_str()).collect();
+        assert_eq!(equals, ["01980000-abcd-7000-8000-00000000000f", "a\u{FFFD}B", "4bf9"]);
+        assert_eq!(query.contains, ["\u{FFFD}"]);
+        for (text, rule) in [
+            ("id=nope", "parameter id: must be a UUID such as 01980000-0000-7000-8000-000000000000, got nope"),
+            ("run_id=../../etc", "parameter run_id: must begin with a letter or a digit, got ../../etc"),
+            ("stage=a%20b", "parameter stage: must consist of letters, digits and . _ : + @ -, got a b"),
+            ("span_id=0x1", "parameter span_id: must be 1 to 64 hexadecimal digits, got 0x1"),
+            ("q=%20", "parameter q: must be words or \"phrases\", at least one, got  "),
+            ("q=%22%22", "parameter q: must be words or \"phrases\", at least one, got \"\""),
+            (
+                "type=x",
+                "parameter type: must be one of start, status, code, info, result, warning, error, success, end, log, activity, got x",
+            ),
+        ] {
+            assert_eq!(read(text).unwrap_err().message(), rule, "{text}");
+        }
     }
 
     #[test]

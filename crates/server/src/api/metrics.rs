@@ -6,7 +6,7 @@ use http::StatusCode;
 use runstone_record::run::RunState;
 use runstone_record::time::{Moment, format_micros};
 use runstone_record::wire::{MetricsAnswer, MetricsDuration, MetricsGroup};
-use runstone_record::{ErrorCode, limits};
+use runstone_record::{Column, ErrorCode, limits};
 
 use super::params::Params;
 use super::{App, json};
@@ -40,8 +40,8 @@ pub(super) async fn answer(State(app): State<App>, RawQuery(query): RawQuery) ->
 pub(super) fn read_filter(params: &mut Params) -> Result<RunFilter, ApiError> {
     Ok(RunFilter {
         state: params.read("state", "running, succeeded or failed", RunState::from_text)?,
-        source_system: params.text("source_system"),
-        stage: params.text("stage"),
+        source_system: params.stored(Column::SourceSystem)?,
+        stage: params.stored(Column::Stage)?,
         environment: params.text("environment"),
         owner: params.text("owner"),
         since: params.time("since")?.map(Moment::micros),

@@ -4,8 +4,10 @@
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Path};
 use http::request::Parts;
+use percent_encoding::percent_decode_str;
+use runstone_record::stored::{stored, without_nul};
 use runstone_record::time::Moment;
-use runstone_record::{ErrorCode, identifier, limits};
+use runstone_record::{Column, ErrorCode, identifier, limits};
 
 use crate::http::ApiError;
 use crate::http::error::echo;
@@ -28,15 +30,21 @@ pub(super) fn bad(name: &str, message: &str) -> ApiError {
 impl Params {
     /// Reads a query string, at this time.
     pub(super) fn parse(query: Option<&str>, now: i64) -> Result<Self, ApiError> {
-        let given: Vec<(String, String)> =
-            form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect();
-        for (place, (name, value)) in given.iter().enumerate() {
-            if given[..place].iter().any(|(before, _)| before == name) {
-                return Err(bad(name, "is given twice"));
+        let mut given: Vec<(String, String)> = Vec::new();
+        for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let (Some(name), Some(value)) = (decode(name), decode(value)) else {
+                return Err(bad(name, "is not UTF-8 once its percent signs are read"));
+            };
+            // As records keep it: what was sent with NUL is found with NUL.
+            let name = without_nul(&name).into_owned();
+            if given.iter().any(|(before, _)| *before == name) {
+                return Err(bad(&name, "is given twice"));
             }
             if value.len() > limits::PARAMETER_BYTES_MAX {
-                return Err(bad(name, &format!("must have at most {} bytes", limits::PARAMETER_BYTES_MAX)));
+                return Err(bad(&name, &format!("must have at most {} bytes", limits::PARAMETER_BYTES_MAX)));
             }
+            given.push((name, without_nul(&value).into_owned()));
         }
         Ok(Self { given, known: Vec::new(), refused: Vec::new(), now })
     }
@@ -57,6 +65,15 @@ impl Params {
     ) -> Result<Option<T>, ApiError> {
         let Some(text) = self.text(name) else { return Ok(None) };
         read(&text).map(Some).ok_or_else(|| bad(name, &format!("must be {takes}, got {}", echo(&text))))
+    }
+
+    /// What a column must be, as records keep it.
+    pub(super) fn stored(&mut self, column: Column) -> Result<Option<String>, ApiError> {
+        let Some(text) = self.text(column.name()) else { return Ok(None) };
+        match stored(column, &text) {
+            Ok(kept) => Ok(Some(kept.into_owned())),
+            Err(why) => Err(bad(column.name(), &format!("{why}, got {}", echo(&text)))),
+        }
     }
 
     /// The number of rows of a page.
@@ -112,6 +129,13 @@ impl Params {
     }
 }
 
+/// A name or a value as it was before it stood in a URL (application/x-www-form-urlencoded); none where that is no UTF-8:
+/// what took the place of the bytes would be another text.
+fn decode(text: &str) -> Option<String> {
+    let text = text.replace('+', " ");
+    Some(percent_decode_str(&text).decode_utf8().ok()?.into_owned())
+}
+
 /// Of a route that takes none.
 pub(super) struct NoParams;
 
@@ -145,7 +169,7 @@ mod tests {
         assert_eq!(read("1970-01-01T01:00:01%2B01:00").unwrap(), Some(Moment::at(1_000_000)));
         assert_eq!(read("-2s").unwrap().map(Moment::micros), Some(7_000_000));
         assert_eq!(read("").unwrap(), None);
-        for bad in ["1970-01-01T00:00:01", "yesterday", "-%C3%A4", "%FF", "-1", "15m"] {
+        for bad in ["1970-01-01T00:00:01", "yesterday", "-%C3%A4", "%00", "-1", "15m"] {
             assert_eq!(read(bad).unwrap_err().code(), ErrorCode::InvalidParameter, "{bad}");
         }
     }
@@ -170,6 +194,18 @@ mod tests {
         params.text("stage");
         let message = params.finish().unwrap_err().message().to_owned();
         assert!(!message.contains("meant"), "{message}");
+    }
+
+    #[test]
+    fn what_is_no_utf8_is_refused_and_nul_becomes_what_records_have() {
+        for query in ["stage=%FF", "a=1&%ED%A0%80=x", "q=%C3&x=%A4"] {
+            let message = Params::parse(Some(query), 0).unwrap_err().message().to_owned();
+            assert!(message.contains("is not UTF-8"), "{query}: {message}");
+        }
+        let mut params = Params::parse(Some("q=a%00+%2B&&metadata.k%00=%c3%a4&limit"), 0).unwrap();
+        assert_eq!(params.text("q").as_deref(), Some("a\u{FFFD} +"));
+        assert_eq!(params.family("metadata.KEY"), [("k\u{FFFD}".to_owned(), "ä".to_owned())]);
+        assert_eq!(params.text("limit"), None);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::error::{Phase, QueryError, sort_out};
 use crate::logs::{LogsQuery, Order, name, time};
 use crate::recent::Snapshot;
 use crate::records::Key;
-use crate::session::{Shared, start};
+use crate::session::{Shared, start_own};
 use crate::watch::Stop;
 
 /// How much longer slices become while they have few records of those that were guessed, as behind a filter.
@@ -153,7 +153,7 @@ impl Walk {
             logs = logs.filter(filter)?;
         }
         let plan = logs.into_unoptimized_plan();
-        let mut stream = start(&session, &plan, &self.stop).await?;
+        let mut stream = start_own(&session, &plan, &self.stop).await?;
         let mut gather = Gather::new(self.axis, self.shared.limits.export_slice_bytes);
         while let Some(batch) = stream.try_next().await? {
             gather.push(batch)?;

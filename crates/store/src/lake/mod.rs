@@ -65,5 +65,6 @@ pub(crate) use scan::FileReader;
 pub use snapshot::LakeSnapshot;
 pub(crate) use source::{Opened, Source, int_bounds};
 pub use table::{Lake, LakeOptions};
+pub(crate) use upkeep::is_ours;
 pub use upkeep::{Effort, Step, Upkeep, UpkeepFailure, UpkeepOptions, UpkeepProgress, UpkeepReport};
 pub use view::LakeView;

@@ -12,6 +12,7 @@
 
 mod answers;
 mod exports;
+mod fields;
 mod hostile;
 mod lake;
 mod limits;

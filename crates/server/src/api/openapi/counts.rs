@@ -8,7 +8,7 @@ use super::operation::{Content, Operation};
 use super::{Shapes, parameters};
 
 /// What a look at records may meet.
-const QUERY: [ErrorCode; 3] = [ErrorCode::Overloaded, ErrorCode::QueryTimeout, ErrorCode::QueryLimit];
+const QUERY: [ErrorCode; 2] = [ErrorCode::QueryTimeout, ErrorCode::QueryLimit];
 
 pub(super) fn metrics() -> Operation {
     let example = json!({"since": null, "until": null, "bucket_seconds": 3600, "groups": [{

@@ -11,8 +11,14 @@ use super::{Shape, Shapes};
 use crate::api::errors;
 
 /// What any request may meet.
-const ALWAYS: [ErrorCode; 4] =
-    [ErrorCode::InvalidRequest, ErrorCode::HeadersTooLarge, ErrorCode::Internal, ErrorCode::Unavailable];
+const ALWAYS: [ErrorCode; 5] = [
+    ErrorCode::InvalidRequest,
+    // Large answers are held for whoever reads them: see [`crate::http::answers`].
+    ErrorCode::Overloaded,
+    ErrorCode::HeadersTooLarge,
+    ErrorCode::Internal,
+    ErrorCode::Unavailable,
+];
 
 /// A body in one media type.
 pub(super) struct Content {
@@ -117,7 +123,6 @@ impl Operation {
             ErrorCode::BodyTooLarge,
             ErrorCode::UnsupportedMediaType,
             ErrorCode::UnsupportedEncoding,
-            ErrorCode::Overloaded,
         ])
     }
 

@@ -2,12 +2,12 @@
 //! handlers is tested against a server.
 
 use runstone_record::limits::{
-    IDEMPOTENCY_KEY_BYTES_MAX, IDENTIFIER_CHARS_MAX, LOGS_TERMS_MAX, METRICS_PERCENTILES_MAX, PAGE_ROWS_DEFAULT,
-    PAGE_ROWS_MAX, PARAMETER_BYTES_MAX,
+    IDEMPOTENCY_KEY_BYTES_MAX, LOGS_TERMS_MAX, METRICS_PERCENTILES_MAX, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX,
+    PARAMETER_BYTES_MAX,
 };
 use runstone_record::run::RunState;
 use runstone_record::time::MICROS_MAX;
-use runstone_record::{Column, schema};
+use runstone_record::{Column, Kind, schema};
 use runstone_store::has_values;
 use serde_json::{Value, json};
 
@@ -81,12 +81,21 @@ pub(super) fn filters(of_run: bool) -> Vec<Value> {
     all.push(query("type", "Of this type.", &kinds, "start".into()));
     for column in Column::ALL.into_iter().filter(|column| is_filter(*column)) {
         if !(of_run && column == Column::RunId) {
-            let says = format!("Equal, letter for letter: {}.", column.doc());
-            all.push(query(column.name(), &says, &text(), "load".into()));
+            all.push(equal(column));
         }
     }
     all.extend(of_sources());
     all
+}
+
+/// What a column must be.
+fn equal(column: Column) -> Value {
+    let (how, example) = match column.kind() {
+        Kind::Id => ("Equal", "01a1f8c4-9cc3-7756-ba6c-6e3336cb48a7"),
+        Kind::Hex => ("Equal, in any case", "4bf92f3577b34da6"),
+        _ => ("Equal, letter for letter", "load"),
+    };
+    query(column.name(), &format!("{how}: {}.", column.doc()), &schema::sought(column), example.into())
 }
 
 /// What the configuration says of source systems.
@@ -114,8 +123,8 @@ fn run_filters() -> Vec<Value> {
     let states = [RunState::Running, RunState::Succeeded, RunState::Failed].map(RunState::as_str);
     let mut all = vec![
         query("state", "In this state.", &json!({"type": "string", "enum": states}), "succeeded".into()),
-        query("source_system", "Equal, letter for letter.", &text(), "shop".into()),
-        query("stage", "Equal, letter for letter.", &text(), "load".into()),
+        query("source_system", "Equal, letter for letter.", &schema::identifier(), "shop".into()),
+        query("stage", "Equal, letter for letter.", &schema::identifier(), "load".into()),
     ];
     all.extend(of_sources());
     all.extend(span("started_at"));
@@ -170,8 +179,10 @@ pub(super) fn values() -> Vec<Value> {
 
 /// The run in a path.
 pub(super) fn run_id() -> Value {
-    let schema = json!({"type": "string", "pattern": schema::identifier_pattern(), "maxLength": IDENTIFIER_CHARS_MAX});
-    json!({"name": "run_id", "in": "path", "required": true, "description": "The run.", "schema": schema, "example": "nightly-1"})
+    json!({
+        "name": "run_id", "in": "path", "required": true, "description": "The run.", "schema": schema::identifier(),
+        "example": "nightly-1",
+    })
 }
 
 /// The code in a path.

@@ -38,7 +38,7 @@ fn read_logs() -> Operation {
         )
         .takes(parameters::logs("newest", false))
         .kept("A page, or all records.", logs_answers())
-        .fails(&[ErrorCode::NotAcceptable, ErrorCode::Overloaded, ErrorCode::QueryTimeout, ErrorCode::QueryLimit])
+        .fails(&[ErrorCode::NotAcceptable, ErrorCode::QueryTimeout, ErrorCode::QueryLimit])
 }
 
 fn read_logs_of_run() -> Operation {
@@ -48,8 +48,7 @@ fn read_logs_of_run() -> Operation {
         .says("Read one run's records", "Filtered, page by page, the first one first.")
         .takes(takes)
         .kept("A page, or all records.", logs_answers())
-        .fails(&[ErrorCode::NotFound, ErrorCode::NotAcceptable, ErrorCode::Overloaded])
-        .fails(&[ErrorCode::QueryTimeout, ErrorCode::QueryLimit])
+        .fails(&[ErrorCode::NotFound, ErrorCode::NotAcceptable, ErrorCode::QueryTimeout, ErrorCode::QueryLimit])
 }
 
 fn logs_answers() -> Vec<Content> {

@@ -29,7 +29,7 @@ use self::compact::{Merged, merge};
 use self::plan::{Merge, Moment, Rules, next_merge};
 use super::{Lake, LakeError};
 
-pub(crate) use names::COMPACTED;
+pub(crate) use names::{COMPACTED, is_ours};
 
 /// How the lake is looked after.
 #[derive(Clone)]

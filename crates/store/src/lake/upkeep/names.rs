@@ -1,5 +1,5 @@
-//! What a data file's name says of its maker. Nothing is believed of a name but how eagerly upkeep treats the file: what
-//! belongs to the table, the log alone says.
+//! What a data file's name says of its maker. Nothing is believed of a name but how eagerly upkeep treats the file, and whether
+//! its lists are counted as ours are: what belongs to the table, the log alone says.
 
 use runstone_record::RecordId;
 
@@ -19,14 +19,21 @@ pub(crate) enum Maker {
 
 /// The maker of a file, by its path in the table.
 pub(crate) fn maker(path: &str) -> Maker {
-    let Some(stem) = path.rsplit('/').next().and_then(|name| name.strip_suffix(".parquet")) else {
-        return Maker::Other;
-    };
+    id(path).map_or(Maker::Other, |(_, made)| made)
+}
+
+/// Does a file's name look like ours and like nobody else's? Other writers name files by UUIDs too, but by random ones.
+pub(crate) fn is_ours(path: &str) -> bool {
+    id(path).is_some_and(|(id, _)| (id.as_u128() >> 76) & 0xF == 7)
+}
+
+fn id(path: &str) -> Option<(RecordId, Maker)> {
+    let stem = path.rsplit('/').next()?.strip_suffix(".parquet")?;
     let (id, made) = match stem.strip_suffix(COMPACTED) {
         Some(id) => (id, Maker::Compaction),
         None => (stem, Maker::Flush),
     };
-    if RecordId::parse(id).is_ok() { made } else { Maker::Other }
+    Some((RecordId::parse(id).ok()?, made))
 }
 
 /// May this be a data file of the table? Names that start with `_` or `.`, in any directory, belong to the table's log or to
@@ -47,6 +54,9 @@ mod tests {
         assert_eq!(maker("date=2026-11-20/part-00001-4e5c-c000.snappy.parquet"), Maker::Other);
         assert_eq!(maker(&format!("date=2026-11-20/{id}.csv")), Maker::Other);
         assert_eq!(maker(".parquet"), Maker::Other);
+        assert!(is_ours(&format!("date=2026-11-20/{id}.parquet")) && is_ours(&format!("{id}-compacted.parquet")));
+        let random = "4cf64b3e-0f89-44ac-beb7-cb77d98490c5";
+        assert!(!is_ours(&format!("date=2026-11-20/{random}.parquet")) && !is_ours("part-0.parquet"));
     }
 
     #[test]
