@@ -24,6 +24,7 @@ use crate::args::Global;
 pub(crate) use format::{Format, OutputArgs};
 pub(crate) use lines::{log_line, run_line};
 use pager::Pager;
+pub(crate) use pager::is_wanted as is_paged;
 #[cfg(test)]
 pub(crate) use stdout::marked;
 pub(crate) use stdout::{Stdout, is_gone};

@@ -177,6 +177,10 @@ fn a_statement_comes_from_the_line_a_file_or_a_pipe() {
         let args = ["query", "--param", params[0], "--param", params[1], asked];
         assert_eq!(run(&server, &args), count, "{params:?}");
     }
+    let slow = "SELECT count(*) FROM logs a, logs b, logs c WHERE a.message < b.message || c.message";
+    let slow = server.cli(&["query", "--timeout", "20ms", slow]);
+    assert_eq!(slow.status.code(), Some(1), "{}", stderr(&slow));
+    assert!(stderr(&slow).contains("query_timeout"), "{}", stderr(&slow));
     let missing = server.cli(&["query", "--file", "no/such.sql"]);
     assert_eq!(missing.status.code(), Some(2), "{}", stderr(&missing));
     let wrong = server.cli(&["query", "SELEC"]);

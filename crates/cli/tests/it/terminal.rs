@@ -162,6 +162,23 @@ fn nothing_that_is_shown_acts_on_the_terminal_whatever_its_format() {
 }
 
 #[test]
+fn a_pager_gets_a_part_of_a_long_answer_and_its_reader_is_told() {
+    let (server, dir) = (server(), TempDir::new().unwrap());
+    let paged = dir.path().join("paged");
+    let pager = format!("cat > {}", paged.display());
+    let terminal = Terminal { server: &server, columns: 70, env: &[("PAGER", &pager)] };
+    let many = "SELECT a.position FROM logs a CROSS JOIN logs b CROSS JOIN logs c LIMIT 10001";
+    for (format, lines) in [("ndjson", 10_000), ("csv", 10_001), ("tsv", 10_000)] {
+        let shown = terminal.run(&["query", "--format", format, many]);
+        assert_eq!(shown.code, 0, "{format}: {}", shown.text);
+        assert_eq!(std::fs::read_to_string(&paged).unwrap().lines().count(), lines, "{format}");
+        assert!(shown.text.contains("only the first 10000 rows are shown"), "{format}: {}", shown.text);
+    }
+    let all = terminal.run(&["query", "--json", "--no-pager", many]);
+    assert_eq!(all.text.lines().count(), 10_001);
+}
+
+#[test]
 fn ctrl_c_ends_what_goes_on_and_that_is_no_error() {
     let server = server();
     let terminal = Terminal { server: &server, columns: 70, env: &[] };
