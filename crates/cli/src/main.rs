@@ -13,6 +13,7 @@ mod memory;
 mod output;
 mod sender;
 mod talk;
+mod unfinished;
 mod when;
 
 use std::process::ExitCode;

@@ -41,6 +41,9 @@ macro_rules! columns {
             /// Every column, in the order of the table.
             pub const ALL: [Column; 36] = [$(Column::$name,)*];
 
+            /// Their names.
+            pub const NAMES: [&str; 36] = [$($text,)*];
+
             /// The name: the same in JSON, SQL, Arrow and PostgreSQL.
             #[must_use]
             pub fn name(self) -> &'static str {
@@ -147,7 +150,7 @@ mod tests {
     #[test]
     fn names_and_numbers_come_back() {
         for (place, column) in Column::ALL.into_iter().enumerate() {
-            assert_eq!(column.index(), place);
+            assert_eq!((column.index(), Column::NAMES[place]), (place, column.name()));
             assert_eq!(Column::from_code(column.code()), Some(column));
             assert_eq!(Column::from_field(column.name()), Some(column));
         }

@@ -16,6 +16,7 @@ pub mod parse;
 pub mod run;
 #[cfg(feature = "openapi")]
 pub mod schema;
+pub mod shown;
 pub mod stored;
 pub mod terms;
 pub mod time;

@@ -20,7 +20,7 @@ use crate::error::ClientError;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For one try. A batch is written to disk before it is answered, and a query may run for half a minute.
-const TRY_TIMEOUT: Duration = Duration::from_secs(45);
+pub(crate) const TRY_TIMEOUT: Duration = Duration::from_secs(45);
 const DEADLINE: Duration = Duration::from_secs(120);
 const RETRY_DELAY_MIN: Duration = Duration::from_millis(100);
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(10);

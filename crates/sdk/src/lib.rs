@@ -46,4 +46,4 @@ pub use runstone_record::wire::{
     QueryStats, RunBody, RunsPage, ValueBody, ValuesAnswer,
 };
 pub use tail::{Marks, RunsTail, Tail};
-pub use walk::{Format, Items};
+pub use walk::{Format, Items, rows};

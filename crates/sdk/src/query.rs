@@ -7,7 +7,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::client::NEVER;
 use crate::row::Row;
+
+/// What an answer may take beside the server's work at it.
+const WAY: Duration = Duration::from_secs(15);
 
 /// A read-only SQL statement over `logs` and `runs`, with values for the names in it.
 ///
@@ -21,6 +25,8 @@ pub struct Query {
     #[serde(skip_serializing_if = "Map::is_empty")]
     params: Map<String, Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    timeout_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     max_rows: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) format: Option<&'static str>,
@@ -32,7 +38,7 @@ impl Query {
     /// A statement without parameters.
     #[must_use]
     pub fn new(sql: impl Into<String>) -> Query {
-        Query { sql: sql.into(), params: Map::new(), max_rows: None, format: None, timeout: None }
+        Query { sql: sql.into(), params: Map::new(), timeout_ms: None, max_rows: None, format: None, timeout: None }
     }
 
     /// The value of `$name` in the statement. It is a value wherever it stands, never SQL.
@@ -49,11 +55,28 @@ impl Query {
         self
     }
 
-    /// How long to wait for the answer. The server ends a query whose client is gone.
+    /// Milliseconds that the server may work at it, where that is less than its own `query.timeout_ms`; of a streamed answer to
+    /// its first row and from piece to piece. Beyond them it is refused as `query_timeout`.
+    #[must_use]
+    pub fn timeout_ms(mut self, milliseconds: u64) -> Query {
+        self.timeout_ms = Some(milliseconds);
+        self
+    }
+
+    /// How long this client waits for the answer, whatever the server does; of a streamed one for its beginning and for more of it.
+    /// The server ends a query whose client is gone.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Query {
         self.timeout = Some(timeout);
         self
+    }
+}
+
+impl Query {
+    /// How long to wait for the server: as was said, else so long at least that the server says first that it takes too long.
+    pub(crate) fn wait(&self, least: Duration) -> Duration {
+        let working = self.timeout_ms.map_or(Duration::ZERO, |milliseconds| Duration::from_millis(milliseconds) + WAY);
+        self.timeout.unwrap_or(least.max(working)).min(NEVER)
     }
 }
 

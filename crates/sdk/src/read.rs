@@ -5,7 +5,7 @@ use runstone_record::wire::{RunBody, RunsPage};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::client::Client;
+use crate::client::{Client, TRY_TIMEOUT};
 use crate::error::ClientError;
 use crate::filter::{LogsFilter, RunsFilter};
 use crate::query::{Query, QueryAnswer};
@@ -91,10 +91,7 @@ impl Client {
     /// [`ClientError::Refused`] if the statement is wrong or takes too much; else what kept it from the server.
     pub async fn query(&self, query: impl Into<Query>) -> Result<QueryAnswer, ClientError> {
         let query = query.into();
-        let mut request = self.http.post(self.at(&["api", "v1", "query"])?).json(&query);
-        if let Some(timeout) = query.timeout {
-            request = request.timeout(timeout);
-        }
+        let request = self.http.post(self.at(&["api", "v1", "query"])?).json(&query).timeout(query.wait(TRY_TIMEOUT));
         self.answer(request, |status| status == STATUS_ALL).await
     }
 
@@ -141,7 +138,8 @@ impl Client {
     }
 }
 
-fn if_found<T>(answer: Result<T, ClientError>) -> Result<Option<T>, ClientError> {
+/// None for what is not there.
+pub(crate) fn if_found<T>(answer: Result<T, ClientError>) -> Result<Option<T>, ClientError> {
     match answer {
         Err(error) if error.code() == Some(NOT_FOUND) => Ok(None),
         answer => answer.map(Some),

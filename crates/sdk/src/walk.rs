@@ -15,7 +15,7 @@ use crate::client::Client;
 use crate::error::ClientError;
 use crate::filter::{LogsFilter, RunsFilter};
 use crate::query::Query;
-use crate::read::LogsPage;
+use crate::read::{LogsPage, if_found};
 use crate::row::Row;
 
 /// An answer that says nothing for so long has been forgotten. A statement may run for half a minute before its first row.
@@ -126,8 +126,7 @@ impl Client {
     /// [`ClientError::Refused`] if the statement is wrong; else what kept it from the server. The stream ends with
     /// [`ClientError::BrokenOff`] where the answer broke off: what came before is not the whole of it.
     pub async fn query_stream(&self, query: Query) -> Result<Items<Row>, ClientError> {
-        let bytes = self.query_bytes(query, Format::Ndjson).await?;
-        Ok(rows(bytes).boxed())
+        Ok(rows(self.query_bytes(query, Format::Ndjson).await?, ClientError::Row))
     }
 
     /// A statement's answer in another format, as bytes, without a limit to its length.
@@ -136,7 +135,7 @@ impl Client {
     /// As [`Client::query_stream`].
     pub async fn query_bytes(&self, mut query: Query, format: Format) -> Result<Items<Bytes>, ClientError> {
         query.format = Some(format.as_str());
-        let silence = query.timeout.unwrap_or(SILENCE_MAX);
+        let silence = query.wait(SILENCE_MAX);
         let request = self.http.post(self.at(&["api", "v1", "query"])?).json(&query);
         Ok(self.bytes(self.begun(request, silence).await?, silence))
     }
@@ -151,6 +150,38 @@ impl Client {
         let filter = filter.clone().with("format", format.as_str());
         let request = self.http.get(self.at(&["api", "v1", "logs"])?).query(&filter);
         Ok(self.bytes(self.begun(request, SILENCE_MAX).await?, SILENCE_MAX))
+    }
+
+    /// All records of one run in another format, as bytes, the first one first unless the filter says otherwise; none where
+    /// no record names the run.
+    ///
+    /// ```no_run
+    /// # async fn example(client: runstone_sdk::Client) -> Result<(), runstone_sdk::ClientError> {
+    /// use futures::TryStreamExt;
+    /// use runstone_sdk::{ClientError, Format, LogsFilter, rows};
+    ///
+    /// if let Some(bytes) = client.run_log_bytes("nightly-1", &LogsFilter::new(), Format::Ndjson).await? {
+    ///     let mut records = rows(bytes, ClientError::Row);
+    ///     while let Some(record) = records.try_next().await? {
+    ///         println!("{:?}", record.text("message"));
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Client::log_bytes`].
+    pub async fn run_log_bytes(
+        &self,
+        run_id: &str,
+        filter: &LogsFilter,
+        format: Format,
+    ) -> Result<Option<Items<Bytes>>, ClientError> {
+        let filter = filter.clone().with("format", format.as_str());
+        let request = self.http.get(self.at(&["api", "v1", "runs", run_id, "logs"])?).query(&filter);
+        let begun = if_found(self.begun(request, SILENCE_MAX).await)?;
+        Ok(begun.map(|response| self.bytes(response, SILENCE_MAX)))
     }
 
     fn bytes(&self, response: Response, silence: Duration) -> Items<Bytes> {
@@ -179,10 +210,14 @@ fn watched(
     })
 }
 
-/// A row for each line.
-fn rows(bytes: Items<Bytes>) -> impl Stream<Item = Result<Row, ClientError>> + Send {
-    let state = (bytes, BytesMut::new(), VecDeque::new());
-    stream::try_unfold(state, |(mut bytes, mut rest, mut rows)| async move {
+/// A row for each line of an answer in [`Format::Ndjson`], as its bytes come. `unreadable` says what a line is that is none.
+pub fn rows<E: Send + 'static>(
+    bytes: impl Stream<Item = Result<Bytes, E>> + Send + 'static,
+    unreadable: fn(serde_json::Error) -> E,
+) -> BoxStream<'static, Result<Row, E>> {
+    let state = (bytes.boxed(), BytesMut::new(), VecDeque::new());
+    let rows = stream::try_unfold(state, move |(mut bytes, mut rest, mut rows)| async move {
+        let row = |line: &[u8]| serde_json::from_slice(line).map_err(unreadable);
         loop {
             if let Some(row) = rows.pop_front() {
                 return Ok(Some((row, (bytes, rest, rows))));
@@ -206,9 +241,6 @@ fn rows(bytes: Items<Bytes>) -> impl Stream<Item = Result<Row, ClientError>> + S
                 }
             }
         }
-    })
-}
-
-fn row(line: &[u8]) -> Result<Row, ClientError> {
-    serde_json::from_slice(line).map_err(ClientError::Row)
+    });
+    rows.boxed()
 }

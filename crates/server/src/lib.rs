@@ -22,6 +22,9 @@ pub mod sources;
 mod start;
 pub mod telemetry;
 
-pub use offline::{Compared, Item, LakeVerdict, Offline, OfflineError, add_tables, parse_table, query_tables};
-pub use runstone_store::TableSpec;
+pub use offline::{
+    Compared, Item, LakeVerdict, Offline, OfflineError, OfflineStream, add_tables, parse_table, query_tables,
+    stream_tables,
+};
+pub use runstone_store::{Format, QueryAnswer, Question, TableSpec};
 pub use start::{Orders, RunError, World, run};

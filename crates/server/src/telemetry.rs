@@ -131,8 +131,7 @@ fn escape(line: &str) -> String {
 
 /// Control characters, line and paragraph separators, and the controls of writing direction.
 fn is_unsafe(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    runstone_record::shown::acts(c) || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}')
 }
 
 #[cfg(test)]

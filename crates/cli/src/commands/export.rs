@@ -1,23 +1,22 @@
-//! Answers as bytes, passed through as the server streams them. Owns the choice between printing rows and passing bytes, and
-//! that a file is whole or not there: it gets its name at its end.
+//! Answers as bytes, passed through as they are made. Owns the choice between printing rows and passing bytes, and what
+//! becomes of a file that a signal ends.
 
-use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
-use futures::stream::TryStreamExt;
+use futures::stream::{Stream, TryStreamExt};
 use indicatif::HumanBytes;
-use runstone_sdk::{Format as Streamed, Items};
+use runstone_sdk::Format as Streamed;
+use tokio::signal::unix::{SignalKind, signal};
 
-use crate::failure::UsageError;
-use crate::output::{Format, OutputArgs};
+use crate::failure::{Stopped, UsageError};
+use crate::output::{Format, OutputArgs, Stdout};
 use crate::talk::Talk;
-
-/// A file that is not whole yet has this behind its name.
-const UNFINISHED: &str = ".part";
+use crate::unfinished::Unfinished;
 
 /// How an answer is written, and where to.
 #[derive(Debug, Args)]
@@ -120,41 +119,52 @@ impl ExportArgs {
 }
 
 /// Passes an answer on, to a file or to standard output.
-pub(crate) async fn pass(bytes: Items<Bytes>, path: Option<&Path>) -> anyhow::Result<()> {
+pub(crate) async fn pass<E: Into<anyhow::Error>>(
+    bytes: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    path: Option<&Path>,
+) -> anyhow::Result<()> {
     let Some(path) = path else {
-        let mut out = io::stdout().lock();
-        copy(bytes, &mut out, &Talk::plain()).await?;
-        return Ok(out.flush()?);
+        copy(bytes, &mut Stdout, &Talk::plain()).await?;
+        return Ok(Stdout.flush()?);
     };
-    let mut unfinished = OsString::from(path);
-    unfinished.push(UNFINISHED);
-    let unfinished = PathBuf::from(unfinished);
     let talk = Talk::with_progress(None);
-    let written = write(bytes, &unfinished, &talk).await;
+    let written = write(bytes, path, &talk).await.with_context(|| format!("write {}", path.display()));
     talk.done();
-    match written {
-        Ok(length) => {
-            std::fs::rename(&unfinished, path).with_context(|| format!("name {}", path.display()))?;
-            talk.say(format_args!("wrote {} to {}", HumanBytes(length), path.display()));
-            Ok(())
-        }
-        Err(error) => {
-            let _ = std::fs::remove_file(&unfinished);
-            Err(error)
-        }
-    }
+    talk.say(format_args!("wrote {} to {}", HumanBytes(written?), path.display()));
+    Ok(())
 }
 
-async fn write(bytes: Items<Bytes>, path: &Path, talk: &Talk) -> anyhow::Result<u64> {
-    let mut file = std::fs::File::create(path).with_context(|| format!("make {}", path.display()))?;
-    let length = copy(bytes, &mut file, talk).await.with_context(|| format!("write {}", path.display()))?;
-    file.sync_all().with_context(|| format!("write {}", path.display()))?;
+async fn write<E: Into<anyhow::Error>>(
+    bytes: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    path: &Path,
+    talk: &Talk,
+) -> anyhow::Result<u64> {
+    if path.metadata().is_ok_and(|found| !found.is_file()) {
+        // A pipe or a device has no end that it could get a name at.
+        return copy(bytes, &mut File::options().write(true).open(path)?, talk).await;
+    }
+    let (mut hangup, mut interrupt, mut terminate) =
+        (signal(SignalKind::hangup())?, signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut file = Unfinished::beside(path)?;
+    let stopped = |kind: SignalKind| Err(Stopped(kind.as_raw_value()).into());
+    let written = tokio::select! {
+        written = copy(bytes, &mut file, talk) => written,
+        _ = hangup.recv() => stopped(SignalKind::hangup()),
+        _ = interrupt.recv() => stopped(SignalKind::interrupt()),
+        _ = terminate.recv() => stopped(SignalKind::terminate()),
+    };
+    let length = written?;
+    file.finish()?;
     Ok(length)
 }
 
-async fn copy(mut bytes: Items<Bytes>, out: &mut impl Write, talk: &Talk) -> anyhow::Result<u64> {
+async fn copy<E: Into<anyhow::Error>>(
+    mut bytes: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    out: &mut impl Write,
+    talk: &Talk,
+) -> anyhow::Result<u64> {
     let mut length = 0;
-    while let Some(piece) = bytes.try_next().await? {
+    while let Some(piece) = bytes.try_next().await.map_err(Into::into)? {
         out.write_all(&piece)?;
         length += piece.len() as u64;
         talk.progress(piece.len() as u64, "");

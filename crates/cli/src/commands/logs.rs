@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use futures::stream::TryStreamExt;
+use runstone_record::Column;
 use runstone_record::limits::PAGE_ROWS_MAX;
 use runstone_sdk::{Client, LogsFilter, Marks};
 
@@ -23,6 +24,12 @@ pub(super) const SHAPE: Shape<'_> = Shape {
     line: Some(log_line),
 };
 
+/// The same in a format: CSV has every column, in a file and out of one.
+pub(super) fn shape(format: Format) -> Shape<'static> {
+    let columns: &[&str] = if format == Format::Csv { &Column::NAMES } else { SHAPE.columns };
+    Shape { columns, ..SHAPE }
+}
+
 /// How many are shown unless it is said.
 const LIMIT: Limit = Limit::of(100);
 /// And before those that follow.
@@ -37,8 +44,8 @@ Examples:
   runstone logs --source-system shop --follow
   runstone logs --since -7d --output week.parquet
 
-Columns of tsv and csv: timestamp, level, source_system, stage, run_id, type, status, logger_name, message.
-json and ndjson have every field, and so have files (--output), which hold all records unless -n says less.")]
+Columns of tsv: timestamp, level, source_system, stage, run_id, type, status, logger_name, message. Every other format for
+programs has all of them. Files (--output) hold all records unless -n says less.")]
 pub(crate) struct Logs {
     #[command(flatten)]
     filters: LogFilters,
@@ -69,7 +76,8 @@ pub(crate) async fn logs(args: Logs, global: &Global) -> anyhow::Result<ExitCode
     let filter = args.filters.filter();
     let filter = args.times.given(clock::now()).fold(filter, |filter, (name, value)| filter.with(name, value));
     if args.follow {
-        let printer = Printer::live(SHAPE, live(&args.output.followed()?)?, global);
+        let format = live(&args.output.followed()?)?;
+        let printer = Printer::live(shape(format), format, global);
         let limit = args.limit.or(args.times.since.is_none().then_some(LIMIT_FOLLOWED)).and_then(Limit::count);
         follow_logs(&follower(global).await?, &filter, limit, printer).await?;
         return Ok(ExitCode::SUCCESS);
@@ -88,7 +96,7 @@ pub(crate) async fn logs(args: Logs, global: &Global) -> anyhow::Result<ExitCode
             return Ok(ExitCode::SUCCESS);
         }
     };
-    let mut printer = Printer::new(SHAPE, format, global);
+    let mut printer = Printer::new(shape(format), format, global);
     let mut left = args.limit.unwrap_or(LIMIT).count();
     let filter = filter.limit(left.unwrap_or(PAGE_ROWS_MAX).clamp(1, PAGE_ROWS_MAX));
     let mut records = reader(global)?.log_records(&filter);

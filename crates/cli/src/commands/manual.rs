@@ -1,6 +1,6 @@
 //! `runstone completions` and `runstone man`: what the command line says of itself, for shells and for `man`.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,6 +9,7 @@ use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
 use crate::args::Cli;
+use crate::output::Stdout;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -36,7 +37,7 @@ pub(crate) struct Man {
 pub(crate) fn completions(args: &Completions) -> anyhow::Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "runstone", &mut script);
-    io::stdout().lock().write_all(&script)?;
+    Stdout.write_all(&script)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -44,7 +45,7 @@ pub(crate) fn man(args: &Man) -> anyhow::Result<ExitCode> {
     // A page about a command's page helps nobody.
     let command = Cli::command().disable_help_subcommand(true);
     match &args.dir {
-        None => clap_mangen::Man::new(command).render(&mut io::stdout().lock())?,
+        None => clap_mangen::Man::new(command).render(&mut Stdout)?,
         Some(dir) => {
             std::fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
             clap_mangen::generate_to(command, dir).with_context(|| format!("write pages to {}", dir.display()))?;

@@ -1,6 +1,7 @@
 //! One file a command. Here: choosing one, and what several of them need.
 
 pub(crate) mod counts;
+mod desk;
 mod directory;
 mod export;
 mod filters;

@@ -4,21 +4,23 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 use futures::stream::TryStreamExt;
-use runstone_record::limits::QUERY_ROWS_MAX;
-use runstone_sdk::{Format as Streamed, Query as Statement, QueryAnswer, Row};
-use runstone_server::{Offline, TableSpec};
+use jiff::SignedDuration;
+use runstone_sdk::{Format as Streamed, QueryAnswer, Row, rows};
+use runstone_server::TableSpec;
 use serde_json::Value;
 
+use super::desk::{Asked, Desk, Pieces};
 use super::directory::Directory;
 use super::export::{ExportArgs, Way, pass};
 use super::reader;
 use crate::args::Global;
 use crate::failure::UsageError;
-use crate::output::{Format, Printer, Shape};
+use crate::output::{Format, Printer, Shape, is_paged};
 use crate::talk::Talk;
 
 #[derive(Debug, Args)]
@@ -41,13 +43,16 @@ pub(crate) struct Query {
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// The value of $NAME in the statement: a number, true, false, null, or else text; NAME:=JSON for any JSON
-    #[arg(long = "param", value_name = "NAME=VALUE", conflicts_with_all = ["data", "tables"])]
+    #[arg(long = "param", value_name = "NAME=VALUE")]
     params: Vec<Param>,
+    /// End it after so long, such as 500ms, 5s or 2m: no longer than the setting query.timeout_ms
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    timeout: Option<Duration>,
     /// Read this data directory and its lake, without a server or beside it
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// With --data: the server's configuration file, where it says where the lake is
-    #[arg(long, value_name = "FILE", requires = "data")]
+    /// With --data or --table: the server's configuration file, which says where the lake is and what a query may take
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// A table of your own, without a server: NAME=LOCATION, a file or directory, s3:// or abfss://, of Parquet, CSV, JSON or
     /// Delta. NAME:FORMAT=LOCATION where the files' names do not say what they are. May be given more than once
@@ -85,6 +90,12 @@ fn guessed(text: &str) -> Value {
     }
 }
 
+/// How long something may take.
+fn span(text: &str) -> Result<Duration, String> {
+    let span = text.parse::<SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok());
+    span.filter(|span| !span.is_zero()).ok_or_else(|| "give a time such as 500ms, 5s or 2m".to_owned())
+}
+
 impl Query {
     /// The statement, from where it is.
     fn statement(&self) -> anyhow::Result<String> {
@@ -105,50 +116,48 @@ impl Query {
 pub(crate) async fn query(args: Query, global: &Global) -> anyhow::Result<ExitCode> {
     let sql = args.statement()?;
     let way = args.output.way(Format::Table)?;
-    if args.data.is_none() && args.tables.is_empty() {
-        let params = args.params.into_iter();
-        let statement = params.fold(Statement::new(sql), |query, Param(name, value)| query.param(&name, value));
-        ask(statement, way, global).await?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let Way::Print(format) = way else {
-        let message = "ask a server for parquet, arrow or a file: --data and --table print rows";
-        return Err(UsageError(message.to_owned()).into());
-    };
-    let answer = match args.data {
-        None => runstone_server::query_tables(args.tables, sql.as_str().into()).await?,
-        data => {
+    let params = args.params.into_iter().map(|Param(name, value)| (name, value)).collect();
+    let asked = Asked { sql, params, timeout: args.timeout };
+    let desk = match (args.data, args.tables) {
+        (None, tables) if tables.is_empty() && args.config.is_some() => {
+            return Err(UsageError("give --config with --data or --table: a server has its own".to_owned()).into());
+        }
+        (None, tables) if tables.is_empty() => Desk::Server(reader(global)?),
+        (None, tables) => Desk::Tables(Box::new(Directory { data: None, config: args.config }.open()?.0), tables),
+        (data, tables) => {
             let (mut config, world) = Directory { data, config: args.config }.open()?;
-            runstone_server::add_tables(&mut config, args.tables);
-            Offline::query(&config, &world, &sql).await?
+            runstone_server::add_tables(&mut config, tables);
+            Desk::Directory(Box::new((config, world)))
         }
     };
-    show(serde_json::from_slice(&answer.into_body())?, format, global)?;
+    answer(&desk, asked, way, global).await?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Asks the server. What people read is cut where nobody reads on; programs have every row, as it is made.
-async fn ask(statement: Statement, way: Way, global: &Global) -> anyhow::Result<()> {
-    let client = reader(global)?;
+/// What people read is cut where nobody reads on; programs have every row, as it is made.
+async fn answer(desk: &Desk, asked: Asked, way: Way, global: &Global) -> anyhow::Result<()> {
     match way {
-        Way::Pass(format, path) => pass(client.query_bytes(statement, format).await?, path.as_deref()).await,
-        Way::Print(Format::Csv) => pass(client.query_bytes(statement, Streamed::Csv).await?, None).await,
-        Way::Print(format @ (Format::Table | Format::Lines)) => {
-            show(client.query(statement.max_rows(QUERY_ROWS_MAX as u64)).await?, format, global)
+        Way::Pass(format, path) => pass(desk.all(asked, format).await?, path.as_deref()).await,
+        // Who pauses in a pager would keep a streamed answer waiting, and a server waits only so long.
+        Way::Print(format) if matches!(format, Format::Table | Format::Lines) || is_paged(global) => {
+            show(desk.first(asked).await?, format, global)
         }
-        Way::Print(format) => {
-            let mut rows = client.query_stream(statement).await?;
-            let mut row = rows.try_next().await?;
-            let columns: Vec<String> = row.iter().flat_map(Row::iter).map(|(name, _)| name.to_owned()).collect();
-            let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
-            let mut printer = Printer::new(Shape { columns: &columns, dispensable: &[], line: None }, format, global);
-            while let Some(next) = row {
-                printer.row(next)?;
-                row = rows.try_next().await?;
-            }
-            Ok(printer.finish()?)
-        }
+        Way::Print(Format::Csv) => pass(desk.all(asked, Streamed::Csv).await?, None).await,
+        Way::Print(format) => print(desk.all(asked, Streamed::Ndjson).await?, format, global).await,
     }
+}
+
+async fn print(lines: Pieces, format: Format, global: &Global) -> anyhow::Result<()> {
+    let mut rows = rows(lines, anyhow::Error::from);
+    let mut row: Option<Row> = rows.try_next().await?;
+    let columns: Vec<String> = row.iter().flat_map(Row::iter).map(|(name, _)| name.to_owned()).collect();
+    let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+    let mut printer = Printer::new(Shape { columns: &columns, dispensable: &[], line: None }, format, global);
+    while let Some(next) = row {
+        printer.row(next)?;
+        row = rows.try_next().await?;
+    }
+    Ok(printer.finish()?)
 }
 
 fn show(answer: QueryAnswer, format: Format, global: &Global) -> anyhow::Result<()> {
@@ -156,7 +165,10 @@ fn show(answer: QueryAnswer, format: Format, global: &Global) -> anyhow::Result<
     let shape = Shape { columns: &columns, dispensable: &[], line: None };
     Printer::new(shape, format, global).all(answer.rows)?;
     if answer.stats.truncated {
-        Talk::plain().say(format_args!("only the first {} rows are shown: the answer has more", answer.stats.rows));
+        let rows = answer.stats.rows;
+        Talk::plain().say(format_args!(
+            "only the first {rows} rows are shown: the answer has more, and --output FILE writes all of it"
+        ));
     }
     Ok(())
 }
@@ -165,6 +177,16 @@ fn show(answer: QueryAnswer, format: Format, global: &Global) -> anyhow::Result<
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_time_has_a_unit_and_is_some() {
+        for (text, millis) in [("500ms", 500), ("5s", 5_000), ("2m", 120_000), ("1m 30s", 90_000), ("PT5S", 5_000)] {
+            assert_eq!(span(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for bad in ["", "5", "0s", "-5s", "soon", "1y"] {
+            assert!(span(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn a_parameter_is_what_it_looks_like_or_what_its_json_says() {

@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{client, new_run_id};
 use crate::args::Global;
 use crate::clock;
+use crate::failure::SIGNALLED;
 use crate::input::{Chunk, Converted, Item, LINE_BYTES_MAX, Splitter, fit};
 use crate::lines::{Formats, LineParser, LineRecord, Zone};
 use crate::sender::{Sender, pump};
@@ -37,8 +38,6 @@ const OUTPUT_PATIENCE: Duration = Duration::from_secs(2);
 /// Exit codes of a shell for a command that cannot be run, or is not there.
 const CANNOT_RUN: u8 = 126;
 const NOT_FOUND: u8 = 127;
-/// A shell adds the number of the signal that ended a command.
-const SIGNALLED: i32 = 128;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\

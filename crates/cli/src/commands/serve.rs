@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::UsageError;
+use crate::output::Stdout;
 
 /// What decides the configuration. Flags win over the environment (`RUNSTONE_…`), which wins over the file.
 #[derive(Debug, Args)]
@@ -136,7 +137,7 @@ pub(crate) fn entropy() -> u128 {
 /// Every setting, where it stands and where it comes from.
 pub(crate) fn config(args: &Config) -> anyhow::Result<ExitCode> {
     debug_assert!(args.print, "clap requires it");
-    io::stdout().write_all(load(&args.settings)?.print().as_bytes())?;
+    Stdout.write_all(load(&args.settings)?.print().as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 

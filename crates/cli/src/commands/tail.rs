@@ -7,7 +7,7 @@ use runstone_sdk::{LogsFilter, Marks};
 
 use super::filters::{Limit, LogFilters};
 use super::follow::{INTERVAL, follow, follower, live};
-use super::logs::SHAPE;
+use super::logs::shape;
 use crate::args::Global;
 use crate::clock;
 use crate::output::{OutputArgs, Printer};
@@ -36,7 +36,8 @@ pub(crate) struct Tail {
 }
 
 pub(crate) async fn tail(args: Tail, global: &Global) -> anyhow::Result<ExitCode> {
-    let printer = Printer::live(SHAPE, live(&args.output)?, global);
+    let format = live(&args.output)?;
+    let printer = Printer::live(shape(format), format, global);
     let client = follower(global).await?;
     let filter = args.filters.filter();
     let (filter, from) = match args.since {

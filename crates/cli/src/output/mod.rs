@@ -1,17 +1,21 @@
 //! Data on stdout: for people on a terminal, tab-separated values in a pipe, and the formats that are asked for.
 //!
 //! Owns formatting and escaping. Text that came from elsewhere never acts on the terminal: control characters, and those
-//! that change the direction of text, are shown as escapes. Values are written as the text that they came as.
+//! that change the direction of text, are shown as escapes in every format (`record::shown` says which they are). Values are
+//! written as the text that they came as.
 
+mod csv_text;
 mod format;
 mod lines;
 mod pager;
+mod stdout;
 mod table;
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
+use runstone_record::shown::{acts, tamed};
 use runstone_sdk::Row;
 use serde_json::value::RawValue;
 
@@ -20,6 +24,10 @@ use crate::args::Global;
 pub(crate) use format::{Format, OutputArgs};
 pub(crate) use lines::{log_line, run_line};
 use pager::Pager;
+pub(crate) use pager::is_wanted as is_paged;
+#[cfg(test)]
+pub(crate) use stdout::marked;
+pub(crate) use stdout::{Stdout, is_gone};
 
 /// A table is laid out, and shown, in pieces of so many rows.
 const TABLE_ROWS: usize = 1_000;
@@ -91,17 +99,14 @@ impl Printer {
         self.rows += 1;
         let first = self.rows == 1;
         match self.format {
-            Format::Ndjson => writeln!(self.out, "{row}"),
-            Format::Json => write!(self.out, "{}\n{row}", if first { '[' } else { ',' }),
+            Format::Ndjson => writeln!(self.out, "{}", tamed(&row.to_string())),
+            Format::Json => write!(self.out, "{}\n{}", if first { '[' } else { ',' }, tamed(&row.to_string())),
             Format::Tsv => self.separated(&row, "\t", tab_separated),
             Format::Csv => {
                 if first {
-                    let names: Vec<_> = self.columns.iter().map(|name| comma_separated(name).into_owned()).collect();
-                    write!(self.out, "{}\r\n", names.join(","))?;
+                    csv_text::names(&mut self.out, &self.columns)?;
                 }
-                let cells = self.columns.iter().map(|column| csv_cell(row.get(column)));
-                let line = cells.collect::<Vec<_>>().join(",");
-                write!(self.out, "{line}\r\n")
+                csv_text::row(&mut self.out, &self.columns, &row)
             }
             Format::Lines => match self.line {
                 Some(line) => writeln!(self.out, "{}", line(&row, self.look)),
@@ -143,10 +148,7 @@ impl Printer {
         match self.format {
             Format::Json if self.rows == 0 => writeln!(self.out, "[]")?,
             Format::Json => write!(self.out, "\n]\n")?,
-            Format::Csv if self.rows == 0 => {
-                let line = self.columns.iter().map(|name| comma_separated(name)).collect::<Vec<_>>().join(",");
-                write!(self.out, "{line}\r\n")?;
-            }
+            Format::Csv if self.rows == 0 => csv_text::names(&mut self.out, &self.columns)?,
             Format::Table | Format::Lines if self.rows == 0 => writeln!(self.out, "nothing found")?,
             _ => self.show_held()?,
         }
@@ -195,11 +197,6 @@ fn text(value: Option<&RawValue>) -> Cow<'_, str> {
     }
 }
 
-/// Does this character act on a terminal instead of being shown?
-fn acts(char: char) -> bool {
-    char.is_control() || matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 /// Shows characters that would act on a terminal.
 pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     if !text.contains(acts) {
@@ -228,24 +225,6 @@ fn tab_separated(text: &str) -> Cow<'_, str> {
     Cow::Owned(escape(&text.replace('\\', "\\\\")).into_owned())
 }
 
-/// A cell of CSV (RFC 4180). Text that a spreadsheet would take for a formula gets an apostrophe before it.
-fn csv_cell(value: Option<&RawValue>) -> String {
-    let is_text = value.is_some_and(|value| value.get().starts_with('"'));
-    let text = text(value);
-    let text = match is_text && text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
-        true => Cow::Owned(format!("'{text}")),
-        false => text,
-    };
-    comma_separated(&text).into_owned()
-}
-
-fn comma_separated(text: &str) -> Cow<'_, str> {
-    match text.contains(['"', ',', '\n', '\r']) {
-        true => Cow::Owned(format!("\"{}\"", text.replace('"', "\"\""))),
-        false => Cow::Borrowed(text),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -253,7 +232,7 @@ mod tests {
     #[test]
     fn what_acts_on_a_terminal_is_shown() {
         assert_eq!(escape("\u{1b}[31mred\u{7}\r\n"), "\\u{1b}[31mred\\u{7}\\r\\n");
-        assert_eq!(escape("user\u{202e}txt.exe\u{9b}2J"), "user\\u{202e}txt.exe\\u{9b}2J");
+        assert_eq!(escape("user\u{202e}txt.exe\u{9b}2J\u{61c}"), "user\\u{202e}txt.exe\\u{9b}2J\\u{61c}");
         assert!(matches!(escape("grün ✓ \\n"), Cow::Borrowed(_)));
     }
 
@@ -261,14 +240,5 @@ mod tests {
     fn tab_separated_text_can_be_undone() {
         assert_eq!(tab_separated("a\tb\\t\nc"), "a\\tb\\\\t\\nc");
         assert!(matches!(tab_separated("plain"), Cow::Borrowed(_)));
-    }
-
-    #[test]
-    fn a_cell_of_csv_is_no_formula_and_no_second_cell() {
-        let cell = |json: &str| csv_cell(Some(&RawValue::from_string(json.to_owned()).unwrap()));
-        assert_eq!(cell(r#""=1+1""#), "'=1+1");
-        assert_eq!(cell(r#""say \"a, b\"""#), "\"say \"\"a, b\"\"\"");
-        assert_eq!(cell("-5"), "-5");
-        assert_eq!(cell("null"), "");
     }
 }

@@ -98,7 +98,10 @@ fn every_format_is_whole_and_exact() {
     let tsv = logs("tsv");
     assert!(tsv.ends_with("\t=1+1, \"no\"\\tdisk\n") && tsv.lines().count() == 2, "{tsv}");
     let csv = logs("csv");
-    assert!(csv.starts_with("timestamp,level,") && csv.ends_with(",\"'=1+1, \"\"no\"\"\tdisk\"\r\n"), "{csv}");
+    assert!(
+        csv.starts_with("id,journal,position,timestamp,") && csv.contains(",\"'=1+1, \"\"no\"\"\tdisk\","),
+        "{csv}"
+    );
     let shown = logs("lines");
     assert!(shown.contains("ERROR    n1 =1+1, \"no\"\\tdisk row_count=7\n") && !shown.contains('\u{1b}'), "{shown}");
     let table = logs("table");
@@ -174,6 +177,10 @@ fn a_statement_comes_from_the_line_a_file_or_a_pipe() {
         let args = ["query", "--param", params[0], "--param", params[1], asked];
         assert_eq!(run(&server, &args), count, "{params:?}");
     }
+    let slow = "SELECT count(*) FROM logs a, logs b, logs c WHERE a.message < b.message || c.message";
+    let slow = server.cli(&["query", "--timeout", "20ms", slow]);
+    assert_eq!(slow.status.code(), Some(1), "{}", stderr(&slow));
+    assert!(stderr(&slow).contains("query_timeout"), "{}", stderr(&slow));
     let missing = server.cli(&["query", "--file", "no/such.sql"]);
     assert_eq!(missing.status.code(), Some(2), "{}", stderr(&missing));
     let wrong = server.cli(&["query", "SELEC"]);
@@ -203,6 +210,43 @@ fn programs_have_every_row_and_people_the_first() {
 }
 
 #[test]
+fn csv_is_the_same_whoever_writes_it() {
+    let (server, folder) = (Server::start(), TempDir::new().unwrap());
+    let texts = [
+        "=1+1",
+        "\n=1",
+        "＝1",
+        "-5",
+        "-x",
+        "+1.5e3",
+        "@A",
+        "\ta",
+        "a,\"b\"",
+        "\u{1b}[2J\u{9b}\u{202e}",
+        "",
+        " x ",
+        "two\r\nlines",
+    ];
+    let records = texts.iter().enumerate().map(|(number, text)| {
+        json!({"run_id": "r", "message": text, "title": text, "duration": 0.1 * number as f64, "row_count": number,
+            "timestamp": "2026-11-20T03:00:00.5Z", "capabilities": [text, "b"], "metadata": {"=key": text, "n": [1, null]}})
+    });
+    assert_eq!(server.post(&Value::from(records.collect::<Vec<_>>()).to_string()).status, 200);
+    let file = folder.path().join("all.csv");
+    run(&server, &["logs", "--output", file.to_str().unwrap()]);
+    let (printed, written) = (run(&server, &["logs", "--format", "csv"]), std::fs::read_to_string(&file).unwrap());
+    assert_eq!(printed, written);
+    for cell in ["'=1+1", "\"'\n=1\"", "'＝1", "-5", "'-x", "+1.5e3", "'@A", "'\ta", "\\u001b[2J\\u009b\\u202e"] {
+        assert!(printed.contains(&format!(",{cell},")), "{cell}: {printed}");
+    }
+    let followed = run(&server, &["tail", "--since", "2026-01-01T00:00:00Z", "-n", "13", "--format", "csv"]);
+    assert_eq!((followed.len(), &followed[..60]), (printed.len(), &printed[..60]));
+    // Names are cells too, and a line that holds one null is not empty.
+    let sql = "SELECT n AS \"=cmd\" FROM (VALUES (NULL), ('x')) AS t (n)";
+    assert_eq!(run(&server, &["query", "--format", "csv", sql]), "'=cmd\r\n\"\"\r\nx\r\n");
+}
+
+#[test]
 fn a_file_holds_all_of_it_or_is_not_there() {
     let (server, folder) = (server(), TempDir::new().unwrap());
     let path = |name: &str| folder.path().join(name);
@@ -227,7 +271,20 @@ fn a_file_holds_all_of_it_or_is_not_there() {
     let failed = server.cli(&["query", "SELECT 1 / (position - 2402) FROM logs", "--output", kept.to_str().unwrap()]);
     assert_eq!(failed.status.code(), Some(1), "{}", stderr(&failed));
     assert_eq!(std::fs::read(&kept).unwrap(), b"before");
-    assert!(!path("kept.csv.part").exists());
+    let left = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut left: Vec<String> = left.collect();
+    left.sort();
+    assert_eq!(left, ["few.jsonl", "kept.csv", "logs.ndjson", "logs.parquet", "positions.arrow", "some.out"]);
+    // A link stays one, and a pipe too.
+    std::os::unix::fs::symlink(&kept, path("link.csv")).unwrap();
+    assert_eq!(write_to("link.csv", &["query", "SELECT 1 AS one"]), csv);
+    assert!(path("link.csv").is_symlink() && std::fs::read(&kept).unwrap() == csv);
+    let pipe = path("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let read = std::thread::spawn(move || std::fs::read(pipe).unwrap());
+    let pipe = path("pipe");
+    run(&server, &["query", "--format", "csv", "SELECT 1 AS one", "--output", pipe.to_str().unwrap()]);
+    assert_eq!(read.join().unwrap(), csv);
     for args in [
         &["logs", "--output", "x.txt"][..],
         &["logs", "--follow", "--output", "x.csv"],

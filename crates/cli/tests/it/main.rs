@@ -55,6 +55,7 @@ mod send;
 mod serve;
 mod slow_readers;
 mod sql;
+mod stand_in;
 mod storage;
 mod storage_faults;
 mod stores;

@@ -95,6 +95,38 @@ fn a_directory_answers_beside_its_server_and_without_it_as_the_server_does() {
     assert_eq!(listing(&data), after, "reading changed the directory");
 }
 
+#[test]
+fn a_directory_answers_in_every_format_without_a_cap_as_its_server_does() {
+    let server = filled(TempDir::new().unwrap());
+    let (data, folder) = (server.data(), TempDir::new().unwrap());
+    let sql = "SELECT a.position AS p, b.message FROM logs a CROSS JOIN logs b WHERE b.position <= $most ORDER BY 1, 2";
+    let asked = |format: &str| ["query", "--param", "most=3", "--format", format, sql].map(str::to_owned);
+    let offline = |args: &[String]| {
+        let output = runstone().args(args).arg("--data").arg(&data).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+        output
+    };
+    for format in ["ndjson", "json", "csv", "tsv", "arrow"] {
+        let beside = server.cli(&asked(format).each_ref().map(String::as_str));
+        assert!(beside.status.success(), "{format}: {}", stderr(&beside));
+        let printed = offline(&asked(format));
+        assert!(printed.stdout == beside.stdout && printed.stdout.len() > 10_500, "{format}");
+    }
+    let shown = offline(&asked("table"));
+    assert!(stderr(&shown).contains("only the first 10000 rows are shown"), "{}", stderr(&shown));
+    let file = folder.path().join("all.parquet").display().to_string();
+    let parts = ["query", "--param", "most=3", "--output", &file, sql].map(str::to_owned);
+    assert!(stdout(&offline(&parts)).is_empty());
+    let counted =
+        runstone().args(["query", "--table", &format!("copies={file}"), "SELECT count(*) FROM copies"]).output();
+    let counted = counted.unwrap();
+    assert_eq!(stdout(&counted), "10500\n", "{}", stderr(&counted));
+    // What fails on the way is an error, and no file.
+    let late = "SELECT 1 / (a.position - 3500) FROM logs a CROSS JOIN logs b";
+    let (code, _, words) = command("query", &data, &[late]);
+    assert_eq!(code, Some(1), "{words}");
+}
+
 /// Every file with its length.
 fn listing(dir: &Path) -> Vec<(PathBuf, u64)> {
     let mut files = Vec::new();

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use futures::stream::{StreamExt, TryStreamExt};
-use runstone_sdk::{Batch, Client, ClientError, LogsFilter, Marks, Order, Query, Record, Row, RunsFilter};
+use runstone_sdk::{
+    Batch, Client, ClientError, Format, LogsFilter, Marks, Order, Query, Record, Row, RunsFilter, rows,
+};
 use serde::Deserialize;
 
 use crate::harness::Server;
@@ -53,6 +55,14 @@ async fn what_is_sent_is_read_page_by_page_record_by_record_and_run_by_run() {
     assert!(client.run_logs("c", &LogsFilter::new()).await.unwrap().is_none());
     let of_run = client.run_logs("b", &LogsFilter::new().limit(3)).await.unwrap().unwrap();
     assert_eq!(numbers(&of_run.records), [250, 251, 252]);
+    let stream = client.run_log_bytes("b", &LogsFilter::new(), Format::Ndjson).await.unwrap().unwrap();
+    let streamed: Vec<Row> = rows(stream, ClientError::Row).try_collect().await.unwrap();
+    assert_eq!(numbers(&streamed), (250..300).collect::<Vec<_>>());
+    let newest = LogsFilter::new().order(Order::Newest).limit(2);
+    let stream = client.run_log_bytes("b", &newest, Format::Csv).await.unwrap().unwrap();
+    let csv = stream.try_fold(Vec::new(), async |csv, piece| Ok([csv, piece.to_vec()].concat())).await.unwrap();
+    assert_eq!(String::from_utf8(csv).unwrap().matches("\r\n").count(), 3);
+    assert!(client.run_log_bytes("c", &LogsFilter::new(), Format::Csv).await.unwrap().is_none());
     let runs: Vec<_> = client.run_records(&RunsFilter::new().state("running").limit(1)).try_collect().await.unwrap();
     let mut ids: Vec<_> = runs.into_iter().map(|run| run.run_id).collect();
     ids.sort();
@@ -85,6 +95,15 @@ async fn a_query_is_read_as_types_and_a_mistake_says_what_it_is() {
     assert!(error.code() == Some("invalid_parameter") && error.to_string().contains("is stage meant?"), "{error}");
     let late = client.query(Query::new("SELECT count(*) FROM logs a, logs b").timeout(Duration::ZERO)).await;
     assert!(matches!(late, Err(ClientError::Lost { .. })), "{late:?}");
+    send(&client, "b", 10..500).await;
+    let slow =
+        "SELECT count(*) FROM logs a, logs b, logs c, logs d WHERE a.message || b.message < c.message || d.message";
+    let late = client.query(Query::new(slow).timeout_ms(50)).await.unwrap_err();
+    assert_eq!(late.code(), Some("query_timeout"), "{late}");
+    let late = client.query_stream(Query::new(slow).timeout_ms(50)).await.err().unwrap();
+    assert_eq!(late.code(), Some("query_timeout"), "{late}");
+    let longer = client.query(Query::new("SELECT 1").timeout_ms(3_600_000)).await.unwrap_err();
+    assert!(longer.to_string().contains("query.timeout_ms"), "{longer}");
 }
 
 #[tokio::test]

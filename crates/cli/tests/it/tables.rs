@@ -244,6 +244,55 @@ fn the_command_line_reads_tables_without_a_server() {
 }
 
 #[test]
+fn without_a_server_programs_have_every_row_too_and_settings_are_the_limits() {
+    let dir = TempDir::new().unwrap();
+    let rows: String = (1..=12_345).map(|n| format!("{n},text {n}\n")).collect();
+    write(dir.path(), "many.csv", format!("n,text\n{rows}"));
+    let config = "query:\n  rows_max: 7\n  timeout_ms: 10m\nlake:\n  vacuum_grace_ms: 1h\n";
+    write(dir.path(), "runstone.yml", config);
+    let ask = |args: &[&str]| {
+        let mut command = runstone();
+        command.current_dir(dir.path()).env("RUNSTONE_PAGER", "less").args(["query", "--table", "many=many.csv"]);
+        command.args(args).output().unwrap()
+    };
+    let asked = |args: &[&str]| {
+        let output = ask(args);
+        assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+        output
+    };
+    let all = "SELECT n, text FROM many ORDER BY n";
+    for (format, lines) in [("tsv", 12_345), ("ndjson", 12_345), ("csv", 12_346), ("json", 12_347)] {
+        let printed = stdout(&asked(&["--format", format, all]));
+        assert_eq!(printed.lines().count(), lines, "{format}");
+        assert!(printed.contains("text 12345"), "{format}");
+    }
+    let cut = asked(&["--format", "table", all]);
+    assert!(stderr(&cut).contains("only the first 10000 rows are shown"), "{}", stderr(&cut));
+    let cut = asked(&["--config", "runstone.yml", "--format", "table", all]);
+    assert!(stderr(&cut).contains("only the first 7 rows are shown"), "{}", stderr(&cut));
+    let found = asked(&["--param", "n=12000", "SELECT text FROM many WHERE n = $n"]);
+    assert_eq!(stdout(&found), "text 12000\n");
+    for file in ["all.parquet", "all.csv", "all.ndjson"] {
+        assert_eq!(stdout(&asked(&["--output", file, all])), "");
+        let again = asked(&["--table", &format!("again={file}"), "SELECT count(*), sum(n) FROM again"]);
+        assert_eq!(stdout(&again), "12345\t76205685\n", "{file}");
+    }
+    for (args, code, why) in [
+        (&["--timeout", "1m", "SELECT 1"][..], 1, "query.timeout_ms"),
+        (&["--timeout", "1ms", "SELECT count(*) FROM many a, many b WHERE a.text < b.text"], 1, "1 ms"),
+        (&["--param", "1=1", "SELECT 1"], 2, "--param"),
+        (&["--timeout", "soon", "SELECT 1"], 2, "5s"),
+    ] {
+        let output = ask(args);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(why), "{args:?}: {}", stderr(&output));
+    }
+    assert_eq!(stdout(&asked(&["--config", "runstone.yml", "--timeout", "1m", "SELECT 1"])), "1\n");
+    let alone = runstone().args(["query", "--config", "runstone.yml", "SELECT 1"]).output().unwrap();
+    assert_eq!(alone.status.code(), Some(2), "{}", stderr(&alone));
+}
+
+#[test]
 fn names_that_no_table_can_have_are_refused_at_start() {
     let dir = TempDir::new().unwrap();
     let long = format!("{}: /x", "a".repeat(64));

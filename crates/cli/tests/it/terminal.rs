@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use runstone_record::shown::acts;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -118,14 +119,63 @@ fn what_is_longer_than_the_terminal_goes_through_the_pager() {
     }
     terminal.run(&["query", "SELECT position FROM logs"]);
     assert!(read("common").unwrap().contains("position"));
-    // One that has seen enough, one that is not there, and none.
-    for pager in ["head -1 > /dev/null", "no-such-pager", "", "cat"] {
+    // One that has seen enough, ones that are not there, and none.
+    for pager in ["head -1 > /dev/null", "no-such-pager", "X=1 no/such/pager -x", "", "cat"] {
         let shown = Terminal { env: &[("PAGER", pager)], ..terminal }.run(long);
         assert_eq!(shown.code, 0, "{pager}: {}", shown.text);
         assert!(!shown.text.contains("error:"), "{pager}: {}", shown.text);
-        let is_shown = shown.text.contains("step 0");
-        assert_eq!(is_shown, ["", "cat"].contains(&pager), "{pager}: {}", shown.text);
+        assert_eq!(shown.text.contains("step 0"), !pager.starts_with("head"), "{pager}: {}", shown.text);
     }
+    // What only the shell finds out is told.
+    let shown = Terminal { env: &[("PAGER", "\"no-such-pager\" -x")], ..terminal }.run(long);
+    assert!(shown.code == 1 && shown.text.contains("in a pager: it cannot be run"), "{} {}", shown.code, shown.text);
+}
+
+#[test]
+fn nothing_that_is_shown_acts_on_the_terminal_whatever_its_format() {
+    let server = server();
+    let evil = "\u{1b}[31mred\u{7f}\u{9b}2J\u{202e}fdp\u{61c}";
+    let record = json!({"run_id": "n1", "message": evil, "title": evil, "metadata": {evil: evil}});
+    assert_eq!(server.post(&record.to_string()).status, 200);
+    let sql = "SELECT message AS \"a\u{1b}[31mb\u{9b}\", metadata FROM logs ORDER BY position DESC LIMIT 1";
+    // Straight to the terminal, and through a pager that lets everything pass.
+    for env in [&[("NO_COLOR", "1"), ("PAGER", "")][..], &[("NO_COLOR", "1"), ("PAGER", "sed s/^//")]] {
+        let terminal = Terminal { server: &server, columns: 200, env };
+        let formats = ["lines", "table", "json", "ndjson", "csv", "tsv"];
+        let asked = formats.map(|format| [(format, vec!["logs", "-n", "20"]), (format, vec!["query", sql])]);
+        for (format, args) in asked.into_iter().flatten() {
+            let shown = terminal.run(&[&args[..], &["--format", format]].concat());
+            assert_eq!(shown.code, 0, "{args:?} {format}: {}", shown.text);
+            let acting = |char: char| acts(char) && !matches!(char, '\n' | '\r' | '\t');
+            assert!(!shown.text.contains(acting), "{args:?} {format}: {:?}", shown.text);
+            // A table may break lines anywhere.
+            let is_whole = !matches!(format, "lines" | "table");
+            for escaped in ["1b", "9b", "202e", "61c"].into_iter().filter(|_| is_whole) {
+                let ways = [format!("\\u{escaped:0>4}"), format!("\\u{{{escaped}}}")];
+                assert!(ways.iter().any(|way| shown.text.contains(way)), "{escaped} {format}: {}", shown.text);
+            }
+        }
+    }
+    // For programs it is the same text.
+    let json = stdout(&server.cli(&["logs", "-n", "1", "--json"]));
+    assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["message"], evil, "{json}");
+}
+
+#[test]
+fn a_pager_gets_a_part_of_a_long_answer_and_its_reader_is_told() {
+    let (server, dir) = (server(), TempDir::new().unwrap());
+    let paged = dir.path().join("paged");
+    let pager = format!("cat > {}", paged.display());
+    let terminal = Terminal { server: &server, columns: 70, env: &[("PAGER", &pager)] };
+    let many = "SELECT a.position FROM logs a CROSS JOIN logs b CROSS JOIN logs c LIMIT 10001";
+    for (format, lines) in [("ndjson", 10_000), ("csv", 10_001), ("tsv", 10_000)] {
+        let shown = terminal.run(&["query", "--format", format, many]);
+        assert_eq!(shown.code, 0, "{format}: {}", shown.text);
+        assert_eq!(std::fs::read_to_string(&paged).unwrap().lines().count(), lines, "{format}");
+        assert!(shown.text.contains("only the first 10000 rows are shown"), "{format}: {}", shown.text);
+    }
+    let all = terminal.run(&["query", "--json", "--no-pager", many]);
+    assert_eq!(all.text.lines().count(), 10_001);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::text::show_millis;
 use super::{Config, file, sources, tables};
 
 /// Variables with our prefix that are not settings of the server.
-const ENV_OF_OTHERS: [&str; 2] = ["RUNSTONE_CONFIG", "RUNSTONE_URL"];
+const ENV_OF_OTHERS: [&str; 3] = ["RUNSTONE_CONFIG", "RUNSTONE_PAGER", "RUNSTONE_URL"];
 /// Another name for a setting's variable.
 const ENV_ALIASES: [(&str, &str); 1] = [("RUNSTONE_LOG", "log.level")];
 /// How alike (0 to 1) a name must be to be suggested.

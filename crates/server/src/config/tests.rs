@@ -30,7 +30,8 @@ impl Case {
 #[test]
 fn nothing_set_is_the_defaults() {
     assert_eq!(load(&Sources::default()).unwrap(), Config::default());
-    let env = vec![("PATH".into(), "/bin".into()), ("RUNSTONE_URL".into(), "http://localhost".into())];
+    let others = [("PATH", "/bin"), ("RUNSTONE_URL", "http://localhost"), ("RUNSTONE_PAGER", "less")];
+    let env = others.map(|(name, value)| (name.into(), value.into())).to_vec();
     assert_eq!(load(&Sources { env, ..Sources::default() }).unwrap(), Config::default());
 }
 

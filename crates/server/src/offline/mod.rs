@@ -2,17 +2,19 @@
 //! line. Owns finding a moment in which they fit together; refuses to change anything on disk.
 
 mod inspect;
+mod stream;
 mod tables;
 mod verify;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use runstone_journal::{OpenError, ReadError, View};
 use runstone_record::{Batch, DecodeError};
 use runstone_store::lake::{Lake, LakeError, LakeSnapshot, LakeView};
 use runstone_store::{
-    Frames, NoRuns, NothingOlder, Older, OlderError, QueryAnswer, QueryError, Question, Recent, RecentOptions, Sql,
-    SqlLimits,
+    Format, Frames, NoRuns, NothingOlder, Older, OlderError, QueryAnswer, QueryError, Question, Recent, RecentOptions,
+    Sql, SqlLimits,
 };
 use tokio::runtime::Handle;
 
@@ -23,13 +25,17 @@ use crate::runs::{LakeRows, Own, Runs, restore};
 use crate::start::{World, sql_limits, tables as tables_of};
 
 pub use inspect::Item;
-pub use tables::{add_tables, parse_table, query_tables};
+pub use stream::OfflineStream;
+pub use tables::{add_tables, parse_table, query_tables, stream_tables};
 pub use verify::{Compared, LakeVerdict};
 
 /// How often a directory that its server changes meanwhile is looked at again.
 const LOOKS_MAX: usize = 10;
 
 const DAY: i64 = 86_400_000_000;
+
+/// Nobody else waits for the place of one who reads slowly.
+const STALL_MAX: Duration = Duration::from_secs(365 * 86_400);
 
 /// Why a directory cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -121,15 +127,34 @@ impl Offline {
     ///
     /// # Errors
     /// Something of it cannot be read, or the statement is refused.
-    pub async fn query(config: &Config, world: &World, sql: &str) -> Result<QueryAnswer, OfflineError> {
-        // As many rows as there may be at once: the answer says whether there are more.
-        let question = || Question { max_rows: Some(u64::MAX), ..Question::from(sql) };
+    pub async fn query(config: &Config, world: &World, question: &Question) -> Result<QueryAnswer, OfflineError> {
+        Self::ask(config, world, async |sql| sql.query(question.clone()).await).await
+    }
+
+    /// The same in a format and without a cap of rows, as it is made.
+    ///
+    /// # Errors
+    /// As [`Offline::query`], until the first rows were found; what fails later stands in the stream, and ends it.
+    pub async fn stream(
+        config: &Config,
+        world: &World,
+        question: &Question,
+        format: Format,
+    ) -> Result<OfflineStream, OfflineError> {
+        Self::ask(config, world, async |sql| OfflineStream::begin(sql, question.clone(), format).await).await
+    }
+
+    async fn ask<T>(
+        config: &Config,
+        world: &World,
+        ask: impl AsyncFn(Sql) -> Result<T, QueryError>,
+    ) -> Result<T, OfflineError> {
         let mut looks = 0;
         loop {
             looks += 1;
             let offline = Self::open(config, world).await?;
             let first = offline.view.first_available();
-            let answer = async { offline.session().await?.query(question()).await.map_err(OfflineError::Query) }.await;
+            let answer = async { ask(offline.session().await?).await.map_err(OfflineError::Query) }.await;
             // A running server may trim what was about to be read.
             let is_moving =
                 || View::open(&world.fs, &config.data.join("journal")).map(|now| now.first_available() > first);
@@ -152,7 +177,7 @@ impl Offline {
                 tracing::error!(%error, "skip a frame that recent records cannot take");
             }
         })?;
-        let limits = sql_limits(&self.config);
+        let limits = limits(&self.config);
         let older = Arc::new(FromView(self.view.clone()));
         let runs = self.runs().await?;
         let tables = tables_of(&self.config).map_err(OfflineError::Astray)?;
@@ -213,6 +238,11 @@ impl Offline {
         }
         Ok(runs)
     }
+}
+
+/// What a query may take: what the settings say, and as much time of its reader as that takes.
+fn limits(config: &Config) -> SqlLimits {
+    SqlLimits { export_stall: STALL_MAX, ..sql_limits(config) }
 }
 
 /// Runs work that waits for the lake where it may.

@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use runstone_store::lake::LakeNetwork;
 use runstone_store::{
-    NoRuns, NothingOlder, QueryAnswer, Question, Recent, RecentOptions, Sql, TableFormat, TableSpec, Tables,
+    Format, NoRuns, NothingOlder, QueryAnswer, Question, Recent, RecentOptions, Sql, TableFormat, TableSpec, Tables,
     check_table_name,
 };
 
-use super::OfflineError;
+use super::{OfflineError, OfflineStream, limits};
 use crate::config::{Config, Origin, TableSettings};
-use crate::start::sql_limits;
+use crate::lake::network;
 
 /// Reads `NAME=LOCATION`, or `NAME:FORMAT=LOCATION` where the files' names do not say what they are.
 ///
@@ -41,14 +40,34 @@ pub fn add_tables(config: &mut Config, specs: Vec<TableSpec>) {
     config.tables.extend(named.collect::<BTreeMap<_, _>>());
 }
 
-/// Answers a statement over these tables alone.
+/// Answers a statement over these tables alone, within the limits of a configuration.
 ///
 /// # Errors
 /// One of them cannot be read, or the statement is refused.
-pub async fn query_tables(specs: Vec<TableSpec>, question: Question) -> Result<QueryAnswer, OfflineError> {
-    let tables = Tables::new(specs, LakeNetwork::default()).map_err(OfflineError::Astray)?.alone();
+pub async fn query_tables(
+    config: &Config,
+    specs: Vec<TableSpec>,
+    question: Question,
+) -> Result<QueryAnswer, OfflineError> {
+    session(config, specs)?.query(question).await.map_err(OfflineError::Query)
+}
+
+/// The same in a format and without a cap of rows, as it is made.
+///
+/// # Errors
+/// As [`query_tables`], until the first rows were found; what fails later stands in the stream, and ends it.
+pub async fn stream_tables(
+    config: &Config,
+    specs: Vec<TableSpec>,
+    question: Question,
+    format: Format,
+) -> Result<OfflineStream, OfflineError> {
+    OfflineStream::begin(session(config, specs)?, question, format).await.map_err(OfflineError::Query)
+}
+
+fn session(config: &Config, specs: Vec<TableSpec>) -> Result<Sql, OfflineError> {
+    let tables = Tables::new(specs, network(config)).map_err(OfflineError::Astray)?.alone();
     let recent = Arc::new(Recent::new(RecentOptions::default()));
-    let limits = sql_limits(&Config::default());
-    let sql = Sql::with_tables(recent, Arc::new(NothingOlder), Arc::new(NoRuns), tables, limits);
-    sql.map_err(OfflineError::Sql)?.query(question).await.map_err(OfflineError::Query)
+    let sql = Sql::with_tables(recent, Arc::new(NothingOlder), Arc::new(NoRuns), tables, limits(config));
+    sql.map_err(OfflineError::Sql)
 }
