@@ -22,6 +22,8 @@ pub mod sources;
 mod start;
 pub mod telemetry;
 
+#[cfg(any(test, fuzzing))]
+pub use api::fuzzed;
 pub use offline::{
     Compared, Item, LakeVerdict, Offline, OfflineError, OfflineStream, add_tables, parse_table, query_tables,
     stream_tables,

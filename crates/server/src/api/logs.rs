@@ -80,7 +80,7 @@ impl App {
     }
 }
 
-fn read_query(mut params: Params, usual: Order, headers: &HeaderMap) -> Result<LogsWanted, ApiError> {
+pub(super) fn read_query(mut params: Params, usual: Order, headers: &HeaderMap) -> Result<LogsWanted, ApiError> {
     let format = match params.read("format", NAMES, Wanted::named)? {
         Some(named) => named,
         None => Wanted::accepted(headers)?,

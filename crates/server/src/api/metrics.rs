@@ -49,7 +49,7 @@ pub(super) fn read_filter(params: &mut Params) -> Result<RunFilter, ApiError> {
     })
 }
 
-fn read_query(mut params: Params) -> Result<MetricsQuery, ApiError> {
+pub(super) fn read_query(mut params: Params) -> Result<MetricsQuery, ApiError> {
     let filter = read_filter(&mut params)?;
     let names = GroupBy::ALL.map(GroupBy::name).join(", ");
     let group_by = params.read("group_by", &format!("a list of some of {names}, each once"), group_by)?;

@@ -3,6 +3,8 @@
 
 mod errors;
 mod format;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzed;
 mod ingest;
 mod logs;
 mod metrics;

@@ -49,7 +49,7 @@ pub(super) async fn page(State(app): State<App>, RawQuery(query): RawQuery) -> R
     json(StatusCode::OK, &RunsPage { runs, next })
 }
 
-fn read_query(mut params: Params, hash: u64) -> Result<RunsQuery, ApiError> {
+pub(super) fn read_query(mut params: Params, hash: u64) -> Result<RunsQuery, ApiError> {
     let seconds = "a number of seconds, such as 90 or 0.5";
     let mut wanted = RunsQuery {
         filter: read_filter(&mut params)?,
