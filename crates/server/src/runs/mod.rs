@@ -24,6 +24,7 @@ use runstone_store::{RunsSource, SourceRow};
 
 pub(crate) use consumer::{RunsConsumer, restore, saved_through};
 pub(crate) use lake::{LakeRows, RunsOfOthers};
+use left_out::LeftOut;
 pub(crate) use left_out::Own;
 pub(crate) use metrics::{Bucket, Group, GroupBy, MetricsQuery, TooManyGroups};
 pub(crate) use pages::{Contains, RunFilter, RunPlace, RunsOrder, RunsQuery};
@@ -156,22 +157,31 @@ impl Runs {
         (place.settled(), there.min(place.through()))
     }
 
-    /// From now on new records of these runs are folded beside them, too. What is in them is what this place says.
-    fn begin_beside(&self, ids: &[String]) -> Place {
+    /// From now on new records of these runs are folded beside them, too. What is in them is what this place says; and each
+    /// has so many records at least without those that were left out.
+    fn begin_beside(&self, affected: &[LeftOut]) -> (Place, Vec<(String, u64)>) {
         let mut state = self.write();
-        state.beside = ids.iter().map(|id| (id.clone(), RunFold::default())).collect();
-        state.place.clone()
+        state.beside = affected.iter().map(|(id, _)| (id.clone(), RunFold::default())).collect();
+        let records = |id: &String| state.table.get(id.as_str()).map_or(0, |kept| kept.fold.records());
+        let least = affected.iter().map(|(id, left_out)| (id.clone(), records(id).saturating_sub(*left_out))).collect();
+        (state.place.clone(), least)
     }
 
     fn end_beside(&self) {
         self.write().beside = Folds::new();
     }
 
-    /// Puts these runs, folded anew, in place of what they were, with what came since.
-    fn replace(&self, ids: &[String], mut anew: Folds) {
+    /// Puts these runs, folded anew, in place of what they were, with what came since. One that has fewer records than it must
+    /// have lost what it cannot get back: it stays as it was. How many did.
+    fn replace(&self, least: &[(String, u64)], mut anew: Folds) -> usize {
         let mut state = self.write();
-        for id in ids {
+        let mut kept = 0;
+        for (id, least) in least {
             let mut fold = anew.remove(id).unwrap_or_default();
+            if fold.records() < *least {
+                kept += 1;
+                continue;
+            }
             if let Some(since) = state.beside.remove(id) {
                 fold.merge(&since);
             }
@@ -181,6 +191,7 @@ impl Runs {
                 state.put(id, fold);
             }
         }
+        kept
     }
 
     /// Adds records of this directory's journal.

@@ -128,19 +128,22 @@ impl World {
         match step {
             Step::Arrive(records) => self.arrive(&records),
             Step::Anew(ids, without, meanwhile) => {
-                let ids: Vec<String> = ids.into_iter().map(str::to_owned).collect();
-                self.runs.begin_beside(&ids);
+                let mut affected: Vec<(String, u64)> = ids.iter().map(|&id| (id.to_owned(), 0)).collect();
                 let mut anew = Folds::new();
                 for (first, batch) in &self.arrived {
                     for row in 0..batch.len() {
                         let (run, position) = (batch.text(Column::RunId, row).unwrap(), first + row as u64);
-                        if ids.iter().any(|id| id == run) && !position.is_multiple_of(without as u64) {
+                        let Some((_, left_out)) = affected.iter_mut().find(|(id, _)| id == run) else { continue };
+                        if position.is_multiple_of(without as u64) {
+                            *left_out += 1;
+                        } else {
                             anew.entry(run.to_owned()).or_default().add(batch, row, position);
                         }
                     }
                 }
+                let (_, least) = self.runs.begin_beside(&affected);
                 self.arrive(&meanwhile);
-                self.runs.replace(&ids, anew);
+                assert_eq!(self.runs.replace(&least, anew), 0);
                 self.runs.end_beside();
             }
             Step::Restart => {
