@@ -41,8 +41,7 @@ pub(super) async fn page(State(app): State<App>, RawQuery(query): RawQuery) -> R
     let (since, until) = (wanted.filter.since, wanted.filter.until);
     let runs = app.runs.clone();
     // A text is looked for in every run where it is rare, for longer than the threads that serve connections have.
-    let page = tokio::task::spawn_blocking(move || runs.page(&wanted)).await;
-    let (runs, next) = page.map_err(|_| ApiError::new(ErrorCode::Internal, "the server failed to find the runs"))?;
+    let (runs, next) = app.sql.aside(move || runs.page(&wanted)).await?;
     let next = next.map(|RunPlace { started_at, duration, run_id }| {
         Cursor { query: hash, since, until, started_at, duration, run_id }.encode()
     });
@@ -86,7 +85,8 @@ impl App {
     /// A run, as of what was acknowledged before now.
     pub(super) async fn known_run(&self, run_id: &str) -> Result<RunBody, ApiError> {
         self.fresh(&self.runs_progress).await?;
-        let run = self.runs.get(run_id);
+        let (runs, id) = (self.runs.clone(), run_id.to_owned());
+        let run = self.sql.aside(move || runs.get(&id)).await?;
         run.ok_or_else(|| ApiError::new(ErrorCode::NotFound, format!("no run has this id: {}", echo(run_id))))
     }
 }
