@@ -82,6 +82,20 @@ fn the_table_comes_back_and_a_damaged_or_foreign_one_is_rebuilt() {
 }
 
 #[test]
+fn a_table_of_the_version_before_is_read() {
+    let (directory, runtime) = (tempfile::tempdir().unwrap(), Runtime::new().unwrap());
+    let path = directory.path().join("runs");
+    let (runs, _) = fill(path.clone(), &runtime);
+    let now = runs.now();
+    let old: Vec<(&str, &RunFold)> = now.view.all().map(|run| (&*run.id, &*run.fold)).collect();
+    let content = postcard::to_allocvec(&(&now.place, old)).unwrap();
+    let sum = crc32c::crc32c(&content).to_le_bytes();
+    std::fs::write(&path, [b"RSRUNS\x03\n", &sum[..], &content].concat()).unwrap();
+    let (found, _, through) = RunsConsumer::open(path, &lineage(&[(1, 1)]), 5, nowhere(&runtime), Arc::default());
+    assert_eq!((found.get("a"), found.len(), through), (runs.get("a"), 3, 5));
+}
+
+#[test]
 fn a_run_is_folded_anew_only_where_nothing_but_copies_is_missing() {
     let runs = Runs::new(Vec::new(), Place::start(&lineage(&[(1, 1)])), Arc::default());
     let batch = |number: u64| {
