@@ -78,7 +78,8 @@ pub struct LogsPage {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct RunsPage {
-    /// The runs, latest start first.
+    /// The runs, in the order that was asked for: the latest start first unless another was. Those that moved in it since the
+    /// walk's first page come last.
     pub runs: Vec<RunBody>,
     /// The cursor of the next page; null on the last.
     pub next: Option<String>,

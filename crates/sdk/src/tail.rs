@@ -6,7 +6,7 @@
 //! journals may write one lake; each has a mark of its own, and a journal that nobody heard of begins at 0. A round asks how
 //! far each journal has come, then reads up to there with the filter: what the filter leaves out is read once too.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -25,6 +25,13 @@ use crate::walk::Items;
 const INTERVAL: Duration = Duration::from_secs(1);
 /// The code of an answer that would be too large.
 const TOO_LARGE: &str = "query_limit";
+
+/// The states of so many runs are remembered; then those of the ones that ended are forgotten.
+const STATES_MAX: usize = 100_000;
+/// Runs that one statement names.
+const RUNS_AT_ONCE: usize = 100;
+/// The state of a run that nothing closed yet.
+const RUNNING: &str = "running";
 
 /// How far each journal was read: its last position.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -209,6 +216,8 @@ fn as_record(mut row: Row) -> Row {
 pub struct RunsTail {
     follower: Follower,
     filter: RunsFilter,
+    /// What state runs were in when they were seen last.
+    states: HashMap<String, String>,
 }
 
 impl RunsTail {
@@ -226,30 +235,100 @@ impl RunsTail {
         self
     }
 
+    /// These were seen already, as they are here: [`RunsTail::turns`] has them when their state is another.
+    #[must_use]
+    pub fn knowing<'a>(mut self, runs: impl IntoIterator<Item = &'a RunBody>) -> RunsTail {
+        runs.into_iter().for_each(|run| self.know(run));
+        self
+    }
+
     /// The runs as they are each time that records of theirs have arrived, without an end.
     pub fn stream(self) -> Items<RunBody> {
         let runs = stream::try_unfold(self, |mut tail| async move {
-            let runs = tail.next().await?;
-            Ok(Some((stream::iter(runs).map(Ok), tail)))
+            loop {
+                let (news, runs) = tail.round().await?;
+                tail.pass(news);
+                if !runs.is_empty() {
+                    return Ok(Some((stream::iter(runs).map(Ok), tail)));
+                }
+            }
         });
         runs.try_flatten().boxed()
     }
 
-    async fn next(&mut self) -> Result<Vec<RunBody>, ClientError> {
-        let conditions = of_runs(&self.filter)?;
-        loop {
-            let news = self.follower.news().await?;
-            let arrived: Vec<_> = news.iter().map(Stretch::condition).collect();
-            let client = &self.follower.client;
-            let runs = client.changed_runs(&arrived.join(" OR "), &conditions).await?;
-            for Stretch { journal, through, .. } in news {
-                self.follower.passed(&journal, through);
+    /// The runs as they begin and as they end, without an end: none for a record that changes nothing of that.
+    pub fn turns(self) -> Items<RunBody> {
+        let runs = stream::try_unfold(self, |mut tail| async move {
+            loop {
+                let (news, runs) = tail.round().await?;
+                let turned = tail.turned(&news, runs).await?;
+                tail.pass(news);
+                if !turned.is_empty() {
+                    return Ok(Some((stream::iter(turned).map(Ok), tail)));
+                }
             }
-            if !runs.is_empty() {
-                return Ok(runs);
+        });
+        runs.try_flatten().boxed()
+    }
+
+    /// What has arrived, and the runs of it.
+    async fn round(&mut self) -> Result<(Vec<Stretch>, Vec<RunBody>), ClientError> {
+        let conditions = of_runs(&self.filter)?;
+        let news = self.follower.news().await?;
+        let runs = self.follower.client.changed_runs(&any_of(&news), &conditions).await?;
+        Ok((news, runs))
+    }
+
+    fn pass(&mut self, news: Vec<Stretch>) {
+        news.into_iter().for_each(|Stretch { journal, through, .. }| self.follower.passed(&journal, through));
+    }
+
+    fn know(&mut self, run: &RunBody) {
+        if self.states.len() >= STATES_MAX {
+            self.states.retain(|_, state| state == RUNNING);
+        }
+        self.states.insert(run.run_id.clone(), run.state.clone());
+    }
+
+    /// Those of the runs that began or ended with what arrived.
+    async fn turned(&mut self, news: &[Stretch], runs: Vec<RunBody>) -> Result<Vec<RunBody>, ClientError> {
+        let unknown = || runs.iter().filter(|run| !self.states.contains_key(&run.run_id));
+        let (running, ended): (Vec<_>, Vec<_>) = unknown().partition(|run| run.state == RUNNING);
+        let marks = self.follower.marks.as_ref().map_or_else(|| "true".to_owned(), Marks::beyond);
+        // One that has a record from before began before.
+        let begun = |ids: &str| format!("SELECT DISTINCT run_id FROM logs WHERE run_id IN ({ids}) AND NOT ({marks})");
+        let begun = self.follower.client.runs_that(&running, begun).await?;
+        // And one that ended did so with the record that has the time of its end.
+        let arrived = any_of(news);
+        let closed = |ids: &str| {
+            format!(
+                "SELECT DISTINCT runs.run_id FROM runs JOIN logs ON coalesce(logs.run_id, logs.id) = runs.run_id \
+                 AND logs.timestamp = runs.ended_at WHERE runs.run_id IN ({ids}) AND ({arrived}) \
+                 AND (logs.type IN ('success', 'end', 'error', 'activity') OR logs.status IS NOT NULL)"
+            )
+        };
+        let closed = self.follower.client.runs_that(&ended, closed).await?;
+        let mut turned = Vec::new();
+        for run in runs {
+            let is_news = match self.states.get(&run.run_id) {
+                Some(state) => *state != run.state,
+                None if run.state == RUNNING => !begun.contains(&run.run_id),
+                None => closed.contains(&run.run_id),
+            };
+            // The record that ended it may have come behind these: then it is news in the next round.
+            if is_news || run.state == RUNNING {
+                self.know(&run);
+            }
+            if is_news {
+                turned.push(run);
             }
         }
+        Ok(turned)
     }
+}
+
+fn any_of(news: &[Stretch]) -> String {
+    news.iter().map(Stretch::condition).collect::<Vec<_>>().join(" OR ")
 }
 
 impl Client {
@@ -278,23 +357,24 @@ impl Client {
     }
 
     /// The runs that get records from now on and that the filter matches, as they are then: once for all records that
-    /// arrive together.
+    /// arrive together, or, with [`RunsTail::turns`], only when they begin and end.
     #[must_use]
     pub fn tail_runs(&self, filter: &RunsFilter) -> RunsTail {
         let follower = Follower { client: self.clone(), marks: None, interval: INTERVAL };
-        RunsTail { follower, filter: filter.clone() }
+        RunsTail { follower, filter: filter.clone(), states: HashMap::new() }
     }
 
     /// The runs of the records that `arrived` describes, those that began first before the others.
     async fn changed_runs(&self, arrived: &str, conditions: &str) -> Result<Vec<RunBody>, ClientError> {
         // An activity without a run is one itself.
         let ids = format!("SELECT coalesce(run_id, id) FROM logs WHERE {arrived}");
-        let mut runs = Vec::new();
+        let mut runs: Vec<RunBody> = Vec::new();
         loop {
+            // By what never changes: a start may move while the pages are read.
+            let last = runs.last().map_or("", |run| &run.run_id);
             let sql = format!(
-                "SELECT * FROM runs WHERE run_id IN ({ids}){conditions} ORDER BY started_at, run_id \
-                 LIMIT {PAGE_ROWS_MAX} OFFSET {}",
-                runs.len()
+                "SELECT * FROM runs WHERE run_id IN ({ids}) AND run_id > {}{conditions} ORDER BY run_id LIMIT {PAGE_ROWS_MAX}",
+                quoted(last)
             );
             let answer = self.patiently(|| self.query(sql.as_str())).await?;
             let is_last = answer.rows.len() < PAGE_ROWS_MAX;
@@ -302,9 +382,26 @@ impl Client {
                 runs.push(as_body(row, "labels").parse().map_err(ClientError::Row)?);
             }
             if is_last {
+                runs.sort_by(|one, other| (&one.started_at, &one.run_id).cmp(&(&other.started_at, &other.run_id)));
                 return Ok(runs);
             }
         }
+    }
+
+    /// Those of the runs that a statement finds among ids that it is given.
+    async fn runs_that(
+        &self,
+        runs: &[&RunBody],
+        statement: impl Fn(&str) -> String,
+    ) -> Result<HashSet<String>, ClientError> {
+        let mut found = HashSet::new();
+        for some in runs.chunks(RUNS_AT_ONCE) {
+            let ids: Vec<_> = some.iter().map(|run| quoted(&run.run_id)).collect();
+            let sql = statement(&ids.join(", "));
+            let answer = self.patiently(|| self.query(sql.as_str())).await?;
+            found.extend(answer.rows.iter().filter_map(|row| row.text("run_id")));
+        }
+        Ok(found)
     }
 }
 

@@ -96,7 +96,8 @@ impl Client {
         self.log_pages(&filter).map_ok(|page| each(page.records)).try_flatten().boxed()
     }
 
-    /// Page after page of runs. It is no snapshot: a run that begins anew on the way may come twice.
+    /// Page after page of the runs that are there at the first one. A run that moves in their order on the way comes last, and then
+    /// a second time where it came already.
     pub fn run_pages(&self, filter: &RunsFilter) -> Items<RunsPage> {
         let client = self.clone();
         let pages = stream::try_unfold((Some(filter.clone()), true), move |(filter, is_first)| {

@@ -7,7 +7,8 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use runstone_sdk::{Batch, Batcher, Client, ClientError, LogsFilter, Record};
+use futures::TryStreamExt;
+use runstone_sdk::{Batch, Batcher, Client, ClientError, LogsFilter, Marks, Record, RunsFilter};
 
 /// What the server does with one request.
 #[derive(Clone)]
@@ -227,4 +228,36 @@ fn an_address_that_is_none_is_refused_at_once() {
     for bad in ["", "localhost:7867", "ftp://x", "http://", "unix:/x"] {
         assert!(matches!(Client::builder(bad).build(), Err(ClientError::Url { .. })), "{bad}");
     }
+}
+
+#[tokio::test]
+async fn pages_of_changed_runs_go_on_behind_a_run_whatever_moves() {
+    let answer = |rows: Vec<String>| {
+        let stats = format!(r#"{{"rows":{},"elapsed_ms":1.0,"truncated":false}}"#, rows.len());
+        Step::Answer(200, "", format!(r#"{{"columns":[],"rows":[{}],"stats":{stats}}}"#, rows.join(",")))
+    };
+    let at = "2026-01-01T00:00:00.000000Z";
+    let run = |number: usize| {
+        // The later its id, the earlier it began.
+        let second = 59 - number % 60;
+        format!(
+            r#"{{"run_id":"r{number:04}","state":"running","started_at":"2025-01-01T00:00:{second:02}.000000Z","last_at":"{at}",
+                "duration":1.0,"records":1,"warnings":0,"errors":0,"last_position":1,"labels":"{{}}"}}"#
+        )
+    };
+    let server = Server::start(vec![
+        answer(vec![r#"{"journal":"j/1","position":9}"#.to_owned()]),
+        answer((0..1_000).map(run).collect()),
+        answer(vec![run(1_000)]),
+    ]);
+    let mut runs = server.client().tail_runs(&RunsFilter::new()).from(Marks::default()).stream();
+    let mut ids = Vec::new();
+    while ids.len() < 1_001 {
+        let run = runs.try_next().await.unwrap().unwrap();
+        ids.push((run.started_at, run.run_id));
+    }
+    assert!(ids.is_sorted(), "those that began first come first");
+    let asked: Vec<String> = server.seen().into_iter().map(|seen| String::from_utf8(seen.body).unwrap()).collect();
+    assert!(asked[1].contains("run_id > '' ORDER BY run_id LIMIT 1000"), "{}", asked[1]);
+    assert!(asked[2].contains("run_id > 'r0999' ORDER BY run_id LIMIT 1000"), "{}", asked[2]);
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{AbortHandle, JoinError, JoinHandle};
 
 use crate::error::QueryError;
@@ -36,6 +36,21 @@ impl Slots {
             waiting: AtomicUsize::new(0),
             waiting_max,
             all: running.max(1),
+        }
+    }
+
+    /// Waits for one, if not too many do.
+    async fn take(&self, timeout: Duration) -> Result<OwnedSemaphorePermit, QueryError> {
+        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waiting = Waiting(&self.waiting);
+        let semaphore = Arc::clone(&self.running);
+        match Arc::clone(&semaphore).try_acquire_owned() {
+            Ok(permit) => Ok(permit),
+            Err(_) if before >= self.waiting_max => Err(QueryError::Busy(before)),
+            Err(_) => tokio::time::timeout(timeout, semaphore.acquire_owned())
+                .await
+                .map_err(|_| QueryError::Busy(before))?
+                .map_err(|_| QueryError::Internal("the store is closed".to_owned())),
         }
     }
 
@@ -109,6 +124,25 @@ impl Runner {
         }
     }
 
+    /// Does some work that never waits, in one of `slots`. It keeps that until it ends, but its caller not beyond the
+    /// deadline.
+    pub(crate) async fn aside<T: Send + 'static>(
+        &self,
+        slots: &Slots,
+        timeout: Duration,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, QueryError> {
+        let permit = slots.take(timeout).await?;
+        let task = self.handle.spawn_blocking(move || {
+            let _permit = permit;
+            work()
+        });
+        match tokio::time::timeout(timeout, task).await {
+            Err(_) => Err(QueryError::Timeout(timeout.as_millis())),
+            Ok(ended) => outcome(ended.map(Ok)),
+        }
+    }
+
     /// Begins a query in one of `slots`, for which it waits until `timeout` and which it keeps until it ends. Whoever drops the
     /// second half of the answer stops it.
     pub(crate) async fn begin<T, F>(
@@ -121,19 +155,7 @@ impl Runner {
         T: Send + 'static,
         F: Future<Output = Result<T, QueryError>> + Send + 'static,
     {
-        let permit = {
-            let before = slots.waiting.fetch_add(1, Ordering::Relaxed);
-            let _waiting = Waiting(&slots.waiting);
-            let semaphore = Arc::clone(&slots.running);
-            match Arc::clone(&semaphore).try_acquire_owned() {
-                Ok(permit) => permit,
-                Err(_) if before >= slots.waiting_max => return Err(QueryError::Busy(before)),
-                Err(_) => tokio::time::timeout(timeout, semaphore.acquire_owned())
-                    .await
-                    .map_err(|_| QueryError::Busy(before))?
-                    .map_err(|_| QueryError::Internal("the store is closed".to_owned()))?,
-            }
-        };
+        let permit = slots.take(timeout).await?;
         let stop = Arc::new(Stop::default());
         let query = query(Arc::clone(&stop));
         let task = self.handle.spawn(async move {
@@ -164,5 +186,34 @@ impl Drop for Runner {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn work_aside_is_bounded_and_so_is_the_wait_for_it() {
+        let (runner, slots) = (Arc::new(Runner::new(1).unwrap()), Arc::new(Slots::new(1, 1)));
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let (end, ended) = mpsc::sync_channel::<()>(1);
+        let long = {
+            let (runner, slots) = (Arc::clone(&runner), Arc::clone(&slots));
+            let work = move || (begun.send(()), ended.recv()).1.is_ok();
+            tokio::spawn(async move { runner.aside(&slots, Duration::from_secs(60), work).await })
+        };
+        has_begun.await.unwrap();
+        let mut waiting = Box::pin(runner.aside(&slots, Duration::from_secs(60), || "in turn"));
+        assert!(futures::poll!(waiting.as_mut()).is_pending());
+        assert_eq!(runner.aside(&slots, Duration::from_secs(60), || ()).await, Err(QueryError::Busy(1)));
+        let millis = Duration::from_millis(1);
+        let impatient = Arc::new(Slots::new(1, 9));
+        let _taken = Arc::clone(&impatient.running).acquire_owned().await.unwrap();
+        assert_eq!(runner.aside(&impatient, millis, || ()).await, Err(QueryError::Busy(0)), "nobody waits for ever");
+        end.send(()).unwrap();
+        assert_eq!((long.await.unwrap(), waiting.await), (Ok(true), Ok("in turn")));
     }
 }

@@ -150,6 +150,7 @@ pub struct Sql {
     pub(crate) runner: Runner,
     queries: Slots,
     pages: Slots,
+    asides: Slots,
     pub(crate) exports: Slots,
 }
 
@@ -188,6 +189,7 @@ impl Sql {
             runner,
             queries: Slots::new(limits.running_max, limits.waiting_max),
             pages: Slots::new(limits.running_max, limits.waiting_max),
+            asides: Slots::new(limits.running_max, limits.waiting_max),
             exports: Slots::new(EXPORTS_RUNNING_MAX, EXPORTS_WAITING_MAX),
         })
     }
@@ -215,6 +217,14 @@ impl Sql {
             ))),
             timeout => Ok(timeout.unwrap_or(most)),
         }
+    }
+
+    /// Does some work in memory on the threads of queries: no more of it at once than there may be queries, in slots of its own.
+    ///
+    /// # Errors
+    /// [`QueryError::Busy`] where too many wait, or one has waited for as long as a query may take.
+    pub async fn aside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, QueryError> {
+        self.runner.aside(&self.asides, self.shared.limits.timeout, work).await
     }
 
     /// Runs a page of logs: they have slots of their own, so that pages turn while heavy queries run.

@@ -1,12 +1,11 @@
 //! `runstone runs`: what ran, and one run in full.
 
-use std::collections::HashMap;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use futures::stream::TryStreamExt;
 use runstone_record::limits::PAGE_ROWS_MAX;
-use runstone_sdk::{Client, LogsFilter, Order, Row, RunBody, RunsFilter};
+use runstone_sdk::{Client, LogsFilter, Order, Row, RunsFilter};
 
 use super::filters::{Limit, Times};
 use super::follow::{INTERVAL, follow, follower, live};
@@ -38,8 +37,6 @@ const LIMIT: Limit = Limit::of(100);
 const LIMIT_FOLLOWED: Limit = Limit::of(10);
 /// How many records are shown below one run.
 const LIMIT_RECORDS: Limit = Limit::of(20);
-/// The states of so many runs are remembered while following; then those of the ones that ended are forgotten.
-const STATES_MAX: usize = 100_000;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -179,7 +176,7 @@ async fn one(run_id: &str, args: &Runs, global: &Global) -> anyhow::Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-/// The last runs, then each whose state is another than was shown.
+/// The last runs, then each that begins or ends.
 async fn follow_runs(client: &Client, filter: &RunsFilter, limit: Limit, mut printer: Printer) -> anyhow::Result<()> {
     let marks = client.marks().await?;
     let newest = filter.clone().limit(limit.count().unwrap_or(PAGE_ROWS_MAX).clamp(1, PAGE_ROWS_MAX));
@@ -190,25 +187,13 @@ async fn follow_runs(client: &Client, filter: &RunsFilter, limit: Limit, mut pri
     {
         last.push(run);
     }
-    let mut states = HashMap::new();
-    for run in last.into_iter().rev() {
-        show_if_new(&mut printer, run, &mut states)?;
+    let turns = client.tail_runs(filter).from(marks).knowing(&last).interval(INTERVAL).turns();
+    for run in last.iter().rev() {
+        printer.row(Row::of(run)?)?;
     }
-    let changes = client.tail_runs(filter).from(marks).interval(INTERVAL).stream();
-    follow(changes, printer, |printer, run| {
-        show_if_new(printer, run, &mut states)?;
+    follow(turns, printer, |printer, run| {
+        printer.row(Row::of(&run)?)?;
         Ok(true)
     })
     .await
-}
-
-fn show_if_new(printer: &mut Printer, run: RunBody, states: &mut HashMap<String, String>) -> anyhow::Result<()> {
-    if states.get(&run.run_id) != Some(&run.state) {
-        printer.row(Row::of(&run)?)?;
-    }
-    if states.len() >= STATES_MAX {
-        states.retain(|_, state| state == "running");
-    }
-    states.insert(run.run_id, run.state);
-    Ok(())
 }

@@ -2,11 +2,13 @@
 
 use std::fs;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::foreign::script;
 use crate::harness::{Server, runstone, stderr, stdout, until};
-use crate::lake::{Settings, in_the_lake, metric, runs_agree};
+use crate::lake::{Settings, in_the_lake, metric, runs_agree, signal};
 use crate::oracle::Random;
 
 /// Fewer ids than `COUNT` fit into it.
@@ -100,4 +102,47 @@ fn an_empty_directory_on_a_used_table_takes_no_record_twice() {
     let server = settings.start(dir);
     until("the runs are there again", || rows(&server) == (50, 50));
     runs_agree(&server);
+}
+
+#[test]
+fn a_run_whose_first_records_are_gone_keeps_what_it_was_when_a_copy_comes() {
+    let mut random = Random::seeded("copies of old runs");
+    let record = |number: usize, random: &mut Random| {
+        let run_id = if number < 30 { format!("long-{}", number % 2) } else { "young".to_owned() };
+        json!({"id": random.uuid(), "run_id": run_id, "row_count": 1, "message": format!("record {number}"),
+               "timestamp": format!("2026-11-20T12:00:{number:02}Z")})
+    };
+    let records: Vec<Value> = (0..40).map(|number| record(number, &mut random)).collect();
+    let place = TempDir::new().unwrap();
+    let yaml = "lake:\n  retention_days: 7\n  upkeep_interval_ms: 24h\n";
+    let settings = Settings::new(&format!("{yaml}  location: {:?}\n", place.path().join("lake").display().to_string()));
+    let server = settings.start(TempDir::new().unwrap());
+    post(&server, &records);
+    in_the_lake(&server, 40);
+    assert_eq!(server.terminate().0, Some(0));
+    // A directory that knows none of their ids, and all of their runs.
+    let server = settings.start(TempDir::new().unwrap());
+    let runs = |server: &Server| {
+        let rows = server.query("SELECT run_id, records, row_count, started_at FROM runs ORDER BY run_id");
+        let number = |row: &Value, name: &str| row[name].as_u64().unwrap();
+        let row = |row: &Value| (number(row, "records"), number(row, "row_count"), row["started_at"].to_string());
+        rows.iter().map(row).collect::<Vec<_>>()
+    };
+    until("the runs are there", || {
+        runs(&server).iter().map(|(records, _, _)| *records).collect::<Vec<_>>() == [15, 15, 10]
+    });
+    let before = runs(&server);
+    script("write_lake.py", &["age", place.path().join("lake").to_str().unwrap(), "20", "10"]);
+    signal(&server, Signal::USR1);
+    until("they have left", || metric(&server, "runstone_lake_retired_records_total") == 20.0);
+    assert_eq!(post(&server, &records[28..]), (0, 0));
+    in_the_lake(&server, 12);
+    until("the runs were looked at", || server.printed().contains("older ones are gone"));
+    let after = runs(&server);
+    // A copy each too many: what is gone cannot be counted anew.
+    assert_eq!(
+        after[..2],
+        before[..2].iter().map(|(records, rows, at)| (records + 1, rows + 1, at.clone())).collect::<Vec<_>>()
+    );
+    assert_eq!(after[2], before[2], "of the young one nothing is gone");
 }

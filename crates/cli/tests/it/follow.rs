@@ -174,6 +174,41 @@ fn a_run_is_followed_as_it_begins_and_ends() {
 }
 
 #[test]
+fn a_run_from_before_is_followed_when_it_ends_and_not_when_it_speaks() {
+    let server = Server::start();
+    let send = |records: Value| assert_eq!(server.post(&records.to_string()).status, 200);
+    let run = |number: usize, kind: &str| json!({"run_id": format!("old-{number:02}"), "type": kind, "timestamp": format!("2026-11-20T03:00:{number:02}Z")});
+    // The first fifteen are older than the ten that are shown: of these some run, and some have ended.
+    send((0..25).map(|number| run(number, "start")).collect());
+    send((0..5).map(|number| run(number, "success")).collect());
+    let all = Following::start(server.url(), &["runs", "--follow"]);
+    all.wait_for("the last ten", 10);
+    // What says nothing of beginning or ending; a new run says that it was read.
+    send((0..25).map(|number| run(number, "log")).collect());
+    send(json!({"run_id": "new", "type": "start"}));
+    all.wait_for("the new one", 11);
+    send(json!([run(3, "log"), run(7, "log"), run(12, "log")]));
+    send(json!([run(7, "success"), run(20, "success")]));
+    all.wait_for("those that end", 13);
+    // A failure that comes late is news.
+    send(json!({"run_id": "old-01", "type": "error", "timestamp": "2026-11-20T04:00:00Z"}));
+    all.wait_for("one that fails after all", 14);
+    // More than one page of them, in one request: each once.
+    send((0..2_500).map(|number| json!({"run_id": format!("many-{number}"), "type": "start"})).collect());
+    all.wait_for("all of many", 2_514);
+    let lines = all.stop();
+    let shown = |line: &String| {
+        let cells: Vec<_> = line.split('\t').collect();
+        (cells[0].to_owned(), cells[1].to_owned())
+    };
+    let shown: Vec<_> = lines.iter().map(shown).collect();
+    let wanted = [("new", "running"), ("old-07", "succeeded"), ("old-20", "succeeded"), ("old-01", "failed")];
+    assert_eq!(shown[10..14], wanted.map(|(run, state)| (run.to_owned(), state.to_owned())));
+    let many: std::collections::BTreeSet<_> = shown[14..].iter().map(|(run, _)| run).collect();
+    assert_eq!((shown.len(), many.len()), (2_514, 2_500));
+}
+
+#[test]
 fn what_cannot_be_followed_is_refused_at_once() {
     let server = Server::start();
     for (args, reason) in [

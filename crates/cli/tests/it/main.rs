@@ -16,6 +16,7 @@ mod client;
 mod commands;
 mod contract;
 mod copies;
+mod crowd;
 mod damage;
 mod directories;
 mod disk;

@@ -31,8 +31,7 @@ pub(super) async fn answer(State(app): State<App>, RawQuery(query): RawQuery) ->
     app.fresh(&app.runs_progress).await?;
     let runs = app.runs.clone();
     // Hundreds of thousands of runs take milliseconds, which the threads that serve connections have not.
-    let counted = tokio::task::spawn_blocking(move || runs.metrics(&wanted).map(|groups| body(&wanted, &groups))).await;
-    let body = counted.map_err(|_| ApiError::new(ErrorCode::Internal, "the server failed to count the runs"))??;
+    let body = app.sql.aside(move || runs.metrics(&wanted).map(|groups| body(&wanted, &groups))).await??;
     json(StatusCode::OK, &body)
 }
 

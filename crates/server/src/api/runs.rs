@@ -19,7 +19,7 @@ use crate::http::error::echo;
 use crate::runs::{Contains, RunPlace, RunsOrder, RunsQuery};
 
 /// What a cursor begins with: its version.
-const CURSOR_VERSION: u8 = 2;
+const CURSOR_VERSION: u8 = 3;
 
 /// Where a walk goes on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,9 +29,7 @@ struct Cursor {
     /// The times that the first page came to: what is relative to now must not move from page to page.
     since: Option<i64>,
     until: Option<i64>,
-    started_at: i64,
-    duration: u64,
-    run_id: String,
+    place: RunPlace,
 }
 
 pub(super) async fn page(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
@@ -41,11 +39,8 @@ pub(super) async fn page(State(app): State<App>, RawQuery(query): RawQuery) -> R
     let (since, until) = (wanted.filter.since, wanted.filter.until);
     let runs = app.runs.clone();
     // A text is looked for in every run where it is rare, for longer than the threads that serve connections have.
-    let page = tokio::task::spawn_blocking(move || runs.page(&wanted)).await;
-    let (runs, next) = page.map_err(|_| ApiError::new(ErrorCode::Internal, "the server failed to find the runs"))?;
-    let next = next.map(|RunPlace { started_at, duration, run_id }| {
-        Cursor { query: hash, since, until, started_at, duration, run_id }.encode()
-    });
+    let (runs, next) = app.sql.aside(move || runs.page(&wanted)).await?;
+    let next = next.map(|place| Cursor { query: hash, since, until, place }.encode());
     json(StatusCode::OK, &RunsPage { runs, next })
 }
 
@@ -66,9 +61,8 @@ pub(super) fn read_query(mut params: Params, hash: u64) -> Result<RunsQuery, Api
             let message = "parameter cursor: it comes from a page of another query; repeat that query's parameters";
             return Err(ApiError::new(ErrorCode::InvalidParameter, message));
         }
-        let Cursor { since, until, started_at, duration, run_id, .. } = cursor;
-        (wanted.filter.since, wanted.filter.until) = (since, until);
-        wanted.after = Some(RunPlace { started_at, duration, run_id });
+        (wanted.filter.since, wanted.filter.until) = (cursor.since, cursor.until);
+        wanted.after = Some(cursor.place);
     }
     Ok(wanted)
 }
@@ -86,7 +80,8 @@ impl App {
     /// A run, as of what was acknowledged before now.
     pub(super) async fn known_run(&self, run_id: &str) -> Result<RunBody, ApiError> {
         self.fresh(&self.runs_progress).await?;
-        let run = self.runs.get(run_id);
+        let (runs, id) = (self.runs.clone(), run_id.to_owned());
+        let run = self.sql.aside(move || runs.get(&id)).await?;
         run.ok_or_else(|| ApiError::new(ErrorCode::NotFound, format!("no run has this id: {}", echo(run_id))))
     }
 }
@@ -141,11 +136,16 @@ impl Cursor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runs::{Last, Stamp};
+
+    fn place(started_at: i64, run_id: &str) -> RunPlace {
+        RunPlace { begun: Stamp(7, 1), last: Last::Still { started_at, duration: 3, run_id: run_id.to_owned() } }
+    }
 
     #[test]
     fn a_cursor_comes_back_and_others_are_refused() {
         let (since, until) = (Some(-7), None);
-        let cursor = Cursor { query: 9, since, until, started_at: -5, duration: 3, run_id: "a:b".to_owned() };
+        let cursor = Cursor { query: 9, since, until, place: place(-5, "a:b") };
         assert_eq!(Cursor::decode(&cursor.encode()), Some(cursor.clone()));
         let longer = BASE64_URL_SAFE_NO_PAD
             .encode([&[CURSOR_VERSION], &*postcard::to_allocvec(&cursor).unwrap(), b"x"].concat());
@@ -156,17 +156,12 @@ mod tests {
 
     #[test]
     fn a_cursor_belongs_to_its_query_and_keeps_its_times() {
-        let cursor = |query: &str| {
-            let query = hash(query);
-            Cursor { query, since: Some(5), until: None, started_at: 9, duration: 0, run_id: "a".to_owned() }.encode()
-        };
+        let cursor =
+            |query: &str| Cursor { query: hash(query), since: Some(5), until: None, place: place(9, "a") }.encode();
         let read = |query: &str| read_query(Params::parse(Some(query), 0).unwrap(), hash(query));
         let same =
             read(&format!("limit=3&state=failed&q=x&cursor={}", cursor("q=x&limit=9&stage=&state=failed"))).unwrap();
-        assert_eq!(
-            (same.limit, same.filter.since, same.after.map(|last| last.run_id)),
-            (3, Some(5), Some("a".to_owned()))
-        );
+        assert_eq!((same.limit, same.filter.since, same.after), (3, Some(5), Some(place(9, "a"))));
         for other in ["q=x", "q=x&state=running", "q=x&state=failed&order=oldest", "q=xstate&failed="] {
             let refused = read(&format!("state=failed&q=x&cursor={}", cursor(other))).unwrap_err();
             assert!(refused.message().contains("another query"), "{other}: {refused:?}");

@@ -29,7 +29,7 @@ pub(crate) fn restore(path: &Path, lineage: &Lineage, durable: u64, sources: Arc
         }
     };
     let is_there = saved.is_some();
-    let (folds, mut place) = match saved.filter(|saved| saved.place.is_of(lineage, durable)) {
+    let (runs, mut place) = match saved.filter(|saved| saved.place.is_of(lineage, durable)) {
         Some(saved) => (saved.runs, saved.place),
         None => {
             if is_there {
@@ -39,7 +39,7 @@ pub(crate) fn restore(path: &Path, lineage: &Lineage, durable: u64, sources: Arc
         }
     };
     place.follow(lineage);
-    Runs::new(folds, place, sources)
+    Runs::new(runs, place, sources)
 }
 
 /// How far the saved table goes. None: there is none.
@@ -79,9 +79,9 @@ impl RunsConsumer {
         if self.runs.read().place == self.saved_place {
             return;
         }
-        let saved = self.runs.saved();
-        match saved::store(&self.path, &saved) {
-            Ok(()) => self.saved_place = saved.place,
+        let snapshot = self.runs.now();
+        match saved::store(&self.path, &snapshot) {
+            Ok(()) => self.saved_place = snapshot.place,
             Err(error) => tracing::warn!(%error, path = %self.path.display(), "save the runs: trying again later"),
         }
     }

@@ -296,7 +296,7 @@ mod tests {
         let snapshot = runtime.block_on(lake.commit(change)).unwrap();
         assert!(snapshot.files.iter().all(|file| file.journal().is_none()));
         let lineage = Lineage::made(uuid::Uuid::from_u128(7), &[(1, 1)]);
-        let runs = Runs::new([], Place::start(&lineage), Arc::default());
+        let runs = Runs::new(Vec::new(), Place::start(&lineage), Arc::default());
         let rows = LakeRows::of(lake, snapshot, 0, runtime.handle().clone(), false);
         for _ in 0..2 {
             rows.catch_up_all(&runs, 0).unwrap();

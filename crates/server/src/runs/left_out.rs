@@ -2,9 +2,10 @@
 //! Owns finding such runs and folding them anew; refuses to know why a record was left out.
 //!
 //! A fold cannot be undone, so a run is folded once more from what the lake has and the journal still brings. Meanwhile its
-//! new records are folded both into what is shown and beside it, and the two are put together in the end.
+//! new records are folded both into what is shown and beside it, and the two are put together in the end. A run of which more
+//! is gone than was left out stays as it is: records leave the lake because of their age, and their runs keep what they were.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +20,9 @@ use crate::lake::{Seen, chain};
 
 /// Runs that are folded anew at a time.
 const RUNS_AT_ONCE: usize = 256;
+
+/// A run, and how many of its records were left out.
+pub(super) type LeftOut = (String, u64);
 
 /// Where this directory's frames come from.
 #[derive(Debug, Clone)]
@@ -80,14 +84,17 @@ impl LakeRows {
         }
         let Some(missing) = self.missing(runs, seen, (after, through), stop)? else { return Ok(false) };
         let affected = self.affected(own, seen, &missing).map_err(journal_failed)?;
-        let affected: Vec<String> = affected.into_iter().collect();
+        let affected: Vec<LeftOut> = affected.into_iter().collect();
         for some in affected.chunks(RUNS_AT_ONCE) {
             let count = some.len();
             match self.fold_anew(runs, own, seen, some, stop) {
-                Ok(true) => {
-                    tracing::info!(runs = count, "folded runs anew: the lake had some of their records already");
+                Ok(Some(kept)) => {
+                    tracing::info!(runs = count - kept, "folded runs anew: the lake had some of their records already");
+                    if kept > 0 {
+                        tracing::warn!(runs = kept, "leave runs that count some records twice: older ones are gone");
+                    }
                 }
-                Ok(false) => return Ok(false),
+                Ok(None) => return Ok(false),
                 // They stay as they are: a file that is lost must not keep others from being right.
                 Err(error @ LakeError::Damaged(_)) => {
                     tracing::warn!(runs = count, error = %chain(&error), "leave runs that count some records twice");
@@ -139,10 +146,10 @@ impl LakeRows {
         Ok(Some(missing))
     }
 
-    /// The runs of the records at these positions, which are in order. What may have left the lake because of its age does not
-    /// count: it was there.
-    fn affected(&self, own: &Own, seen: &Seen, missing: &[(u64, u64)]) -> io::Result<BTreeSet<String>> {
-        let mut affected = BTreeSet::new();
+    /// The runs of the records at these positions, which are in order, and how many each has of them. What may have left the
+    /// lake because of its age does not count: it was there.
+    fn affected(&self, own: &Own, seen: &Seen, missing: &[(u64, u64)]) -> io::Result<BTreeMap<String, u64>> {
+        let mut affected = BTreeMap::new();
         let (Some((first, _)), Some((_, last))) = (missing.first(), missing.last()) else { return Ok(affected) };
         let oldest_day = seen.snapshot.files.iter().filter_map(|file| file.date).min().filter(|_| self.retires);
         own.frames(first - 1, *last, false, |start, batch| {
@@ -153,25 +160,28 @@ impl LakeRows {
             for row in 0..batch.len() {
                 let position = start + row as u64;
                 let range = missing.partition_point(|(_, last)| *last < position);
-                if missing.get(range).is_some_and(|(first, _)| *first <= position) {
-                    affected.extend(batch.text(Column::RunId, row).map(str::to_owned));
+                if missing.get(range).is_some_and(|(first, _)| *first <= position)
+                    && let Some(run_id) = batch.text(Column::RunId, row)
+                {
+                    *affected.entry(run_id.to_owned()).or_default() += 1;
                 }
             }
         })?;
         Ok(affected)
     }
 
-    /// Folds these runs once more. False: it was stopped, and they are as before.
+    /// Folds these runs once more. How many were kept as they were; none: it was stopped, and all are as before.
     fn fold_anew(
         &self,
         runs: &Runs,
         own: &Own,
         seen: &Seen,
-        ids: &[String],
+        affected: &[LeftOut],
         stop: &AtomicBool,
-    ) -> Result<bool, LakeError> {
+    ) -> Result<Option<usize>, LakeError> {
         let _beside = Beside(runs);
-        let place = runs.begin_beside(ids);
+        let ids: Vec<String> = affected.iter().map(|(id, _)| id.clone()).collect();
+        let (place, least) = runs.begin_beside(affected);
         let mut anew = Folds::new();
         let mut add = |batch: &Batch, row: usize, position: u64| {
             if let Some(id) = batch.text(Column::RunId, row)
@@ -182,7 +192,7 @@ impl LakeRows {
         };
         let lake_has = seen.through;
         for (journal, there) in self.journals(seen)? {
-            let stretch = Stretch { runs: Some(ids), ..Stretch::folded(&journal, 0, there) };
+            let stretch = Stretch { runs: Some(&ids), ..Stretch::folded(&journal, 0, there) };
             let all = self.read(seen, &stretch, stop, |first, batch| {
                 for row in 0..batch.len() {
                     let position = first + row as u64;
@@ -194,7 +204,7 @@ impl LakeRows {
                 }
             })?;
             if !all {
-                return Ok(false);
+                return Ok(None);
             }
         }
         // Where the journal has forgotten some of these by now, the lake has them, and this begins anew with what it is then.
@@ -207,10 +217,9 @@ impl LakeRows {
         });
         rest.map_err(journal_failed)?;
         if stop.load(Ordering::Acquire) {
-            return Ok(false);
+            return Ok(None);
         }
-        runs.replace(ids, anew);
-        Ok(true)
+        Ok(Some(runs.replace(&least, anew)))
     }
 }
 

@@ -1,5 +1,5 @@
 //! Runs counted by group and time: how many, how they ended, how long they took. Owns exact answers for any window and any
-//! bucket, in one walk over the runs in the order of their starts.
+//! bucket, from the sums that the rollup keeps, and from the runs themselves at the edges of windows and buckets.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,8 +9,12 @@ use runstone_record::run::RunState;
 
 use super::Runs;
 use super::pages::RunFilter;
-use super::rollup::{Brief, Pipeline, Rollup};
+use super::rollup::{Brief, Pipeline, Stretch, View};
+use super::totals::{Parts, Totals};
 use crate::sources::SourceSystems;
+
+/// Runs that are walked in the time that the sums of a part take.
+const PART_RUNS: usize = 2;
 
 /// What runs are told apart by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,28 +121,16 @@ impl Group {
     }
 
     pub(crate) fn records(&self) -> u64 {
-        self.totals.records
+        at_most(self.totals.records)
     }
 
     pub(crate) fn warnings(&self) -> u64 {
-        self.totals.warnings
+        at_most(self.totals.warnings)
     }
 
     pub(crate) fn errors(&self) -> u64 {
-        self.totals.errors
+        at_most(self.totals.errors)
     }
-}
-
-/// Sums over runs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Totals {
-    runs: u64,
-    records: u64,
-    warnings: u64,
-    errors: u64,
-    row_count: i128,
-    /// Runs that have a `row_count`.
-    counting: u64,
 }
 
 /// A group that is being counted.
@@ -150,18 +142,10 @@ struct Sum {
 }
 
 impl Sum {
-    fn add(&mut self, run: &Brief) {
-        self.states[run.state as usize] += 1;
-        self.totals.runs += 1;
-        // What a run counts saturates, so that many of them may pass the end of 64 bits.
-        self.totals.records = self.totals.records.saturating_add(run.records);
-        self.totals.warnings = self.totals.warnings.saturating_add(run.warnings);
-        self.totals.errors = self.totals.errors.saturating_add(run.errors);
-        self.totals.row_count += i128::from(run.row_count.unwrap_or(0));
-        self.totals.counting += u64::from(run.row_count.is_some());
-        if run.state != RunState::Running {
-            self.durations.push(run.duration);
-        }
+    fn add(&mut self, state: RunState, totals: &Totals, durations: &[u64]) {
+        self.states[state as usize] += totals.runs;
+        self.totals.add(totals);
+        self.durations.extend_from_slice(durations);
     }
 }
 
@@ -183,23 +167,50 @@ struct Counting {
 }
 
 impl Counting {
-    fn add(&mut self, run: &Brief) -> Result<(), TooManyGroups> {
-        let Some(Some(group)) = self.groups.get(run.pipeline as usize).copied() else { return Ok(()) };
+    /// Do these runs, in the order of their starts, lie in one bucket?
+    fn is_in_one(&self, runs: &[Brief]) -> bool {
+        let Some(bucket) = self.bucket else { return true };
+        runs.first().zip(runs.last()).is_some_and(|(first, last)| bucket.start(first.at) == bucket.start(last.at))
+    }
+
+    /// The group of a pipeline in the bucket of a time, if it is asked for.
+    fn open(&mut self, pipeline: u32, at: i64) -> Result<Option<&mut Sum>, TooManyGroups> {
+        let Some(Some(group)) = self.groups.get(pipeline as usize).copied() else { return Ok(None) };
         if let Some(bucket) = self.bucket
-            && (self.now.is_none() || run.at >= self.end)
+            && (self.now.is_none() || at >= self.end)
         {
             self.close();
-            let start = bucket.start(run.at);
+            let start = bucket.start(at);
             (self.now, self.end) = (Some(start), start.saturating_add(bucket.micros));
         }
-        let Some(open) = self.open.get_mut(group as usize) else { return Ok(()) };
+        let Some(open) = self.open.get_mut(group as usize) else { return Ok(None) };
         if open.is_none() {
             if self.done.len() + self.met.len() >= METRICS_GROUPS_MAX {
                 return Err(TooManyGroups);
             }
             self.met.push(group);
         }
-        open.get_or_insert_default().add(run);
+        Ok(Some(open.get_or_insert_default()))
+    }
+
+    fn add(&mut self, stretch: Stretch<'_>, filter: &RunFilter) -> Result<(), TooManyGroups> {
+        let is_shorter = |parts: &&Parts| parts.len() * PART_RUNS <= stretch.runs.len();
+        if let Some(parts) = stretch.parts.filter(is_shorter)
+            && self.is_in_one(stretch.runs)
+        {
+            let at = stretch.runs.first().map_or(0, |run| run.at);
+            for part in parts.iter().filter(|part| filter.takes_state(part.state)) {
+                if let Some(sum) = self.open(part.pipeline, at)? {
+                    sum.add(part.state, &part.totals, &part.durations);
+                }
+            }
+            return Ok(());
+        }
+        for run in stretch.runs.iter().filter(|run| filter.takes_state(run.state)) {
+            if let Some(sum) = self.open(run.pipeline, run.at)? {
+                sum.add(run.state, &Totals::of(run), run.ended().as_slice());
+            }
+        }
         Ok(())
     }
 
@@ -215,7 +226,7 @@ impl Counting {
 impl Runs {
     /// Counts runs. Groups and buckets without one are left out; the rest is in the order of buckets, then of groups.
     pub(crate) fn metrics(&self, query: &MetricsQuery) -> Result<Vec<Group>, TooManyGroups> {
-        let (names, sums) = query.count(&self.read().rollup, &self.sources)?;
+        let (names, sums) = query.count(&self.now().view, &self.sources)?;
         let mut groups: Vec<Group> =
             sums.into_iter().map(|(bucket, group, sum)| query.finish(bucket, &names[group as usize], sum)).collect();
         // What has no name comes last.
@@ -231,22 +242,20 @@ impl Runs {
 type Names = Vec<Arc<[Option<Arc<str>>]>>;
 
 impl MetricsQuery {
-    fn count(&self, rollup: &Rollup, sources: &SourceSystems) -> Result<(Names, Vec<Counted>), TooManyGroups> {
-        let (names, groups) = self.groups(rollup, sources);
+    fn count(&self, view: &View, sources: &SourceSystems) -> Result<(Names, Vec<Counted>), TooManyGroups> {
+        let (names, groups) = self.groups(view, sources);
         let open = names.iter().map(|_| None).collect();
         let (met, done) = (Vec::new(), Vec::new());
         let mut counting = Counting { bucket: self.bucket, groups, now: None, end: i64::MIN, open, met, done };
-        for part in rollup.parts(self.filter.since, self.filter.until) {
-            for run in part.iter().filter(|run| self.filter.takes_state(run.state)) {
-                counting.add(run)?;
-            }
+        for stretch in view.stretches(self.filter.since, self.filter.until) {
+            counting.add(stretch, &self.filter)?;
         }
         counting.close();
         Ok((names, counting.done))
     }
 
     /// The groups that pipelines make, and which of them each belongs to.
-    fn groups(&self, rollup: &Rollup, sources: &SourceSystems) -> (Names, Vec<Option<u32>>) {
+    fn groups(&self, view: &View, sources: &SourceSystems) -> (Names, Vec<Option<u32>>) {
         let (mut names, mut known) = (Names::new(), HashMap::new());
         let mut place = |pipeline: &Pipeline| {
             if !self.filter.takes_pipeline(pipeline, sources) {
@@ -260,7 +269,7 @@ impl MetricsQuery {
             }
             Some(place)
         };
-        let groups = rollup.pipelines.iter().map(&mut place).collect();
+        let groups = view.pipelines.iter().map(&mut place).collect();
         (names, groups)
     }
 
@@ -273,14 +282,13 @@ impl MetricsQuery {
             succeeded: of(RunState::Succeeded),
             failed: of(RunState::Failed),
             totals: sum.totals,
-            durations: durations(sum.durations, &self.percentiles),
+            durations: durations(sum.durations, sum.totals.duration, &self.percentiles),
         }
     }
 }
 
-fn durations(mut micros: Vec<u64>, percentiles: &[f64]) -> Option<Durations> {
+fn durations(mut micros: Vec<u64>, sum: u128, percentiles: &[f64]) -> Option<Durations> {
     let (min, max) = (micros.iter().min().copied()?, micros.iter().max().copied()?);
-    let sum: u128 = micros.iter().map(|micros| u128::from(*micros)).sum();
     #[expect(clippy::cast_precision_loss, reason = "an answer has the precision of a float")]
     let sum = sum as f64 / 1e6;
     let percentiles = percentiles_of(&mut micros, percentiles);
@@ -312,6 +320,11 @@ pub(super) fn percentiles_of(values: &mut [u64], percentiles: &[f64]) -> Vec<f64
         low + (high - low) * share
     };
     percentiles.iter().map(|percentile| value(*percentile)).collect()
+}
+
+/// What a run counts saturates, so that many of them may pass the end of 64 bits.
+fn at_most(sum: u128) -> u64 {
+    u64::try_from(sum).unwrap_or(u64::MAX)
 }
 
 fn seconds(micros: u64) -> f64 {

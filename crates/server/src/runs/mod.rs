@@ -11,10 +11,15 @@ mod pages;
 mod place;
 mod rollup;
 mod saved;
+mod stamps;
 #[cfg(test)]
 mod tests;
+mod totals;
+#[cfg(test)]
+mod walks;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use runstone_record::run::RunFold;
@@ -24,12 +29,16 @@ use runstone_store::{RunsSource, SourceRow};
 
 pub(crate) use consumer::{RunsConsumer, restore, saved_through};
 pub(crate) use lake::{LakeRows, RunsOfOthers};
+use left_out::LeftOut;
 pub(crate) use left_out::Own;
 pub(crate) use metrics::{Bucket, Group, GroupBy, MetricsQuery, TooManyGroups};
+#[cfg(test)]
+pub(crate) use pages::Last;
 pub(crate) use pages::{Contains, RunFilter, RunPlace, RunsOrder, RunsQuery};
 use place::Place;
-use rollup::Rollup;
-use saved::Saved;
+use rollup::{Rollup, View};
+pub(crate) use stamps::Stamp;
+use stamps::Stamps;
 
 use crate::sources::SourceSystems;
 
@@ -40,16 +49,33 @@ type Folds = HashMap<String, RunFold>;
 #[derive(Debug)]
 struct Kept {
     id: Arc<str>,
-    fold: RunFold,
-    /// The start under which the rollup has it.
-    counted: Option<i64>,
+    fold: Arc<RunFold>,
+    stamps: Stamps,
+    /// The start and the duration with which the rollup has it.
+    counted: Option<(i64, u64)>,
     /// Has it changed since?
     is_changed: bool,
 }
 
 impl Kept {
-    fn new(run_id: &str) -> Self {
-        Self { id: Arc::from(run_id), fold: RunFold::default(), counted: None, is_changed: false }
+    fn new(run_id: &str, stamps: Stamps) -> Self {
+        Self { id: Arc::from(run_id), fold: Arc::default(), stamps, counted: None, is_changed: false }
+    }
+
+    /// Counts it as it is now.
+    fn count(&mut self, rollup: &mut Rollup, now: Stamp) {
+        let (start, duration) = (self.fold.started_at(), self.fold.duration_micros());
+        if let Some((start_before, duration_before)) = self.counted {
+            if start != start_before {
+                self.stamps.start = now;
+            }
+            if (start, duration) != (start_before, duration_before) {
+                self.stamps.length = now;
+            }
+        }
+        rollup.update(&self.id, self.counted.map(|(start, _)| start), &self.fold, self.stamps);
+        self.counted = Some((start, duration));
+        self.is_changed = false;
     }
 }
 
@@ -59,28 +85,32 @@ struct State {
     table: HashMap<Arc<str>, Kept>,
     rollup: Rollup,
     place: Place,
+    now: Stamp,
     /// Runs that are being folded anew, with what came since that began.
     beside: Folds,
 }
 
 impl State {
     /// Puts a run, as it is now, in place of what it was.
-    fn put(&mut self, run_id: &str, fold: RunFold) {
-        let mut kept = self.table.remove(run_id).unwrap_or_else(|| Kept::new(run_id));
-        kept.fold = fold;
-        kept.counted = self.rollup.update(&kept.id, kept.counted, Some(&kept.fold));
+    fn put(&mut self, run_id: &str, fold: RunFold, stamps: Stamps) {
+        let mut kept = self.table.remove(run_id).unwrap_or_else(|| Kept::new(run_id, stamps));
+        kept.fold = Arc::new(fold);
+        kept.count(&mut self.rollup, self.now);
         self.table.insert(Arc::clone(&kept.id), kept);
     }
 
     fn remove(&mut self, run_id: &str) {
-        if let Some(kept) = self.table.remove(run_id) {
-            self.rollup.update(&kept.id, kept.counted, None);
+        if let Some(kept) = self.table.remove(run_id)
+            && let Some((start, _)) = kept.counted
+        {
+            self.rollup.remove(&kept.id, start);
         }
     }
 
-    /// Adds a batch's records; each run is counted anew once.
-    fn add(&mut self, first: u64, batch: &Batch) {
-        let Self { table, rollup, beside, .. } = self;
+    /// Adds a batch's records, whose positions are this directory's or another's; each run is counted anew once.
+    fn add(&mut self, first: u64, batch: &Batch, is_own: bool) {
+        let Self { table, rollup, beside, now, .. } = self;
+        let now = *now;
         let mut changed = Vec::new();
         for row in 0..batch.len() {
             let Some(run_id) = batch.text(Column::RunId, row) else { continue };
@@ -89,7 +119,7 @@ impl State {
                 beside.add(batch, row, position);
             }
             let mut add = |kept: &mut Kept| {
-                kept.fold.add(batch, row, position);
+                Arc::make_mut(&mut kept.fold).add(batch, row, position);
                 if !kept.is_changed {
                     kept.is_changed = true;
                     changed.push(run_id);
@@ -98,7 +128,8 @@ impl State {
             match table.get_mut(run_id) {
                 Some(kept) => add(kept),
                 None => {
-                    let mut kept = Kept::new(run_id);
+                    let began = if is_own { Stamp(position, 0) } else { now };
+                    let mut kept = Kept::new(run_id, Stamps { began, start: now, length: now });
                     add(&mut kept);
                     table.insert(Arc::clone(&kept.id), kept);
                 }
@@ -106,28 +137,41 @@ impl State {
         }
         for run_id in changed {
             if let Some(kept) = table.get_mut(run_id) {
-                kept.counted = rollup.update(&kept.id, kept.counted, Some(&kept.fold));
-                kept.is_changed = false;
+                kept.count(rollup, now);
             }
         }
     }
 }
 
-/// The runs. Clones share them.
+/// The runs of one moment, to be looked at for as long as it takes.
+#[derive(Debug, Clone)]
+struct Snapshot {
+    view: View,
+    place: Place,
+    now: Stamp,
+}
+
+/// The runs. Clones share them. Whoever reads them for long takes a snapshot: the lock is for moments.
 #[derive(Debug, Clone)]
 pub(crate) struct Runs {
     state: Arc<RwLock<State>>,
     sources: Arc<SourceSystems>,
+    /// How many there are, for those who must not wait for the lock.
+    count: Arc<AtomicUsize>,
 }
 
 impl Runs {
-    fn new(folds: impl IntoIterator<Item = (String, RunFold)>, place: Place, sources: Arc<SourceSystems>) -> Self {
-        let (table, rollup) = (HashMap::new(), Rollup::default());
-        let mut state = State { table, rollup, place, beside: Folds::new() };
-        for (id, fold) in folds {
-            state.put(&id, fold);
+    fn new(mut runs: Vec<(String, RunFold, Stamps)>, place: Place, sources: Arc<SourceSystems>) -> Self {
+        // In this order each comes behind the others, and moves none of them.
+        runs.sort_by(|(one, a, _), (other, b, _)| a.started_at().cmp(&b.started_at()).then_with(|| other.cmp(one)));
+        let (table, rollup, now) = (HashMap::new(), Rollup::default(), Stamp(place.through(), 0));
+        let mut state = State { table, rollup, place, now, beside: Folds::new() };
+        for (id, fold, stamps) in runs {
+            state.now = state.now.max(stamps.began).max(stamps.length);
+            state.put(&id, fold, stamps);
         }
-        Self { state: Arc::new(RwLock::new(state)), sources }
+        let count = Arc::new(AtomicUsize::new(state.table.len()));
+        Self { state: Arc::new(RwLock::new(state)), sources, count }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -141,8 +185,13 @@ impl Runs {
     /// Adds records, each for the first time, and notes in the same moment that they are there.
     fn fold(&self, first: u64, batch: &Batch, note: impl FnOnce(&mut Place)) {
         let mut state = self.write();
-        state.add(first, batch);
+        let before = state.place.through();
         note(&mut state.place);
+        let through = state.place.through();
+        state.now = state.now.next(through);
+        // Only what comes from the journal of this directory moves its place there.
+        state.add(first, batch, through > before);
+        self.count.store(state.table.len(), Ordering::Relaxed);
     }
 
     /// Notes that there is nothing more to add somewhere.
@@ -156,31 +205,44 @@ impl Runs {
         (place.settled(), there.min(place.through()))
     }
 
-    /// From now on new records of these runs are folded beside them, too. What is in them is what this place says.
-    fn begin_beside(&self, ids: &[String]) -> Place {
+    /// From now on new records of these runs are folded beside them, too. What is in them is what this place says; and each
+    /// has so many records at least without those that were left out.
+    fn begin_beside(&self, affected: &[LeftOut]) -> (Place, Vec<(String, u64)>) {
         let mut state = self.write();
-        state.beside = ids.iter().map(|id| (id.clone(), RunFold::default())).collect();
-        state.place.clone()
+        state.beside = affected.iter().map(|(id, _)| (id.clone(), RunFold::default())).collect();
+        let records = |id: &String| state.table.get(id.as_str()).map_or(0, |kept| kept.fold.records());
+        let least = affected.iter().map(|(id, left_out)| (id.clone(), records(id).saturating_sub(*left_out))).collect();
+        (state.place.clone(), least)
     }
 
     fn end_beside(&self) {
         self.write().beside = Folds::new();
     }
 
-    /// Puts these runs, folded anew, in place of what they were, with what came since.
-    fn replace(&self, ids: &[String], mut anew: Folds) {
+    /// Puts these runs, folded anew, in place of what they were, with what came since. One that has fewer records than it must
+    /// have lost what it cannot get back: it stays as it was. How many did.
+    fn replace(&self, least: &[(String, u64)], mut anew: Folds) -> usize {
         let mut state = self.write();
-        for id in ids {
+        state.now = state.now.next(0);
+        let now = state.now;
+        let mut kept = 0;
+        for (id, least) in least {
             let mut fold = anew.remove(id).unwrap_or_default();
+            if fold.records() < *least {
+                kept += 1;
+                continue;
+            }
             if let Some(since) = state.beside.remove(id) {
                 fold.merge(&since);
             }
             if fold.records() == 0 {
                 state.remove(id);
             } else {
-                state.put(id, fold);
+                state.put(id, fold, Stamps { began: now, start: now, length: now });
             }
         }
+        self.count.store(state.table.len(), Ordering::Relaxed);
+        kept
     }
 
     /// Adds records of this directory's journal.
@@ -194,21 +256,20 @@ impl Runs {
     }
 
     /// All of it, as of one moment.
-    fn saved(&self) -> Saved {
+    fn now(&self) -> Snapshot {
         let state = self.read();
-        let runs = state.table.iter().map(|(id, kept)| (id.to_string(), kept.fold.clone())).collect();
-        Saved { place: state.place.clone(), runs }
+        Snapshot { view: state.rollup.view().clone(), place: state.place.clone(), now: state.now }
     }
 
     /// How many.
     pub(crate) fn len(&self) -> usize {
-        self.read().table.len()
+        self.count.load(Ordering::Relaxed)
     }
 
     /// One run.
     pub(crate) fn get(&self, run_id: &str) -> Option<RunBody> {
-        let run = self.read().table.get(run_id).map(|kept| kept.fold.body(run_id));
-        run.map(|run| self.sources.enrich(run))
+        let fold = Arc::clone(&self.read().table.get(run_id)?.fold);
+        Some(self.sources.enrich(fold.body(run_id)))
     }
 
     /// What the configuration says of source systems.
@@ -220,7 +281,7 @@ impl Runs {
 /// What SQL reads.
 impl RunsSource for Runs {
     fn snapshot(&self) -> Vec<RunBody> {
-        self.read().table.iter().map(|(id, kept)| self.sources.enrich(kept.fold.body(id))).collect()
+        self.now().view.all().map(|run| self.sources.enrich(run.fold.body(&run.id))).collect()
     }
 
     fn sources(&self) -> Vec<SourceRow> {

@@ -1,13 +1,18 @@
 //! Pages of runs. Owns their filters, orders and where a page goes on; refuses to sort what is kept in order already.
+//!
+//! A walk has the runs that were there at its first page. Those that still have the place in the order that they had then come
+//! first; what moved since could be on either side of where a page ended, and comes last, in an order in which nothing moves.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 
 use regex::{Regex, RegexBuilder};
 use runstone_record::run::RunState;
 use runstone_record::wire::RunBody;
+use serde::{Deserialize, Serialize};
 
-use super::rollup::{Brief, Key, Pipeline};
-use super::{Runs, State};
+use super::rollup::{Brief, Key, Pipeline, View};
+use super::stamps::Stamp;
+use super::{Runs, Snapshot};
 use crate::sources::SourceSystems;
 
 /// Which runs, by what stands still of them.
@@ -37,11 +42,20 @@ pub(crate) enum RunsOrder {
 }
 
 /// The last run of a page, as it was then.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Last {
+    /// One of those that stood still.
+    Still { started_at: i64, duration: u64, run_id: String },
+    /// One of those that moved; the id is empty before the first of them.
+    Moved { run_id: String },
+}
+
+/// Where a walk goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RunPlace {
-    pub(crate) started_at: i64,
-    pub(crate) duration: u64,
-    pub(crate) run_id: String,
+    /// When its first page was found.
+    pub(crate) begun: Stamp,
+    pub(crate) last: Last,
 }
 
 /// A page.
@@ -87,67 +101,118 @@ impl RunFilter {
 impl Runs {
     /// A page of runs, and where the next begins.
     pub(crate) fn page(&self, query: &RunsQuery) -> (Vec<RunBody>, Option<RunPlace>) {
-        let state = self.read();
-        let mut found = query.find(&state, &self.sources);
-        let more = found.len() > query.limit;
-        found.truncate(query.limit);
-        let next = found.last().filter(|_| more).map(|run| RunPlace {
-            started_at: run.at,
-            duration: run.duration,
-            run_id: run.id.to_string(),
-        });
-        let body = |run: &&Brief| Some(state.table.get(&run.id)?.fold.body(&run.id));
-        (found.iter().filter_map(body).map(|body| self.sources.enrich(body)).collect(), next)
+        let Snapshot { view, now, .. } = self.now();
+        let walk = Walk::new(query, &view, &self.sources, now);
+        let (found, next) = walk.page();
+        (found.into_iter().map(|run| self.sources.enrich(run.fold.body(&run.id))).collect(), next)
     }
 }
 
-impl RunPlace {
-    fn key(&self) -> Key<'_> {
-        (self.started_at, Reverse(&self.run_id))
-    }
+/// One page's way through the runs.
+struct Walk<'a> {
+    query: &'a RunsQuery,
+    view: &'a View,
+    /// Of each pipeline: is it asked for?
+    pipelines: Vec<bool>,
+    now: Stamp,
+    begun: Stamp,
 }
 
-impl RunsQuery {
-    /// The page's runs, in order, and one more where there is one.
-    fn find<'a>(&self, state: &'a State, sources: &SourceSystems) -> Vec<&'a Brief> {
-        let pipelines = state.rollup.pipelines.iter();
-        let pipelines: Vec<bool> = pipelines.map(|pipeline| self.filter.takes_pipeline(pipeline, sources)).collect();
-        let takes = |run: &&Brief| {
-            self.filter.takes_state(run.state)
-                && pipelines.get(run.pipeline as usize) == Some(&true)
-                && self.duration.0.is_none_or(|least| run.duration >= least)
-                && self.duration.1.is_none_or(|most| run.duration <= most)
-                && self.contains.as_ref().is_none_or(|text| text.is_in(state, &run.id))
+impl<'a> Walk<'a> {
+    fn new(query: &'a RunsQuery, view: &'a View, sources: &SourceSystems, now: Stamp) -> Self {
+        let pipelines = view.pipelines.iter().map(|pipeline| query.filter.takes_pipeline(pipeline, sources)).collect();
+        let begun = query.after.as_ref().map_or(now, |place| place.begun);
+        Self { query, view, pipelines, now, begun }
+    }
+
+    fn page(&self) -> (Vec<&'a Brief>, Option<RunPlace>) {
+        let limit = self.query.limit;
+        let mut found = match self.query.after.as_ref().map(|place| &place.last) {
+            Some(Last::Moved { .. }) => Vec::new(),
+            Some(Last::Still { started_at, duration, run_id }) => {
+                self.still(Some((*duration, (*started_at, Reverse(run_id)))))
+            }
+            None => self.still(None),
         };
-        let window = (self.filter.since, self.filter.until);
-        let last = self.after.as_ref().map(RunPlace::key);
-        let count = self.limit.saturating_add(1);
-        match self.order {
-            RunsOrder::Newest => state.rollup.between(window, None, last).rev().filter(takes).take(count).collect(),
-            RunsOrder::Oldest => state.rollup.between(window, last, None).filter(takes).take(count).collect(),
+        let still = found.len();
+        if still <= limit && self.begun < self.now {
+            let last = match self.query.after.as_ref().map(|place| &place.last) {
+                Some(Last::Moved { run_id }) => run_id,
+                _ => "",
+            };
+            found.extend(self.moved(last, limit + 1 - still));
+        }
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let last = found.last().map(|last| match still {
+            _ if found.len() > still => Last::Moved { run_id: last.id.to_string() },
+            _ if still == limit => Last::Moved { run_id: String::new() },
+            _ => Last::Still { started_at: last.at, duration: last.duration, run_id: last.id.to_string() },
+        });
+        (found, last.filter(|_| more).map(|last| RunPlace { begun: self.begun, last }))
+    }
+
+    /// Is it asked for, and was it there?
+    fn takes(&self, run: &Brief) -> bool {
+        let RunsQuery { filter, duration, contains, .. } = self.query;
+        run.stamps.began <= self.begun
+            && filter.takes_state(run.state)
+            && self.pipelines.get(run.pipeline as usize) == Some(&true)
+            && duration.0.is_none_or(|least| run.duration >= least)
+            && duration.1.is_none_or(|most| run.duration <= most)
+            && contains.as_ref().is_none_or(|text| text.is_in(run))
+    }
+
+    fn stood_still(&self, run: &Brief) -> bool {
+        let moved = match self.query.order {
+            RunsOrder::Newest | RunsOrder::Oldest => run.stamps.start,
+            RunsOrder::Longest => run.stamps.length,
+        };
+        moved <= self.begun
+    }
+
+    /// The next of those that stand where they stood, in order, and one more than a page has where there is one.
+    fn still(&self, last: Option<(u64, Key<'_>)>) -> Vec<&'a Brief> {
+        let window = (self.query.filter.since, self.query.filter.until);
+        let takes = |run: &&Brief| self.stood_still(run) && self.takes(run);
+        let (key, count) = (last.map(|(_, key)| key), self.query.limit.saturating_add(1));
+        match self.query.order {
+            RunsOrder::Newest => self.view.between(window, None, key).rev().filter(takes).take(count).collect(),
+            RunsOrder::Oldest => self.view.between(window, key, None).filter(takes).take(count).collect(),
             RunsOrder::Longest => {
-                let last = self.after.as_ref().map(|last| (last.duration, last.key()));
                 let is_beyond = |run: &&Brief| last.is_none_or(|last| (run.duration, run.key()) < last);
-                let all = state.rollup.between(window, None, None);
-                let mut found: Vec<&Brief> = all.filter(is_beyond).filter(takes).collect();
-                let order =
-                    |one: &&Brief, other: &&Brief| (other.duration, other.key()).cmp(&(one.duration, one.key()));
-                if found.len() > count {
-                    found.select_nth_unstable_by(count - 1, order);
-                    found.truncate(count);
-                }
-                found.sort_unstable_by(order);
-                found
+                let found = self.view.between(window, None, None).filter(is_beyond).filter(takes);
+                first(found.collect(), count, |one, other| {
+                    (other.duration, other.key()).cmp(&(one.duration, one.key()))
+                })
             }
         }
     }
+
+    /// The next of those that moved since the first page, in the order of their ids.
+    fn moved(&self, last: &str, count: usize) -> Vec<&'a Brief> {
+        let window = (self.query.filter.since, self.query.filter.until);
+        let takes = |run: &&Brief| !self.stood_still(run) && &*run.id > last && self.takes(run);
+        let found = self.view.between(window, None, None).filter(takes);
+        first(found.collect(), count, |one, other| one.id.cmp(&other.id))
+    }
+}
+
+/// The first of them, in order.
+fn first(mut found: Vec<&Brief>, count: usize, order: impl Fn(&Brief, &Brief) -> Ordering) -> Vec<&Brief> {
+    let order = |one: &&Brief, other: &&Brief| order(one, other);
+    if found.len() > count {
+        found.select_nth_unstable_by(count - 1, order);
+        found.truncate(count);
+    }
+    found.sort_unstable_by(order);
+    found
 }
 
 impl Contains {
-    fn is_in(&self, state: &State, run_id: &str) -> bool {
-        let fold = state.table.get(run_id).map(|kept| &kept.fold);
-        self.0.is_match(run_id)
-            || fold.and_then(|fold| fold.title()).is_some_and(|title| self.0.is_match(title))
-            || fold.and_then(|fold| fold.failure()).is_some_and(|failure| self.0.is_match(failure))
+    fn is_in(&self, run: &Brief) -> bool {
+        self.0.is_match(&run.id)
+            || run.fold.title().is_some_and(|title| self.0.is_match(title))
+            || run.fold.failure().is_some_and(|failure| self.0.is_match(failure))
     }
 }

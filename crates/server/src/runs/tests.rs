@@ -80,3 +80,42 @@ fn the_table_comes_back_and_a_damaged_or_foreign_one_is_rebuilt() {
     assert_eq!(open(&lineage(&[(1, 1)]), 5), (0, 0));
     assert_eq!(runs.get("a").map(|run| run.state), Some("succeeded".to_owned()));
 }
+
+#[test]
+fn a_table_of_the_version_before_is_read() {
+    let (directory, runtime) = (tempfile::tempdir().unwrap(), Runtime::new().unwrap());
+    let path = directory.path().join("runs");
+    let (runs, _) = fill(path.clone(), &runtime);
+    let now = runs.now();
+    let old: Vec<(&str, &RunFold)> = now.view.all().map(|run| (&*run.id, &*run.fold)).collect();
+    let content = postcard::to_allocvec(&(&now.place, old)).unwrap();
+    let sum = crc32c::crc32c(&content).to_le_bytes();
+    std::fs::write(&path, [b"RSRUNS\x03\n", &sum[..], &content].concat()).unwrap();
+    let (found, _, through) = RunsConsumer::open(path, &lineage(&[(1, 1)]), 5, nowhere(&runtime), Arc::default());
+    assert_eq!((found.get("a"), found.len(), through), (runs.get("a"), 3, 5));
+}
+
+#[test]
+fn a_run_is_folded_anew_only_where_nothing_but_copies_is_missing() {
+    let runs = Runs::new(Vec::new(), Place::start(&lineage(&[(1, 1)])), Arc::default());
+    let batch = |number: u64| {
+        let body = format!(r#"{{"run_id":"a","timestamp":"2026-01-0{number}T00:00:00Z","row_count":{number}}}"#);
+        parse::json(body.as_bytes()).unwrap().builder.stamp(&mut IdMint::new(1, number.into()), 1, None)
+    };
+    (1..=5).for_each(|number| runs.add(number, &batch(number)));
+    // One of its records is a copy. Those that there still are, folded anew; another comes meanwhile.
+    let anew = |there: &[u64], comes: u64| {
+        let (_, least) = runs.begin_beside(&[("a".to_owned(), 1)]);
+        let mut anew = Folds::new();
+        there.iter().for_each(|number| anew.entry("a".to_owned()).or_default().add(&batch(*number), 0, *number));
+        runs.add(comes, &batch(comes));
+        let kept = runs.replace(&least, anew);
+        runs.end_beside();
+        let run = runs.get("a").unwrap();
+        (kept, run.records, run.row_count, run.started_at)
+    };
+    let at = |day: u64| format!("2026-01-0{day}T00:00:00.000000Z");
+    assert_eq!(anew(&[2, 3, 4], 6), (1, 6, Some(21), at(1)), "the first has left the lake");
+    assert_eq!(anew(&[], 7), (1, 7, Some(28), at(1)), "all have");
+    assert_eq!(anew(&[2, 3, 4, 5, 6, 7], 8), (0, 7, Some(35), at(2)), "the first was the copy");
+}

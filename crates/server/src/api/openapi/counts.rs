@@ -20,6 +20,7 @@ pub(super) fn metrics() -> Operation {
         .says("Count runs", "By group and time: how they ended, how long they took. Exact for any window.")
         .takes(parameters::metrics())
         .kept("The groups.", vec![Content::json(Shapes::answer::<MetricsAnswer>, example)])
+        .fails(&[ErrorCode::Overloaded, ErrorCode::QueryTimeout])
 }
 
 pub(super) fn fields() -> Operation {

@@ -137,9 +137,10 @@ fn run() -> Value {
 fn read_runs() -> Operation {
     let page = json!({"runs": [run()], "next": null});
     Operation::get("/api/v1/runs", "readRuns", "runs")
-        .says("Read runs", "Filtered, page by page, the latest start first.")
+        .says("Read runs", "Filtered, page by page, the latest start first unless asked otherwise.")
         .takes(parameters::runs())
         .kept("A page.", vec![Content::json(Shapes::answer::<RunsPage>, page)])
+        .fails(&[ErrorCode::Overloaded, ErrorCode::QueryTimeout])
 }
 
 fn read_run() -> Operation {
@@ -147,7 +148,7 @@ fn read_run() -> Operation {
         .says("Read one run", "As of everything that was acknowledged before.")
         .takes(vec![parameters::run_id()])
         .kept("The run.", vec![Content::json(Shapes::answer::<RunBody>, run())])
-        .fails(&[ErrorCode::NotFound])
+        .fails(&[ErrorCode::NotFound, ErrorCode::Overloaded, ErrorCode::QueryTimeout])
 }
 
 fn query() -> Operation {
