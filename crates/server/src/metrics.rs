@@ -14,6 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+use runstone_journal::{Event, Recovery};
 
 /// The type of [`Metrics::encode`]'s text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -99,6 +100,10 @@ pub struct JournalMetrics {
     pub segments: Gauge,
     /// Valid bytes in them.
     pub segment_bytes: Gauge,
+    /// Bytes of groups that were never acknowledged, cut off by this start.
+    pub torn_bytes: Gauge,
+    /// Acknowledged ranges that this start found damaged.
+    pub damaged_ranges: Gauge,
 }
 
 /// The lake's upkeep since the start; set when somebody asks.
@@ -432,6 +437,25 @@ impl JournalMetrics {
         to.register("journal_first_position", "The first position that was not trimmed", self.first_position.clone());
         to.register("journal_segments", "Segments on disk", self.segments.clone());
         to.register_with_unit("journal", "Valid bytes of the segments", Unit::Bytes, self.segment_bytes.clone());
+        let help = "Bytes that were never acknowledged and that this start cut off the journal's end";
+        to.register_with_unit("journal_torn_tail", help, Unit::Bytes, self.torn_bytes.clone());
+        let help = "Damaged ranges of the journal that this start found";
+        to.register("journal_damaged_ranges", help, self.damaged_ranges.clone());
+    }
+
+    /// Says what the start found.
+    pub(crate) fn recovered(&self, recovery: &Recovery) {
+        for event in &recovery.events {
+            match event {
+                Event::TornTail { bytes, .. } => {
+                    self.torn_bytes.inc_by(i64::try_from(*bytes).unwrap_or(i64::MAX));
+                }
+                Event::Corruption(_) => {
+                    self.damaged_ranges.inc();
+                }
+                _ => {}
+            }
+        }
     }
 }
 

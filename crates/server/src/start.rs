@@ -126,8 +126,9 @@ pub async fn run(
     listening: impl FnOnce(SocketAddr),
 ) -> Result<(), RunError> {
     let failed = Arc::new(AtomicBool::new(false));
-    let journal = open_journal(config, &world, orders, &stop, &failed)?;
+    let (journal, recovery) = open_journal(config, &world, orders, &stop, &failed)?;
     let service = Service::start(config, &world, orders, journal)?;
+    service.app.metrics.journal.recovered(&recovery);
     let listen = |source| RunError::Listen { address: config.listen.clone(), source };
     let listener = TcpListener::bind(&config.listen).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
@@ -151,7 +152,7 @@ fn open_journal(
     orders: &Orders,
     stop: &CancellationToken,
     failed: &Arc<AtomicBool>,
-) -> Result<Arc<Journal>, RunError> {
+) -> Result<(Arc<Journal>, Recovery), RunError> {
     let data = |source| RunError::Data { path: config.data.clone(), source };
     std::fs::create_dir_all(&config.data).map_err(data)?;
     let (clock, entropy) = (Arc::clone(&world.clock), Arc::clone(&world.entropy));
@@ -178,7 +179,7 @@ fn open_journal(
     }));
     let (journal, recovery) = Journal::open(Arc::clone(&world.fs), env, options)?;
     report(&recovery, &config.data);
-    Ok(Arc::new(journal))
+    Ok((Arc::new(journal), recovery))
 }
 
 /// What recovery found, one line each.

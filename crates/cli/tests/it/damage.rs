@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use crate::client::{Client, JSON};
 use crate::harness::{Server, runstone, stderr, stdout, until, write};
 use crate::kills::{is_ready, torn_tails};
+use crate::lake::metric;
 use crate::oracle::{self, Batch, Random};
 use crate::process::fill;
 
@@ -146,6 +147,8 @@ fn a_torn_tail_costs_one_warning_and_nothing_that_was_acknowledged_before() {
         let server = Server::start_in(dir, &[]);
         let warnings = usize::from(left != Left::NothingUnseen);
         assert_eq!(torn_tails(&server), warnings, "{name}: {}", server.printed());
+        let cut = metric(&server, "runstone_journal_torn_tail_bytes");
+        assert_eq!(cut > 0.0, warnings > 0, "{name}: {cut} bytes cut");
         let kept = if left == Left::Whole { batches.len() } else { batches.len() - 1 };
         let mut expected = batches[..kept].to_vec();
         oracle::check(server.url(), &expected);

@@ -91,12 +91,14 @@ impl IntakeError {
             IntakeError::Journal(error) => match error {
                 AppendError::Full { .. } => ErrorCode::Overloaded,
                 AppendError::TooLarge { .. } => ErrorCode::BodyTooLarge,
-                AppendError::DiskFull { .. } => ErrorCode::DiskFull,
+                // "Nothing happened" must be true: a sync that failed before may have left the bytes.
+                AppendError::DiskFull { uncertain: false, .. } => ErrorCode::DiskFull,
                 AppendError::LimitReached { .. } => ErrorCode::JournalFull,
                 AppendError::NoItems => ErrorCode::Internal,
-                AppendError::Closed | AppendError::Unavailable { .. } | AppendError::Failed { .. } => {
-                    ErrorCode::Unavailable
-                }
+                AppendError::DiskFull { uncertain: true, .. }
+                | AppendError::Closed
+                | AppendError::Unavailable { .. }
+                | AppendError::Failed { .. } => ErrorCode::Unavailable,
             },
         }
     }

@@ -115,3 +115,17 @@ async fn a_failed_request_frees_its_key_and_its_ids() {
     assert_eq!(intake.parts.ids.in_flight(), 0);
     assert!(fs.contents(Path::new("/journal/identity")).is_some(), "it ran on the simulated file system");
 }
+
+#[tokio::test]
+async fn what_may_have_been_written_is_not_called_refused() {
+    let fs = SimFs::new(4);
+    let intake = open(&fs);
+    fs.fail(Op::Sync, 0, 1, Fault::Io);
+    fs.fail(Op::Create, 0, 1, Fault::NoSpace);
+    let failed = intake.take(records(&[(1, "a")]), None).await;
+    assert_eq!(failed.unwrap_err().code(), ErrorCode::Unavailable, "its bytes are in the segment whose sync failed");
+    // Sent again under its id it is there once, whatever the first delivery has left.
+    assert_eq!(intake.take(records(&[(1, "a")]), None).await.unwrap().answer.accepted, 1);
+    drop(intake);
+    assert_eq!(stored(&open(&fs)), ["a"]);
+}
