@@ -103,6 +103,8 @@ fi
 cargo_tool cargo-nextest "$NEXTEST"
 cargo_tool cargo-deny "$DENY"
 debian npm nodejs npm
+# What makes a real process's syncs fail.
+debian strace strace
 # What SQL is compared with. Debian keeps its programs out of the path.
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || debian initdb postgresql
 readers
