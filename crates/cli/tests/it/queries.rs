@@ -88,7 +88,7 @@ fn filters_leave_what_the_model_leaves_in_both_orders() {
         ("q=OF%20TITLE", Box::new(|record| record.contains_key("title"))),
         ("q=%25", Box::new(|_| false)),
         ("run_id=RUN-3", Box::new(|_| false)),
-        ("run_id=%27%20OR%201%3D1--", Box::new(|_| false)),
+        ("journal=%27%20OR%201%3D1--", Box::new(|_| false)),
         ("status=$1", Box::new(|_| false)),
         ("hostname=%25s", Box::new(|_| false)),
         ("q=%22%27%29%20OR%20%28%27a%27%3D%27a%22", Box::new(|_| false)),
