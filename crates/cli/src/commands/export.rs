@@ -143,13 +143,12 @@ async fn write<E: Into<anyhow::Error>>(
         // A pipe or a device has no end that it could get a name at.
         return copy(bytes, &mut File::options().write(true).open(path)?, talk).await;
     }
-    let (mut hangup, mut interrupt, mut terminate) =
-        (signal(SignalKind::hangup())?, signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    // Not at SIGHUP: under `nohup` it is ignored, and a handler would undo that.
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut file = Unfinished::beside(path)?;
     let stopped = |kind: SignalKind| Err(Stopped(kind.as_raw_value()).into());
     let written = tokio::select! {
         written = copy(bytes, &mut file, talk) => written,
-        _ = hangup.recv() => stopped(SignalKind::hangup()),
         _ = interrupt.recv() => stopped(SignalKind::interrupt()),
         _ = terminate.recv() => stopped(SignalKind::terminate()),
     };
