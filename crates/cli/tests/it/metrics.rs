@@ -174,7 +174,9 @@ fn metrics_are_what_sql_says_over_flush_restart_and_retention() {
     }
     in_the_lake(&server, 400);
     let before = check_all(&mut client);
-    assert_eq!(before[0]["groups"][0]["runs"], 60);
+    let there = rows(&mut client, "SELECT count(DISTINCT run_id) AS n FROM logs");
+    assert_eq!(before[0]["groups"][0]["runs"], there[0]["n"]);
+    assert!(there[0]["n"].as_u64() > Some(50), "{there:?}");
     assert_eq!((&before[1]["bucket_seconds"], &before[0]["bucket_seconds"]), (&json!(3600), &Value::Null));
 
     let (code, dir) = server.terminate();
