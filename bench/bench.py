@@ -86,7 +86,10 @@ class Bench:
         with Server(self.arguments.runstone, ALONE) as server:
             run = self.load(server, records)["sample_run"]
             server.settle(records)
-            asked = {name: (reach, median, slowest) for name, reach, median, slowest in ask_all(server, run, records)}
+            asked = {}
+            for name, reach, median, slowest in ask_all(server, run, records):
+                asked[name] = (reach, median, slowest)
+                print(f"   {median:7.1f} ms  {name}", file=sys.stderr, flush=True)
             pages = min(5_000, records // 200)
             deep, first = page_ms(server, pages)
             asked[f"page {pages:,} of a walk of 200 each"] = (25, deep, first)

@@ -84,7 +84,7 @@ def page_ms(server, page, size=200):
         found = server.json(f"/api/v1/logs?limit={size}" + (f"&cursor={urllib.parse.quote(cursor)}" if cursor else ""))
         took.append((time.perf_counter() - started) * 1e3)
         cursor = found["next"]
-        if cursor is None:
+        if cursor is None and number < page:
             raise SystemExit(f"the walk ended at page {number} of {page}")
     return statistics.median(took[-6:]), statistics.median(took[1:7])
 

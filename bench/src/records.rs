@@ -141,7 +141,7 @@ impl Load {
             message.push_str(&format!(" needle{n:010x}"));
         }
         let step = (WEEK / i64::try_from(self.shape.records)?).max(1);
-        let at = Timestamp::from_microsecond(START + i64::try_from(n)? * step + random.i64(..step))?;
+        let at = Timestamp::from_microsecond(START + i64::try_from(n)? * step + random.i64(0..step))?;
         let dice = random.usize(..100);
         let record = Record {
             id: self.shape.ids.then(|| {

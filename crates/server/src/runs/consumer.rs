@@ -10,7 +10,8 @@ use runstone_record::{Batch, DecodeError, run};
 
 use super::lake::LakeRows;
 use super::place::Place;
-use super::{Runs, saved};
+use super::saved::{self, Saved};
+use super::Runs;
 use crate::lineage::Lineage;
 use crate::relay::{Consumer, Unavailable};
 use crate::sources::SourceSystems;
@@ -21,23 +22,25 @@ const SAVE_IDLE: Duration = Duration::from_secs(2);
 
 /// The saved table, or an empty one where there is none to trust.
 pub(crate) fn restore(path: &Path, lineage: &Lineage, durable: u64, sources: Arc<SourceSystems>) -> Runs {
-    let saved = match saved::load(path) {
-        Ok(saved) => saved,
-        Err(error) => {
-            tracing::warn!(%error, path = %path.display(), "rebuild the runs");
-            None
-        }
-    };
-    let is_there = saved.is_some();
-    let (runs, mut place) = match saved.filter(|saved| saved.place.is_of(lineage, durable)) {
-        Some(saved) => (saved.runs, saved.place),
-        None => {
-            if is_there {
-                tracing::warn!(path = %path.display(), "rebuild the runs: what was saved is of another journal");
-            }
-            (Vec::new(), Place::start(lineage))
-        }
-    };
+    table(trusted(path, lineage, durable), lineage, sources)
+}
+
+/// The saved table, where it is there, whole, and of this journal as it is now.
+fn trusted(path: &Path, lineage: &Lineage, durable: u64) -> Option<Saved> {
+    let saved = saved::load(path).unwrap_or_else(|error| {
+        tracing::warn!(%error, path = %path.display(), "rebuild the runs");
+        None
+    })?;
+    if !saved.place.is_of(lineage, durable) {
+        tracing::warn!(path = %path.display(), "rebuild the runs: what was saved is of another journal");
+        return None;
+    }
+    Some(saved)
+}
+
+fn table(saved: Option<Saved>, lineage: &Lineage, sources: Arc<SourceSystems>) -> Runs {
+    let (runs, mut place) =
+        saved.map_or_else(|| (Vec::new(), Place::start(lineage)), |saved| (saved.runs, saved.place));
     place.follow(lineage);
     Runs::new(runs, place, sources)
 }
@@ -67,7 +70,12 @@ impl RunsConsumer {
         lake: LakeRows,
         sources: Arc<SourceSystems>,
     ) -> (Runs, Self, u64) {
-        let runs = restore(&path, lineage, durable, sources);
+        let saved = trusted(&path, lineage, durable);
+        if saved.is_none() {
+            // As the journal grows again, a later start might take it for its own.
+            saved::remove(&path);
+        }
+        let runs = table(saved, lineage, sources);
         let place = runs.read().place.clone();
         let after = place.through();
         let consumer = Self { runs: runs.clone(), lake, path, saved_at: Instant::now(), saved_place: place };

@@ -56,6 +56,16 @@ pub(crate) fn load(path: &Path) -> io::Result<Option<Saved>> {
     postcard::from_bytes(content).map(Some).map_err(|_| damaged())
 }
 
+/// Removes the file, if there is one.
+pub(crate) fn remove(path: &Path) {
+    let removed = fs::remove_file(path).and_then(|()| File::open(path.parent().unwrap_or(path))?.sync_all());
+    if let Err(error) = removed
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, path = %path.display(), "remove the saved runs: remove them before the next start");
+    }
+}
+
 /// Replaces the file: a crash leaves the old one or the new one.
 pub(super) fn store(path: &Path, snapshot: &Snapshot) -> io::Result<()> {
     let runs = snapshot.view.all().map(|run| (&*run.id, &*run.fold, run.stamps)).collect();

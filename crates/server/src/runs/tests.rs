@@ -119,3 +119,19 @@ fn a_run_is_folded_anew_only_where_nothing_but_copies_is_missing() {
     assert_eq!(anew(&[], 7), (1, 7, Some(28), at(1)), "all have");
     assert_eq!(anew(&[2, 3, 4, 5, 6, 7], 8), (0, 7, Some(35), at(2)), "the first was the copy");
 }
+
+/// A journal that lost its end grows again, with other records at the same positions.
+#[test]
+fn what_was_saved_beyond_the_journals_end_is_never_trusted_again() {
+    let (directory, runtime) = (tempfile::tempdir().unwrap(), Runtime::new().unwrap());
+    let path = directory.path().join("runs");
+    let (_, mut consumer) = fill(path.clone(), &runtime);
+    consumer.stop(5);
+    let open = |durable| {
+        let lineage = lineage(&[(1, 1)]);
+        RunsConsumer::open(path.clone(), &lineage, durable, nowhere(&runtime), Arc::default()).2
+    };
+    assert_eq!(open(5), 5, "it is trusted where the journal has all of it");
+    assert_eq!(open(4), 0);
+    assert_eq!(open(6), 0);
+}
