@@ -17,7 +17,7 @@ use runstone_record::limits::{self, EXPORTS_RUNNING_MAX, EXPORTS_WAITING_MAX};
 use runstone_record::params::Params;
 use runstone_record::wire::QueryColumn;
 
-use crate::answer::{Cells, unique_names, write_object};
+use crate::answer::{Cells, unique_names, write_object_within};
 use crate::catalog::{CATALOG, Own, SCHEMA, catalogs};
 use crate::columns::sql_type_name;
 use crate::dialect::respell;
@@ -387,8 +387,9 @@ impl Shared {
                 if rows > 0 {
                     json.push(b',');
                 }
-                write_object(&cells, row, &mut json);
-                if rows == rows_max || json.len() >= self.limits.answer_bytes_max {
+                // A row that does not fit is left as soon as that is known: one may be as large as all memory.
+                let fits = rows < rows_max && write_object_within(&cells, row, &mut json, self.limits.answer_bytes_max);
+                if !fits {
                     json.truncate(before);
                     truncated = true;
                     break 'batches;
