@@ -115,6 +115,8 @@ pub const SQL_REGEX_BYTES_MAX: usize = 1_024;
 pub const SQL_CONSTANT_BYTES_MAX: usize = 16 << 10;
 /// Bytes that one call of a SQL function may make for a batch of rows.
 pub const SQL_CALL_BYTES_MAX: usize = 64 << 20;
+/// Bytes that one step of a query makes at once, about: it is given few enough rows for that.
+pub const SQL_STEP_BYTES: usize = 8 << 20;
 /// Bytes of a JSON file that its columns are found from.
 pub const TABLE_JSON_GUESS_BYTES: u64 = 4 << 20;
 /// Bytes of a JSON file that is one array: it is read whole.

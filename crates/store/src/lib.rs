@@ -46,6 +46,7 @@ mod unit;
 mod values;
 mod watch;
 
+mod weight;
 pub use columns::{logs_schema, sql_type_name};
 pub use cursor::{Cursor, InvalidCursor};
 pub use error::QueryError;

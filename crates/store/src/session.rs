@@ -8,7 +8,9 @@ use datafusion::common::{DataFusionError, Result as PlanResult};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::execution::{FunctionRegistry, SendableRecordBatchStream, SessionState, SessionStateBuilder};
+use datafusion::execution::{
+    FunctionRegistry, SendableRecordBatchStream, SessionState, SessionStateBuilder, TaskContext,
+};
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
@@ -34,6 +36,7 @@ use crate::sources::sources_table;
 use crate::table::{LogsTable, RunsSource, RunsTable};
 use crate::tables::{TableStores, Tables};
 use crate::watch::{Stop, watch};
+use crate::weight::batch_rows;
 
 /// Versions of the lake that one query tries.
 const SNAPSHOTS_MAX: usize = 5;
@@ -367,7 +370,7 @@ impl Shared {
             Some(limit) => LogicalPlanBuilder::from(plan).limit(0, Some(limit))?.build()?,
             None => plan,
         };
-        start(&session, &plan, stop).await
+        start_bound(&session, &plan, stop, checked.bound_bytes).await
     }
 
     async fn collect(&self, mut stream: SendableRecordBatchStream, rows_max: usize) -> PlanResult<QueryAnswer> {
@@ -405,7 +408,7 @@ impl Shared {
 /// A statement that may be planned, with its values in it.
 pub(crate) fn checked(question: &Question) -> Result<guard::Checked, QueryError> {
     let mut checked = guard::check(&question.sql)?;
-    bind(&mut checked.statement, &question.params)?;
+    checked.bound_bytes = bind(&mut checked.statement, &question.params)?;
     respell(&mut checked.statement);
     Ok(checked)
 }
@@ -419,7 +422,21 @@ pub(crate) async fn start(
     check_functions(plan)?;
     let state = session.state();
     let plan = state.optimize(plan)?;
-    check_constants(&plan)?;
+    check_constants(&plan, bound_bytes)?;
     let plan = state.query_planner().create_physical_plan(&plan, &state).await?;
-    execute_stream(watch(shorten(plan)?, stop)?, session.task_ctx())
+    let plan = watch(shorten(plan)?, stop)?;
+    let config = session.copied_config();
+    let rows = batch_rows(&plan, config.batch_size())?;
+    let context = TaskContext::from(&state).with_session_config(config.with_batch_size(rows));
+    execute_stream(plan, Arc::new(context))
+) -> PlanResult<SendableRecordBatchStream> {
+    start_bound(session, plan, stop, 0).await
+}
+
+/// The same with so many bytes of parameters among its constants.
+async fn start_bound(
+    session: &SessionContext,
+    plan: &LogicalPlan,
+    stop: &Arc<Stop>,
+    bound_bytes: usize,
 }

@@ -425,6 +425,19 @@ fn parameters_are_values_and_never_sql() {
         let (status, body) = bound(&mut client, &format!("{found}{condition}"), &params);
         assert_eq!((status, &body["rows"][0]["v"]), (200, &expected), "{condition}: {body}");
     }
+    // Longer than a constant of the text may be, where it is compared and where it is written out.
+    let long = json!({"v": "x".repeat(20_000)});
+    for (sql, expected) in [
+        ("SELECT count(*) AS v FROM logs WHERE message = $v OR message LIKE $v", json!(0)),
+        ("SELECT max(length(message || $v)) AS v FROM logs", json!(20_011)),
+        (
+            "SELECT count(*) AS v FROM (SELECT $v AS t, run_id FROM logs) l JOIN logs USING (run_id) WHERE t = $v",
+            json!(3),
+        ),
+    ] {
+        let (status, body) = bound(&mut client, sql, &long);
+        assert_eq!((status, &body["rows"][0]["v"]), (200, &expected), "{sql}: {body}");
+    }
     let (status, body) = bound(&mut client, "SELECT run_id FROM logs ORDER BY timestamp LIMIT $n", &json!({"n": 1}));
     assert_eq!((status, &body["rows"]), (200, &json!([{"run_id": "a"}])));
     let (status, body) = bound(&mut client, "EXPLAIN SELECT * FROM logs WHERE run_id = $run", &json!({"run": "a"}));
