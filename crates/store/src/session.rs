@@ -60,6 +60,8 @@ pub struct SqlLimits {
     pub export_slice_bytes: usize,
     /// How long a client may take for a piece of an export.
     pub export_stall: Duration,
+    /// In how long a client must take a mebibyte of an export for which others wait.
+    pub export_pace: Duration,
     /// Threads that run them.
     pub threads: usize,
 }
@@ -75,6 +77,7 @@ impl Default for SqlLimits {
             waiting_max: limits::QUERIES_WAITING_MAX,
             export_slice_bytes: limits::EXPORT_SLICE_BYTES,
             export_stall: Duration::from_millis(limits::EXPORT_STALL_MS),
+            export_pace: Duration::from_millis(limits::EXPORT_PACE_MS),
             threads: std::thread::available_parallelism().map_or(2, usize::from),
         }
     }
@@ -151,9 +154,11 @@ pub(crate) struct Shared {
 pub struct Sql {
     pub(crate) shared: Arc<Shared>,
     pub(crate) runner: Runner,
-    queries: Slots,
+    pub(crate) queries: Slots,
     pages: Slots,
     pub(crate) exports: Slots,
+    /// Long streamed answers of statements.
+    pub(crate) streams: Slots,
 }
 
 impl Sql {
@@ -186,12 +191,14 @@ impl Sql {
         let runner = Runner::new(limits.threads);
         let runner = runner.map_err(|error| QueryError::Internal(format!("start query threads: {error}")))?;
         let shared = Shared { recent, older, runs, tables, limits, template };
+        let (setting, streams) = (Some("query.concurrency_max"), "long streamed answers of statements");
         Ok(Self {
             shared: Arc::new(shared),
             runner,
-            queries: Slots::new(limits.running_max, limits.waiting_max),
-            pages: Slots::new(limits.running_max, limits.waiting_max),
-            exports: Slots::new(EXPORTS_RUNNING_MAX, EXPORTS_WAITING_MAX),
+            queries: Slots::new(("query", "queries"), limits.running_max, limits.waiting_max, setting),
+            pages: Slots::new(("page", "pages"), limits.running_max, limits.waiting_max, setting),
+            exports: Slots::new(("export", "exports"), EXPORTS_RUNNING_MAX, EXPORTS_WAITING_MAX, None),
+            streams: Slots::new(("streamed answer", streams), EXPORTS_RUNNING_MAX, EXPORTS_WAITING_MAX, None),
         })
     }
 
@@ -419,6 +426,16 @@ pub(crate) async fn start(
     plan: &LogicalPlan,
     stop: &Arc<Stop>,
 ) -> PlanResult<SendableRecordBatchStream> {
+    start_bound(session, plan, stop, 0).await
+}
+
+/// The same with so many bytes of parameters among its constants.
+async fn start_bound(
+    session: &SessionContext,
+    plan: &LogicalPlan,
+    stop: &Arc<Stop>,
+    bound_bytes: usize,
+) -> PlanResult<SendableRecordBatchStream> {
     check_functions(plan)?;
     let state = session.state();
     let plan = state.optimize(plan)?;
@@ -429,14 +446,4 @@ pub(crate) async fn start(
     let rows = batch_rows(&plan, config.batch_size())?;
     let context = TaskContext::from(&state).with_session_config(config.with_batch_size(rows));
     execute_stream(plan, Arc::new(context))
-) -> PlanResult<SendableRecordBatchStream> {
-    start_bound(session, plan, stop, 0).await
-}
-
-/// The same with so many bytes of parameters among its constants.
-async fn start_bound(
-    session: &SessionContext,
-    plan: &LogicalPlan,
-    stop: &Arc<Stop>,
-    bound_bytes: usize,
 }

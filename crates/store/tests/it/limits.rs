@@ -106,6 +106,10 @@ fn queries_wait_for_their_turn_and_are_refused_when_too_many_wait() {
     assert!(count(ErrorCode::QueryTimeout) >= 1, "{codes:?}");
     assert!(count(ErrorCode::Overloaded) >= 3, "{codes:?}");
     assert_eq!(count(ErrorCode::QueryTimeout) + count(ErrorCode::Overloaded), 6, "{codes:?}");
+    let said: Vec<String> = answers.iter().map(|answer| answer.as_ref().unwrap_err().to_string()).collect();
+    for word in ["1 queries run and 2 wait", "query.concurrency_max"] {
+        assert!(said.iter().any(|said| said.contains(word)), "{word}: {said:?}");
+    }
     // Pages have turns of their own.
     let page = runstone_store::LogsQuery { limit: 5, ..Default::default() };
     let (query, page) = world.wait(futures::future::join(world.sql.query(ENDLESS), world.sql.logs(page)));
