@@ -115,6 +115,8 @@ pub const SQL_REGEX_BYTES_MAX: usize = 1_024;
 pub const SQL_CONSTANT_BYTES_MAX: usize = 16 << 10;
 /// Bytes that one call of a SQL function may make for a batch of rows.
 pub const SQL_CALL_BYTES_MAX: usize = 64 << 20;
+/// Bytes that one step of a query makes at once, about: it is given few enough rows for that.
+pub const SQL_STEP_BYTES: usize = 8 << 20;
 /// Bytes of a JSON file that its columns are found from.
 pub const TABLE_JSON_GUESS_BYTES: u64 = 4 << 20;
 /// Bytes of a JSON file that is one array: it is read whole.
@@ -160,7 +162,8 @@ pub const LOGS_TERMS_MAX: usize = 16;
 /// Bytes of one query parameter's value.
 pub const PARAMETER_BYTES_MAX: usize = 1_024;
 
-/// Exports running at once; more wait. They have places of their own: an export may run for as long as its client reads.
+/// Exports running at once, and as many streamed answers of statements; more wait. They have places of their own: one may run
+/// for as long as its client reads.
 pub const EXPORTS_RUNNING_MAX: usize = 2;
 /// Exports waiting for their turn; more are told to come back.
 pub const EXPORTS_WAITING_MAX: usize = 16;
@@ -170,6 +173,12 @@ pub const EXPORT_PIECE_BYTES: usize = 64 << 10;
 pub const EXPORT_PIECES_MAX: usize = 8;
 /// Milliseconds in which a client must take a piece of an export.
 pub const EXPORT_STALL_MS: u64 = 60_000;
+/// Bytes that the client of an export takes in `EXPORT_PACE_MS` of waiting for it, at least, while others wait for its place.
+pub const EXPORT_PACE_BYTES: usize = 1 << 20;
+/// Milliseconds in which a client must take `EXPORT_PACE_BYTES`.
+pub const EXPORT_PACE_MS: u64 = 10_000;
+/// Bytes of rows, in memory, that are made ahead of what an export writes.
+pub const EXPORT_AHEAD_BYTES: usize = 8 << 20;
 /// Bytes of records, in memory, that an export sorts together, about; it never holds more than four times as many.
 pub const EXPORT_SLICE_BYTES: usize = 16 << 20;
 /// Rows of a row group in an exported Parquet file.

@@ -2,7 +2,7 @@
 //! 3339 with microseconds, days as `YYYY-MM-DD`, lists and records as arrays and objects, JSON as it is, what has no
 //! JSON form as text; not-a-number and infinity as null.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, ListArray, StringArray, StructArray,
@@ -111,7 +111,7 @@ impl Cells {
         !is_null
     }
 
-    fn print(&self, row: usize, out: &mut Vec<u8>) -> Result<(), std::io::Error> {
+    fn print(&self, row: usize, out: &mut impl Write) -> io::Result<()> {
         let null = b"null";
         match self {
             Cells::Bool(values) if values.is_valid(row) => write!(out, "{}", values.value(row)),
@@ -127,20 +127,16 @@ impl Cells {
             Cells::List(list, items) if list.is_valid(row) => {
                 let ends = list.value_offsets();
                 let place = |end: i32| usize::try_from(end).unwrap_or(0);
-                out.push(b'[');
+                out.write_all(b"[")?;
                 for (count, item) in (place(ends[row])..place(ends[row + 1])).enumerate() {
                     if count > 0 {
-                        out.push(b',');
+                        out.write_all(b",")?;
                     }
                     items.print(item, out)?;
                 }
-                out.push(b']');
-                Ok(())
+                out.write_all(b"]")
             }
-            Cells::Record(record, columns) if record.is_valid(row) => {
-                write_object(columns, row, out);
-                Ok(())
-            }
+            Cells::Record(record, columns) if record.is_valid(row) => print_object(columns, row, out),
             Cells::Json(json) => match json.get_value(row) {
                 JsonUnionValue::JsonNull => out.write_all(null),
                 JsonUnionValue::Bool(value) => write!(out, "{value}"),
@@ -156,24 +152,59 @@ impl Cells {
 
 /// Appends a row as an object, every column in it.
 pub(crate) fn write_object(columns: &[(String, Cells)], row: usize, out: &mut Vec<u8>) {
-    out.push(b'{');
+    // Writing to memory cannot fail.
+    let _ = print_object(columns, row, out);
+}
+
+/// The same, up to so many bytes of `out`. False: it does not fit, and a part of it may have been written.
+pub(crate) fn write_object_within(
+    columns: &[(String, Cells)],
+    row: usize,
+    out: &mut Vec<u8>,
+    bytes_max: usize,
+) -> bool {
+    print_object(columns, row, &mut Within { out, bytes_max }).is_ok()
+}
+
+fn print_object(columns: &[(String, Cells)], row: usize, out: &mut impl Write) -> io::Result<()> {
+    out.write_all(b"{")?;
     for (place, (name, cells)) in columns.iter().enumerate() {
         if place > 0 {
-            out.push(b',');
+            out.write_all(b",")?;
         }
-        let _ = text(name, out);
-        out.push(b':');
-        cells.write(row, out);
+        text(name, out)?;
+        out.write_all(b":")?;
+        cells.print(row, out)?;
     }
-    out.push(b'}');
+    out.write_all(b"}")
+}
+
+/// Memory that takes no more than it may have.
+struct Within<'o> {
+    out: &'o mut Vec<u8>,
+    bytes_max: usize,
+}
+
+impl Write for Within<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.out.len() + bytes.len() > self.bytes_max {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.out.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The number, or null for what JSON has no number for.
-fn float(value: f64, out: &mut Vec<u8>) -> Result<(), std::io::Error> {
+fn float(value: f64, out: &mut impl Write) -> io::Result<()> {
     Ok(serde_json::to_writer(out, &value)?)
 }
 
-fn text(value: &str, out: &mut Vec<u8>) -> Result<(), std::io::Error> {
+fn text(value: &str, out: &mut impl Write) -> io::Result<()> {
     Ok(serde_json::to_writer(out, value)?)
 }
 
@@ -204,4 +235,33 @@ pub(crate) fn unique_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<Stri
             unique
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{ListBuilder, StringBuilder};
+    use std::sync::Arc;
+
+    #[test]
+    fn a_row_is_left_as_soon_as_it_is_known_not_to_fit() {
+        let mut lists = ListBuilder::new(StringBuilder::new());
+        for _ in 0..10_000 {
+            lists.values().append_value("\u{1}".repeat(100));
+        }
+        lists.append(true);
+        let list: ArrayRef = Arc::new(lists.finish());
+        let long: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(1_000_000)]));
+        for array in [list, long] {
+            let columns = [("all".to_owned(), Cells::new(&array).unwrap())];
+            let mut out = Vec::new();
+            assert!(!write_object_within(&columns, 0, &mut out, 10_000));
+            assert!(out.capacity() <= 20_000, "{}", out.capacity());
+            let mut whole = Vec::new();
+            write_object(&columns, 0, &mut whole);
+            out.clear();
+            assert!(write_object_within(&columns, 0, &mut out, whole.len()));
+            assert_eq!(out, whole);
+        }
+    }
 }

@@ -41,7 +41,7 @@ impl VisitorMut for Respell {
             Expr::Extract { field, expr: time, .. } => {
                 let unit = text(field.to_string().trim_matches('\'').to_ascii_lowercase());
                 let time = std::mem::replace(time.as_mut(), null());
-                *expr = call("date_part", vec![unit, time]);
+                *expr = call("extract", vec![unit, time]);
             }
             Expr::Function(function) => function_call(function),
             _ => {}
@@ -56,7 +56,10 @@ fn function_call(function: &mut Function) {
     match name.as_str() {
         // The age of a time is that at the midnight that was.
         "age" if args.len() == 1 => args.insert(0, argument(call("current_date", Vec::new()))),
-        "statement_timestamp" | "transaction_timestamp" if args.is_empty() => function.name = named("now"),
+        "statement_timestamp" | "transaction_timestamp" | "clock_timestamp" if args.is_empty() => {
+            function.name = named("now");
+        }
+        "make_interval" => interval_args(args),
         name if TAKE_UNITS.contains(&name) && args.len() == 3 => {
             if let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(first))) = args.first_mut()
                 && let Expr::Identifier(Ident { value, quote_style: None, .. }) = first
@@ -67,6 +70,26 @@ fn function_call(function: &mut Function) {
         }
         _ => {}
     }
+}
+
+/// Every part of an interval in its place: those that are named, and none of the others.
+fn interval_args(args: &mut Vec<FunctionArg>) {
+    const PARTS: [&str; 7] = ["years", "months", "weeks", "days", "hours", "mins", "secs"];
+    let zero = || FunctionArgExpr::Expr(Expr::value(Value::Number("0".to_owned(), false)));
+    let mut parts: Vec<FunctionArgExpr> = std::iter::repeat_with(zero).take(PARTS.len()).collect();
+    for (place, given) in args.iter().enumerate() {
+        let (place, part) = match given {
+            FunctionArg::Unnamed(part) => (Some(place), part),
+            FunctionArg::Named { name, arg, .. } | FunctionArg::ExprNamed { name: Expr::Identifier(name), arg, .. } => {
+                (PARTS.iter().position(|known| name.value.eq_ignore_ascii_case(known)), arg)
+            }
+            FunctionArg::ExprNamed { .. } => return,
+        };
+        // What cannot be placed stays, and is refused with the function's name.
+        let Some(kept) = place.and_then(|place| parts.get_mut(place)) else { return };
+        *kept = part.clone();
+    }
+    *args = parts.into_iter().map(FunctionArg::Unnamed).collect();
 }
 
 fn plain_name(name: &ObjectName) -> Option<String> {

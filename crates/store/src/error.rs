@@ -1,8 +1,11 @@
 //! Why a query has no answer. Owns sorting DataFusion's errors into what the caller did, what the data did, what the
 //! limits did and what we did.
 
+use std::fmt;
+
 use datafusion::common::DataFusionError;
 use runstone_record::ErrorCode;
+use runstone_record::limits::EXPORT_PACE_BYTES;
 
 use crate::recent::OlderError;
 
@@ -36,9 +39,15 @@ pub enum QueryError {
          or raise query.memory_bytes_max"
     )]
     Memory,
-    /// Too many queries are running and waiting.
-    #[error("refuse query: {0} others are waiting; try again later")]
-    Busy(usize),
+    /// A client took its export slowly while others waited for a place.
+    #[error(
+        "stop export: others wait for its place, and its client took less than {EXPORT_PACE_BYTES} bytes in {0} ms; \
+         write it to a file as fast as it comes"
+    )]
+    Slow(u128),
+    /// Too many of a kind are running and waiting.
+    #[error("refuse {0}")]
+    Busy(Queue),
     /// A file of the lake cannot be read: its storage is away, or the file is damaged or gone. What reads Parquet passes the
     /// storage's errors on as text, so that nobody can tell.
     #[error("run query: {0}")]
@@ -56,7 +65,7 @@ impl QueryError {
             QueryError::Invalid(_) => ErrorCode::InvalidQuery,
             QueryError::Parameter(_) => ErrorCode::InvalidParameter,
             QueryError::Failed(_) => ErrorCode::QueryFailed,
-            QueryError::Timeout(_) | QueryError::Stalled(_) => ErrorCode::QueryTimeout,
+            QueryError::Timeout(_) | QueryError::Stalled(_) | QueryError::Slow(_) => ErrorCode::QueryTimeout,
             QueryError::Limit(_) | QueryError::Memory => ErrorCode::QueryLimit,
             QueryError::Busy(_) => ErrorCode::Overloaded,
             QueryError::Unread(_) => ErrorCode::Unavailable,
@@ -77,6 +86,35 @@ impl QueryError {
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
         QueryError::Invalid(message.into())
+    }
+}
+
+/// What runs in places that are counted, and how many of these there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queue {
+    /// One of them.
+    pub(crate) one: &'static str,
+    /// All of them.
+    pub(crate) all: &'static str,
+    pub(crate) running_max: usize,
+    pub(crate) waiting_max: usize,
+    /// The setting that raises `running_max`.
+    pub(crate) setting: Option<&'static str>,
+    /// Did its turn not come in time? Otherwise too many waited.
+    pub(crate) waited: bool,
+}
+
+impl fmt::Display for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { one, all, running_max, waiting_max, setting, waited } = self;
+        match waited {
+            true => write!(f, "{one}: its turn did not come, of {running_max} {all} that may run at once")?,
+            false => write!(f, "{one}: {running_max} {all} run and {waiting_max} wait, as many as may")?,
+        }
+        match setting {
+            Some(setting) => write!(f, "; try again later, or raise the setting {setting}"),
+            None => f.write_str("; try again later"),
+        }
     }
 }
 

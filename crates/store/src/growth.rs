@@ -20,21 +20,21 @@ use runstone_record::limits::SQL_CALL_BYTES_MAX;
 use crate::error::{Carried, QueryError};
 
 /// Rows that a function which can multiply its input works on at once.
-const PIECE_ROWS: usize = 64;
+pub(crate) const PIECE_ROWS: usize = 64;
 
 /// The name of the function that lets a value through as long as it is not too large. Queries cannot call it.
 pub(crate) const LIMITED: &str = "limited";
 
 /// How much a call can make of its arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Growth {
+pub(crate) enum Growth {
     /// About the sum of them, times a number.
     Sum(usize),
     /// Its first, with this one put in once for every byte.
     Spread(usize),
 }
 
-fn growth(name: &str) -> Option<Growth> {
+pub(crate) fn growth(name: &str) -> Option<Growth> {
     Some(match name {
         "concat" | "concat_ws" | "overlay" | "make_array" | "array_concat" | "array_append" | "array_prepend"
         | "named_struct" | "struct" => Growth::Sum(1),
@@ -46,7 +46,7 @@ fn growth(name: &str) -> Option<Growth> {
     })
 }
 
-fn too_large(name: &str) -> DataFusionError {
+pub(crate) fn too_large(name: &str) -> DataFusionError {
     let mebibytes = SQL_CALL_BYTES_MAX >> 20;
     DataFusionError::External(Box::new(Carried(QueryError::Limit(format!(
         "stop query: one call of {name} would make more than {mebibytes} MiB; ask for fewer or shorter values"

@@ -25,6 +25,8 @@ pub(crate) struct Checked {
     pub(crate) statement: Statement,
     /// Does it answer with rows of the tables (and not with a plan or a list of columns)?
     pub(crate) is_query: bool,
+    /// Bytes of the values that were put in for its parameters.
+    pub(crate) bound_bytes: usize,
 }
 
 /// Parses and checks one statement.
@@ -53,7 +55,7 @@ pub(crate) fn check(sql: &str) -> Result<Checked, QueryError> {
         return Err(QueryError::invalid("refuse SQL: send exactly one statement, such as SELECT count(*) FROM logs"));
     };
     let is_query = allowed(&statement)?;
-    Ok(Checked { statement, is_query })
+    Ok(Checked { statement, is_query, bound_bytes: 0 })
 }
 
 fn allowed(statement: &Statement) -> Result<bool, QueryError> {

@@ -30,6 +30,7 @@ mod layout;
 mod list;
 mod logs;
 mod merge;
+mod pace;
 mod params;
 mod plan;
 mod read;
@@ -45,6 +46,7 @@ mod tables;
 mod unit;
 mod values;
 mod watch;
+mod weight;
 
 pub use columns::{logs_schema, sql_type_name};
 pub use cursor::{Cursor, InvalidCursor};

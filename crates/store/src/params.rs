@@ -14,8 +14,8 @@ use runstone_record::params::{Param, Params};
 
 use crate::error::QueryError;
 
-/// Puts the values in.
-pub(crate) fn bind(statement: &mut Statement, params: &Params) -> Result<(), QueryError> {
+/// Puts the values in: how many bytes they have, each wherever it stands.
+pub(crate) fn bind(statement: &mut Statement, params: &Params) -> Result<usize, QueryError> {
     let mut inner = statement;
     while let Statement::Explain(explain) = inner {
         inner = explain.statement.as_mut();
@@ -30,7 +30,7 @@ pub(crate) fn bind(statement: &mut Statement, params: &Params) -> Result<(), Que
         Some(name) => Err(QueryError::Invalid(format!(
             "bind parameters: the statement does not use {name}: write ${name} where its value belongs"
         ))),
-        None => Ok(()),
+        None => Ok(binding.bytes),
     }
 }
 

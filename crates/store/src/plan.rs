@@ -52,16 +52,19 @@ fn has_fixed_size(kind: &DataType) -> bool {
     }
 }
 
-/// Checks what an optimised plan holds once its constants are computed.
-pub(crate) fn check_constants(plan: &LogicalPlan) -> Result<()> {
+/// Checks what an optimised plan holds once its constants are computed. Parameters have a limit of their own: twice as many
+/// bytes as theirs are let through, because a condition may be copied to where it is decided.
+pub(crate) fn check_constants(plan: &LogicalPlan, bound_bytes: usize) -> Result<()> {
+    let bytes_max = SQL_CONSTANT_BYTES_MAX + 2 * bound_bytes;
     let mut bytes = 0;
     each_expr(plan, &mut |expr| {
         match expr {
             Expr::Literal(value, _) => {
                 bytes += text(value).map_or(0, str::len).saturating_sub(SHORT_TEXT_BYTES);
-                if bytes > SQL_CONSTANT_BYTES_MAX {
+                if bytes > bytes_max {
                     return Err(invalid(format!(
-                        "refuse SQL: its text constants may have {SQL_CONSTANT_BYTES_MAX} bytes together; use shorter ones"
+                        "refuse SQL: its text constants may have {SQL_CONSTANT_BYTES_MAX} bytes together; use shorter \
+                         ones, or send them as params"
                     )));
                 }
             }

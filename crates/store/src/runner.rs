@@ -2,15 +2,16 @@
 //! time-outs and cancellation, so that no query takes a thread or an unbounded wait from whoever takes records in.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{AbortHandle, JoinError, JoinHandle};
 
-use crate::error::QueryError;
+use crate::error::{QueryError, Queue};
+use crate::pace::Pace;
 use crate::watch::Stop;
 
 /// Deeply nested SQL is planned by recursion; pages of a stack are taken only when they are touched.
@@ -20,43 +21,103 @@ const FILES_AT_ONCE: usize = 4;
 /// How much later than others these threads get the processor (nice).
 const NICENESS: i32 = 5;
 
+/// What is looked at how often while something waits for its turn.
+const LOOK: Duration = Duration::from_millis(200);
+
 /// Queries of one kind that may run and wait.
 #[derive(Debug)]
 pub(crate) struct Slots {
-    all: usize,
+    queue: Queue,
     running: Arc<Semaphore>,
     waiting: AtomicUsize,
-    waiting_max: usize,
+    /// Those whose clients may be slow.
+    paces: Mutex<Vec<Weak<Pace>>>,
+}
+
+/// A turn that has come; dropped, it is over.
+#[derive(Debug)]
+pub(crate) struct Turn(#[expect(dead_code, reason = "held until it is dropped")] OwnedSemaphorePermit);
+
+/// The turn that a task has. It may get another while it runs.
+#[derive(Debug)]
+pub(crate) struct Place(Mutex<Option<Turn>>);
+
+impl Place {
+    fn lock(&self) -> MutexGuard<'_, Option<Turn>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the turn back, while the task stands still.
+    pub(crate) fn leave(&self) {
+        self.lock().take();
+    }
+
+    pub(crate) fn enter(&self, turn: Turn) {
+        *self.lock() = Some(turn);
+    }
 }
 
 impl Slots {
-    pub(crate) fn new(running: usize, waiting_max: usize) -> Self {
-        Self {
-            running: Arc::new(Semaphore::new(running.max(1))),
-            waiting: AtomicUsize::new(0),
-            waiting_max,
-            all: running.max(1),
-        }
-    }
-
-    /// Waits for one, if not too many do.
-    async fn take(&self, timeout: Duration) -> Result<OwnedSemaphorePermit, QueryError> {
-        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let _waiting = Waiting(&self.waiting);
-        let semaphore = Arc::clone(&self.running);
-        match Arc::clone(&semaphore).try_acquire_owned() {
-            Ok(permit) => Ok(permit),
-            Err(_) if before >= self.waiting_max => Err(QueryError::Busy(before)),
-            Err(_) => tokio::time::timeout(timeout, semaphore.acquire_owned())
-                .await
-                .map_err(|_| QueryError::Busy(before))?
-                .map_err(|_| QueryError::Internal("the store is closed".to_owned())),
-        }
+    pub(crate) fn new(
+        (one, all): (&'static str, &'static str),
+        running_max: usize,
+        waiting_max: usize,
+        setting: Option<&'static str>,
+    ) -> Self {
+        let running_max = running_max.max(1);
+        let queue = Queue { one, all, running_max, waiting_max, setting, waited: false };
+        let running = Arc::new(Semaphore::new(running_max));
+        Self { queue, running, waiting: AtomicUsize::new(0), paces: Mutex::default() }
     }
 
     /// How many are taken.
     pub(crate) fn running(&self) -> usize {
-        self.all - self.running.available_permits()
+        self.queue.running_max - self.running.available_permits()
+    }
+
+    /// Waits for a turn. While others have it whose clients are too slow, the slowest of them loses it.
+    pub(crate) async fn turn(&self, timeout: Duration) -> Result<Turn, QueryError> {
+        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waiting = Waiting(&self.waiting);
+        if let Ok(permit) = Arc::clone(&self.running).try_acquire_owned() {
+            return Ok(Turn(permit));
+        }
+        if before >= self.queue.waiting_max {
+            return Err(QueryError::Busy(self.queue));
+        }
+        let permit = Arc::clone(&self.running).acquire_owned();
+        let mut permit = std::pin::pin!(permit);
+        let late = tokio::time::sleep(timeout);
+        let mut late = std::pin::pin!(late);
+        loop {
+            tokio::select! {
+                permit = &mut permit => {
+                    return permit.map(Turn).map_err(|_| QueryError::Internal("the store is closed".to_owned()));
+                }
+                () = &mut late => return Err(QueryError::Busy(Queue { waited: true, ..self.queue })),
+                () = tokio::time::sleep(LOOK) => self.break_slowest_off(),
+            }
+        }
+    }
+
+    /// Watches how fast a client takes what runs here.
+    pub(crate) fn watch(&self, pace: &Arc<Pace>) {
+        let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        paces.retain(|pace| pace.strong_count() > 0);
+        paces.push(Arc::downgrade(pace));
+    }
+
+    fn break_slowest_off(&self) {
+        let paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        let paces: Vec<Arc<Pace>> = paces.iter().filter_map(Weak::upgrade).collect();
+        // One place is enough for who waits.
+        if paces.iter().any(|pace| pace.is_ending()) {
+            return;
+        }
+        let slow = paces.iter().filter_map(|pace| Some((pace.slowness()?, pace)));
+        if let Some((_, slowest)) = slow.min_by_key(|(bytes_a_second, _)| *bytes_a_second) {
+            slowest.break_off();
+        }
     }
 }
 
@@ -71,10 +132,21 @@ pub(crate) struct Runner {
 #[derive(Debug)]
 pub(crate) struct StopOnDrop(AbortHandle, Arc<Stop>);
 
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
+impl StopOnDrop {
+    /// Stops it now.
+    pub(crate) fn stop(&self) {
         self.1.stop();
         self.0.abort();
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.0.is_finished()
+    }
+}
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
@@ -117,7 +189,7 @@ impl Runner {
         T: Send + 'static,
         F: Future<Output = Result<T, QueryError>> + Send + 'static,
     {
-        let (task, _stop) = self.begin(slots, timeout, query).await?;
+        let (task, _place, _stop) = self.begin(slots, timeout, query).await?;
         match tokio::time::timeout(timeout, task).await {
             Err(_) => Err(QueryError::Timeout(timeout.as_millis())),
             Ok(ended) => outcome(ended),
@@ -132,9 +204,9 @@ impl Runner {
         timeout: Duration,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, QueryError> {
-        let permit = slots.take(timeout).await?;
+        let turn = slots.turn(timeout).await?;
         let task = self.handle.spawn_blocking(move || {
-            let _permit = permit;
+            let _turn = turn;
             work()
         });
         match tokio::time::timeout(timeout, task).await {
@@ -143,27 +215,38 @@ impl Runner {
         }
     }
 
-    /// Begins a query in one of `slots`, for which it waits until `timeout` and which it keeps until it ends. Whoever drops the
-    /// second half of the answer stops it.
+    /// Begins a query in one of `slots`, for which it waits until `timeout` and which it keeps until it ends, or gets another
+    /// place. Whoever drops the last part of the answer stops it.
     pub(crate) async fn begin<T, F>(
         &self,
         slots: &Slots,
         timeout: Duration,
         query: impl FnOnce(Arc<Stop>) -> F,
-    ) -> Result<(JoinHandle<Result<T, QueryError>>, StopOnDrop), QueryError>
+    ) -> Result<(JoinHandle<Result<T, QueryError>>, Arc<Place>, StopOnDrop), QueryError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, QueryError>> + Send + 'static,
     {
-        let permit = slots.take(timeout).await?;
+        let turn = slots.turn(timeout).await?;
+        let place = Arc::new(Place(Mutex::new(Some(turn))));
+        let held = LeaveOnDrop(Arc::clone(&place));
         let stop = Arc::new(Stop::default());
         let query = query(Arc::clone(&stop));
         let task = self.handle.spawn(async move {
-            let _permit = permit;
+            let _held = held;
             query.await
         });
         let stop = StopOnDrop(task.abort_handle(), stop);
-        Ok((task, stop))
+        Ok((task, place, stop))
+    }
+}
+
+/// However a task ends, it leaves its place.
+struct LeaveOnDrop(Arc<Place>);
+
+impl Drop for LeaveOnDrop {
+    fn drop(&mut self) {
+        self.0.leave();
     }
 }
 
@@ -195,9 +278,13 @@ mod tests {
 
     use super::*;
 
+    fn questions(waiting_max: usize) -> Slots {
+        Slots::new(("question", "questions"), 1, waiting_max, None)
+    }
+
     #[tokio::test]
     async fn work_aside_is_bounded_and_so_is_the_wait_for_it() {
-        let (runner, slots) = (Arc::new(Runner::new(1).unwrap()), Arc::new(Slots::new(1, 1)));
+        let (runner, slots) = (Arc::new(Runner::new(1).unwrap()), Arc::new(questions(1)));
         let (begun, has_begun) = tokio::sync::oneshot::channel();
         let (end, ended) = mpsc::sync_channel::<()>(1);
         let long = {
@@ -208,11 +295,13 @@ mod tests {
         has_begun.await.unwrap();
         let mut waiting = Box::pin(runner.aside(&slots, Duration::from_secs(60), || "in turn"));
         assert!(futures::poll!(waiting.as_mut()).is_pending());
-        assert_eq!(runner.aside(&slots, Duration::from_secs(60), || ()).await, Err(QueryError::Busy(1)));
+        let refused = runner.aside(&slots, Duration::from_secs(60), || ()).await;
+        assert!(matches!(refused, Err(QueryError::Busy(Queue { waited: false, .. }))), "{refused:?}");
         let millis = Duration::from_millis(1);
-        let impatient = Arc::new(Slots::new(1, 9));
-        let _taken = Arc::clone(&impatient.running).acquire_owned().await.unwrap();
-        assert_eq!(runner.aside(&impatient, millis, || ()).await, Err(QueryError::Busy(0)), "nobody waits for ever");
+        let impatient = questions(9);
+        let _taken = impatient.turn(millis).await.unwrap();
+        let late = runner.aside(&impatient, millis, || ()).await;
+        assert!(matches!(late, Err(QueryError::Busy(Queue { waited: true, .. }))), "nobody waits for ever: {late:?}");
         end.send(()).unwrap();
         assert_eq!((long.await.unwrap(), waiting.await), (Ok(true), Ok("in turn")));
     }

@@ -8,7 +8,9 @@ use datafusion::common::{DataFusionError, Result as PlanResult};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::execution::{FunctionRegistry, SendableRecordBatchStream, SessionState, SessionStateBuilder};
+use datafusion::execution::{
+    FunctionRegistry, SendableRecordBatchStream, SessionState, SessionStateBuilder, TaskContext,
+};
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
@@ -17,7 +19,7 @@ use runstone_record::limits::{self, EXPORTS_RUNNING_MAX, EXPORTS_WAITING_MAX};
 use runstone_record::params::Params;
 use runstone_record::wire::QueryColumn;
 
-use crate::answer::{Cells, unique_names, write_object};
+use crate::answer::{Cells, unique_names, write_object_within};
 use crate::catalog::{CATALOG, Own, SCHEMA, catalogs};
 use crate::columns::sql_type_name;
 use crate::dialect::respell;
@@ -34,6 +36,7 @@ use crate::sources::SourcesTable;
 use crate::table::{LogsTable, RunsSource, RunsTable};
 use crate::tables::{TableStores, Tables};
 use crate::watch::{Stop, watch};
+use crate::weight::batch_rows;
 
 /// Versions of the lake that one query tries.
 const SNAPSHOTS_MAX: usize = 5;
@@ -57,6 +60,8 @@ pub struct SqlLimits {
     pub export_slice_bytes: usize,
     /// How long a client may take for a piece of an export.
     pub export_stall: Duration,
+    /// In how long a client must take a mebibyte of an export for which others wait.
+    pub export_pace: Duration,
     /// Threads that run them.
     pub threads: usize,
 }
@@ -72,6 +77,7 @@ impl Default for SqlLimits {
             waiting_max: limits::QUERIES_WAITING_MAX,
             export_slice_bytes: limits::EXPORT_SLICE_BYTES,
             export_stall: Duration::from_millis(limits::EXPORT_STALL_MS),
+            export_pace: Duration::from_millis(limits::EXPORT_PACE_MS),
             threads: std::thread::available_parallelism().map_or(2, usize::from),
         }
     }
@@ -148,10 +154,12 @@ pub(crate) struct Shared {
 pub struct Sql {
     pub(crate) shared: Arc<Shared>,
     pub(crate) runner: Runner,
-    queries: Slots,
+    pub(crate) queries: Slots,
     pages: Slots,
     asides: Slots,
     pub(crate) exports: Slots,
+    /// Long streamed answers of statements.
+    pub(crate) streams: Slots,
 }
 
 impl Sql {
@@ -184,13 +192,15 @@ impl Sql {
         let runner = Runner::new(limits.threads);
         let runner = runner.map_err(|error| QueryError::Internal(format!("start query threads: {error}")))?;
         let shared = Shared { recent, older, runs, tables, limits, template };
+        let (setting, streams) = (Some("query.concurrency_max"), "long streamed answers of statements");
         Ok(Self {
             shared: Arc::new(shared),
             runner,
-            queries: Slots::new(limits.running_max, limits.waiting_max),
-            pages: Slots::new(limits.running_max, limits.waiting_max),
-            asides: Slots::new(limits.running_max, limits.waiting_max),
-            exports: Slots::new(EXPORTS_RUNNING_MAX, EXPORTS_WAITING_MAX),
+            queries: Slots::new(("query", "queries"), limits.running_max, limits.waiting_max, setting),
+            pages: Slots::new(("page", "pages"), limits.running_max, limits.waiting_max, setting),
+            asides: Slots::new(("question", "questions"), limits.running_max, limits.waiting_max, setting),
+            exports: Slots::new(("export", "exports"), EXPORTS_RUNNING_MAX, EXPORTS_WAITING_MAX, None),
+            streams: Slots::new(("streamed answer", streams), EXPORTS_RUNNING_MAX, EXPORTS_WAITING_MAX, None),
         })
     }
 
@@ -377,7 +387,7 @@ impl Shared {
             Some(limit) => LogicalPlanBuilder::from(plan).limit(0, Some(limit))?.build()?,
             None => plan,
         };
-        start(&session, &plan, stop).await
+        start_bound(&session, &plan, stop, checked.bound_bytes).await
     }
 
     async fn collect(&self, mut stream: SendableRecordBatchStream, rows_max: usize) -> PlanResult<QueryAnswer> {
@@ -397,8 +407,9 @@ impl Shared {
                 if rows > 0 {
                     json.push(b',');
                 }
-                write_object(&cells, row, &mut json);
-                if rows == rows_max || json.len() >= self.limits.answer_bytes_max {
+                // A row that does not fit is left as soon as that is known: one may be as large as all memory.
+                let fits = rows < rows_max && write_object_within(&cells, row, &mut json, self.limits.answer_bytes_max);
+                if !fits {
                     json.truncate(before);
                     truncated = true;
                     break 'batches;
@@ -414,20 +425,21 @@ impl Shared {
 /// A statement that may be planned, with its values in it.
 pub(crate) fn checked(question: &Question) -> Result<guard::Checked, QueryError> {
     let mut checked = guard::check(&question.sql)?;
-    bind(&mut checked.statement, &question.params)?;
+    checked.bound_bytes = bind(&mut checked.statement, &question.params)?;
     respell(&mut checked.statement);
     Ok(checked)
 }
 
-/// Optimises, checks and starts the plan of a statement.
-pub(crate) async fn start(
+/// Optimises, checks and starts the plan of a statement. So many bytes of its constants are parameters.
+async fn start_bound(
     session: &SessionContext,
     plan: &LogicalPlan,
     stop: &Arc<Stop>,
+    bound_bytes: usize,
 ) -> PlanResult<SendableRecordBatchStream> {
     check_functions(plan)?;
     let plan = session.state().optimize(plan)?;
-    check_constants(&plan)?;
+    check_constants(&plan, bound_bytes)?;
     execute(session, &plan, stop).await
 }
 
@@ -447,5 +459,9 @@ async fn execute(
 ) -> PlanResult<SendableRecordBatchStream> {
     let state = session.state();
     let plan = state.query_planner().create_physical_plan(plan, &state).await?;
-    execute_stream(watch(shorten(plan)?, stop)?, session.task_ctx())
+    let plan = watch(shorten(plan)?, stop)?;
+    let config = session.copied_config();
+    let rows = batch_rows(&plan, config.batch_size())?;
+    let context = TaskContext::from(&state).with_session_config(config.with_batch_size(rows));
+    execute_stream(plan, Arc::new(context))
 }

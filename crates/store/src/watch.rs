@@ -22,13 +22,17 @@ use datafusion::physical_plan::unnest::UnnestExec;
 use datafusion::physical_plan::windows::WindowAggExec;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, RecordBatchStream};
 use futures::Stream;
+use runstone_record::limits::SQL_STEP_BYTES;
 
-use crate::growth::slice_bytes;
+use crate::growth::{slice_bytes, too_large};
+use crate::weight::Weight;
 
 /// After so long others get their turn.
 const TURN: Duration = Duration::from_millis(10);
 /// Rows that a join without a key compares with its whole other side at once.
 const PROBE_ROWS: usize = 128;
+/// Bytes that a batch of a join has without being counted before it is made.
+const WIDE_BYTES: usize = 16 << 20;
 
 /// Set when nobody waits for the answer any more.
 #[derive(Debug, Default)]
@@ -50,51 +54,58 @@ impl Stop {
 /// Puts the wrappers in.
 pub(crate) fn watch(plan: Arc<dyn ExecutionPlan>, stop: &Arc<Stop>) -> Result<Arc<dyn ExecutionPlan>> {
     plan.transform_up(|node| {
-        let every_pair = node.is::<NestedLoopJoinExec>() || node.is::<CrossJoinExec>();
-        let long = every_pair || node.is::<UnnestExec>() || node.name().contains("Join");
-        if node.children().is_empty() || (long && !every_pair) {
-            return Ok(Transformed::yes(Watched::around(node, stop, Kind::Plain)));
+        let wrap = |node, duty| Watched::around(node, stop, duty);
+        if node.children().is_empty() {
+            return Ok(Transformed::yes(wrap(node, Duty::None)));
         }
-        let kinds: [Kind; 2] = match () {
-            () if every_pair => [Kind::Plain, Kind::Pieces],
-            () if node.is::<WindowAggExec>() => [Kind::Counted, Kind::Plain],
-            () => return Ok(Transformed::no(node)),
+        let every_pair = node.is::<NestedLoopJoinExec>() || node.is::<CrossJoinExec>();
+        let is_join = every_pair || node.name().contains("Join");
+        let duties: Vec<Duty> = match () {
+            () if every_pair => vec![Duty::Repeated, Duty::Compared],
+            () if is_join => node.children().iter().map(|_| Duty::Repeated).collect(),
+            () if node.is::<WindowAggExec>() => vec![Duty::Kept(Weight::of(node.as_ref())?.map(Arc::new))],
+            () => match Weight::of(node.as_ref())? {
+                Some(weight) => vec![Duty::Made(Arc::new(weight))],
+                None if node.is::<UnnestExec>() => return Ok(Transformed::yes(wrap(node, Duty::Handed))),
+                None => return Ok(Transformed::no(node)),
+            },
         };
-        let children: Vec<_> = node
-            .children()
-            .into_iter()
-            .zip(kinds)
-            .map(|(child, kind)| Watched::around(Arc::clone(child), stop, kind))
-            .collect();
+        let children: Vec<_> =
+            node.children().into_iter().zip(duties).map(|(child, duty)| wrap(Arc::clone(child), duty)).collect();
         let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep);
         let node = node.replace_children(children, options)?;
-        Ok(Transformed::yes(match every_pair {
-            true => Watched::around(node, stop, Kind::Plain),
-            false => node,
-        }))
+        Ok(Transformed::yes(if is_join { wrap(node, Duty::Handed) } else { node }))
     })
     .data()
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Plain,
-    /// Rows come a few at a time.
-    Pieces,
-    /// Whoever reads keeps all rows: they count as memory of the query.
-    Counted,
+/// What is done with rows beside stopping and taking turns. What counts as memory of the query does so until the next rows
+/// are asked for.
+#[derive(Debug, Clone)]
+enum Duty {
+    None,
+    /// They count.
+    Handed,
+    /// A join repeats each of them: rows that are wide count as often as a batch has rows.
+    Repeated,
+    /// The same, and they come a few at a time.
+    Compared,
+    /// A step makes so much of them: it counts, and few enough rows come at a time.
+    Made(Arc<Weight>),
+    /// Whoever reads keeps all of them, twice, and what it makes of them: all that counts, to the end.
+    Kept(Option<Arc<Weight>>),
 }
 
 #[derive(Debug)]
 struct Watched {
     input: Arc<dyn ExecutionPlan>,
     stop: Arc<Stop>,
-    kind: Kind,
+    duty: Duty,
 }
 
 impl Watched {
-    fn around(input: Arc<dyn ExecutionPlan>, stop: &Arc<Stop>, kind: Kind) -> Arc<dyn ExecutionPlan> {
-        Arc::new(Self { input, stop: Arc::clone(stop), kind })
+    fn around(input: Arc<dyn ExecutionPlan>, stop: &Arc<Stop>, duty: Duty) -> Arc<dyn ExecutionPlan> {
+        Arc::new(Self { input, stop: Arc::clone(stop), duty })
     }
 }
 
@@ -135,16 +146,17 @@ impl ExecutionPlan for Watched {
     fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         let input = children.pop();
         let input = input.ok_or_else(|| DataFusionError::Internal("watched without an input".to_owned()))?;
-        Ok(Self::around(input, &self.stop, self.kind))
+        Ok(Self::around(input, &self.stop, self.duty.clone()))
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let consumer = MemoryConsumer::new("rows of a window");
+        let consumer = MemoryConsumer::new("rows of a step");
         Ok(Box::pin(Watching {
-            held: (self.kind == Kind::Counted).then(|| consumer.register(context.memory_pool())),
+            held: consumer.register(context.memory_pool()),
+            batch_rows: context.session_config().batch_size(),
             input: self.input.execute(partition, context)?,
             stop: Arc::clone(&self.stop),
-            pieces: self.kind == Kind::Pieces,
+            duty: self.duty.clone(),
             rest: None,
             turn: Instant::now(),
         }))
@@ -154,20 +166,57 @@ impl ExecutionPlan for Watched {
 struct Watching {
     input: SendableRecordBatchStream,
     stop: Arc<Stop>,
-    held: Option<MemoryReservation>,
-    pieces: bool,
+    duty: Duty,
+    held: MemoryReservation,
+    batch_rows: usize,
     rest: Option<RecordBatch>,
     turn: Instant,
 }
 
 impl Watching {
     /// A batch, or its first rows, the others being kept for later.
-    fn piece(&mut self, batch: RecordBatch) -> RecordBatch {
-        if !self.pieces || batch.num_rows() <= PROBE_ROWS {
-            return batch;
+    fn piece(&mut self, batch: RecordBatch) -> Result<RecordBatch> {
+        let rows = match &self.duty {
+            Duty::Compared => PROBE_ROWS,
+            Duty::Made(weight) => self.afforded(weight, &batch)?,
+            _ => return Ok(batch),
+        };
+        if rows >= batch.num_rows() {
+            return Ok(batch);
         }
-        self.rest = Some(batch.slice(PROBE_ROWS, batch.num_rows() - PROBE_ROWS));
-        batch.slice(0, PROBE_ROWS)
+        self.rest = Some(batch.slice(rows, batch.num_rows() - rows));
+        Ok(batch.slice(0, rows))
+    }
+
+    /// How many of the first rows a step may have at once. Where memory is short it has fewer.
+    fn afforded(&self, weight: &Weight, batch: &RecordBatch) -> Result<usize> {
+        let (mut rows, mut bytes) = weight.rows_within(batch, SQL_STEP_BYTES);
+        loop {
+            match self.held.try_resize(bytes) {
+                Ok(()) => return Ok(rows),
+                Err(short) if rows <= 1 => return Err(short),
+                Err(_) => (rows, bytes) = weight.rows_within(batch, bytes / 4),
+            }
+        }
+    }
+
+    /// Counts a batch that has just come.
+    fn count(&self, batch: &RecordBatch) -> Result<()> {
+        let bytes = || batch.columns().iter().map(slice_bytes).sum::<usize>();
+        match &self.duty {
+            Duty::None => Ok(()),
+            Duty::Made(weight) => weight.refused(batch).map_or(Ok(()), |name| Err(too_large(name))),
+            Duty::Handed => self.held.try_resize(bytes()),
+            Duty::Repeated | Duty::Compared => {
+                let repeated = bytes() / batch.num_rows().max(1) * self.batch_rows;
+                let wide = repeated.saturating_sub(WIDE_BYTES);
+                self.held.try_resize(self.held.size().max(wide))
+            }
+            Duty::Kept(weight) => {
+                let made = weight.as_ref().map_or(0, |weight| weight.bytes(batch));
+                self.held.try_grow(2 * bytes() + made)
+            }
+        }
     }
 }
 
@@ -182,15 +231,16 @@ impl Stream for Watching {
             return Poll::Pending;
         }
         if let Some(rest) = self.rest.take() {
-            return Poll::Ready(Some(Ok(self.piece(rest))));
+            return Poll::Ready(Some(self.piece(rest)));
+        }
+        if matches!(self.duty, Duty::Handed | Duty::Made(_)) {
+            self.held.free();
         }
         let Some(batch) = ready!(self.input.as_mut().poll_next(context)?) else {
             return Poll::Ready(None);
         };
-        if let Some(held) = &self.held {
-            held.try_grow(batch.columns().iter().map(slice_bytes).sum())?;
-        }
-        Poll::Ready(Some(Ok(self.piece(batch))))
+        self.count(&batch)?;
+        Poll::Ready(Some(self.piece(batch)))
     }
 }
 

@@ -254,3 +254,33 @@ fn a_client_that_reads_slowly_blocks_nobody_and_one_that_goes_away_ends_its_work
     let bytes = metric(&server, "runstone_export_bytes_total{format=\"ndjson\"}");
     assert!(bytes >= answer.body.len() as f64, "{bytes}");
 }
+
+#[test]
+fn what_may_break_off_is_not_streamed_where_nobody_could_tell() {
+    let server = Server::start();
+    fill(&server, &mut Random::seeded("old"));
+    let ask = |method: &str, path: &str, body: &[u8]| {
+        let sent = request(method, path, &[JSON], body);
+        let sent = String::from_utf8(sent).unwrap().replace("HTTP/1.1\r\n", "HTTP/1.0\r\n");
+        let mut socket = connect(address(server.url())).unwrap();
+        socket.write_all(sent.as_bytes()).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let sql = br#"{"sql": "SELECT * FROM logs", "format": "csv"}"#;
+    for (method, path, body) in [
+        ("GET", "/api/v1/logs?format=ndjson", &b""[..]),
+        ("GET", "/api/v1/runs/run-1/logs?format=parquet", b""),
+        ("POST", "/api/v1/query", sql),
+    ] {
+        let answer = ask(method, path, body);
+        assert!(answer.contains(" 406 ") && answer.contains("not_acceptable"), "{path}: {answer}");
+        for way in ["HTTP/1.1", "proxy_http_version 1.1"] {
+            assert!(answer.contains(way), "{path}: {answer}");
+        }
+    }
+    // What has a length is for everybody.
+    assert!(ask("GET", "/api/v1/logs", b"").contains(" 200 "));
+    assert!(ask("POST", "/api/v1/query", br#"{"sql": "SELECT 1"}"#).contains(" 200 "));
+}

@@ -138,6 +138,26 @@ const SAME: &[&str] = &[
     "date_trunc('month', {day})",
     "date_trunc('day', {moment}, 'America/New_York')",
     "date_trunc('day', {moment}, 'Asia/Kolkata')",
+    "date_trunc('hour', {moment}, 'Asia/Kolkata')",
+    // Where a clock is put back, and where it is put forward.
+    "date_trunc('hour', timestamptz '2026-10-25 00:30:00Z', 'Europe/Berlin')",
+    "date_trunc('hour', timestamptz '2026-10-25 01:30:00Z', 'Europe/Berlin')",
+    "date_trunc('minute', timestamptz '2026-10-25 00:30:31Z', 'Europe/Berlin')",
+    "date_trunc('minute', timestamptz '2026-10-25 01:30:31Z', 'Europe/Berlin')",
+    "date_trunc('day', timestamptz '2026-10-25 01:30:31Z', 'Europe/Berlin')",
+    "date_trunc('hour', timestamptz '2026-03-29 00:59:59Z', 'Europe/Berlin')",
+    "date_trunc('hour', timestamptz '2026-03-29 01:00:01Z', 'Europe/Berlin')",
+    "date_trunc('minute', timestamptz '2026-03-29 01:00:01Z', 'Europe/Berlin')",
+    "date_trunc('hour', timestamptz '2026-04-04 15:10:00Z', 'Australia/Lord_Howe')",
+    "date_trunc('hour', timestamptz '2026-10-03 15:40:00Z', 'Australia/Lord_Howe')",
+    "extract(epoch from date_trunc('hour', {span}))",
+    "extract(epoch from date_trunc('day', {span}))",
+    "extract(epoch from date_trunc('month', {span}))",
+    "extract(epoch from date_trunc('quarter', {span}))",
+    "extract(epoch from date_trunc('year', {span}))",
+    "extract(epoch from date_trunc('decade', interval '25 years -13 months'))",
+    "extract(epoch from date_trunc('minute', interval '-90 seconds'))",
+    "extract(epoch from date_trunc('hour', {moment} - {early}))",
     "extract(epoch from {moment})",
     "extract(epoch from {early})",
     "extract(second from {early})",
@@ -155,6 +175,10 @@ const SAME: &[&str] = &[
     "extract(decade from {early})",
     "extract(millennium from {moment})",
     "extract(julian from {day})",
+    "extract(epoch from {day})",
+    "extract(timezone from {moment})",
+    "extract(hour from time '10:11:12')",
+    "date_part('hour', {day})",
     "date_part('year', {moment})",
     "date_part('epoch', {span})",
     "date_part('hour', {span})",
@@ -180,6 +204,10 @@ const SAME: &[&str] = &[
     "to_char({moment}, 'HH:MI:SS P.M. \\\"q\\\" DDTH')",
     "to_char({wall}, 'YYYYMMDD FMHH24h FMMI\"m\"')",
     "to_char({day}, 'DD.MM.YYYY')",
+    "to_char({moment}, 'TMMonth|TMDay|TMmon|TMDY|tmMONTH|TMYYYY')",
+    "to_char({wall}, 'FM-DD FMTMMonth TMFMDay FM')",
+    "to_timestamp('28 November 2026', 'DD TMMonth YYYY')",
+    "to_char({moment}, 'HH24TH:MITH')",
     "to_char({span}, 'HH24:MI:SS')",
     "to_char({span}, 'YYYY MM DD')",
     "to_timestamp('05 Dec 2000 13:14', 'DD Mon YYYY HH24:MI')",
@@ -196,10 +224,35 @@ const SAME: &[&str] = &[
     "make_timestamp(2024, 2, 29, 23, 59, 1.5)",
     "make_timestamptz(2024, 7, 1, 12, 0, 0, 'Europe/Berlin')",
     "make_date(2024, 2, 29)",
+    "extract(epoch from make_interval(1, 2, 3, 4, 5, 6, 7.5))",
+    "extract(day from make_interval(days => 10, weeks => 2))",
+    "extract(epoch from make_interval(secs => -1.25, hours => 1))",
+    "extract(epoch from make_interval())",
+    "extract(day from justify_hours(interval '50 hours'))",
+    "extract(hour from justify_hours(interval '1 day -50 hours'))",
+    "extract(month from justify_days(interval '65 days'))",
+    "extract(day from justify_days(interval '1 month -65 days'))",
+    "extract(epoch from justify_interval(interval '1 month -1 hour'))",
+    "extract(day from justify_interval(interval '-1 month 70 days 50 hours'))",
+    "extract(month from justify_interval({moment} - {early}))",
+    "isfinite({moment})",
+    "isfinite({day})",
+    "isfinite({span})",
+    "clock_timestamp() >= now()",
     "{moment} AT TIME ZONE 'Europe/Berlin'",
     "{wall} AT TIME ZONE 'Europe/Berlin'",
     "timestamp '2026-10-25 02:30:00' AT TIME ZONE 'Europe/Berlin'",
     "timezone('America/New_York', {moment})",
+    "timestamptz '2026-07-01 12:00:00Z' AT TIME ZONE 'CET'",
+    "timestamptz '2026-07-01 12:00:00Z' AT TIME ZONE 'cest'",
+    "timestamptz '2026-07-01 12:00:00Z' AT TIME ZONE 'EST'",
+    "timestamp '2026-07-01 12:00:00' AT TIME ZONE 'PDT'",
+    "timestamp '2026-07-01 12:00:00' AT TIME ZONE 'BST'",
+    "timestamp '2026-07-01 12:00:00' AT TIME ZONE 'ACST'",
+    "timestamp '2026-07-01 12:00:00' AT TIME ZONE 'jst'",
+    "timestamp '2026-07-01 12:00:00' AT TIME ZONE 'NZST'",
+    "timestamp '2026-07-01 12:00:00' AT TIME ZONE 'z'",
+    "timestamp '2026-07-01 12:00:00' AT TIME ZONE 'EST5EDT'",
     "date_trunc('day', {moment} AT TIME ZONE 'Asia/Tokyo') AT TIME ZONE 'Asia/Tokyo'",
     "{moment} + interval '1 month'",
     "{moment} - '90 minutes'::interval",
@@ -264,6 +317,36 @@ fn functions_with_names_of_postgresql_answer_what_it_answers() {
     }
 }
 
+/// Expressions that PostgreSQL refuses, and we with it.
+const REFUSED: &[&str] = &[
+    "extract(hour from {day})",
+    "extract(microseconds from {day})",
+    "extract(timezone from {day})",
+    "extract(timezone from {wall})",
+    "extract(timezone_hour from {wall})",
+    "date_part('timezone', {wall})",
+    "extract(day from time '10:11:12')",
+    "extract(timezone from {span})",
+    "date_trunc('week', {span})",
+    "date_trunc('hour', {span}, 'UTC')",
+    "make_interval(decades => 1)",
+];
+
+#[test]
+fn what_postgresql_refuses_has_no_answer_here_either() {
+    let server = Server::start();
+    let mut client = Client::new(server.url());
+    let postgres = Postgres::start();
+    for expression in REFUSED.iter().map(|expression| filled(expression)) {
+        let mut psql = postgres.program("psql");
+        psql.args(["-h", &postgres.dir.display().to_string(), "-U", "test", "-At", "-q", "postgres"]);
+        let asked = psql.args(["-c", &format!("SELECT {expression}")]).stdin(Stdio::null()).output().unwrap();
+        assert!(!asked.status.success() && stderr(&asked).contains("ERROR"), "{expression}: {asked:?}");
+        let said = ours(&mut client, &expression).expect_err(&expression);
+        assert!(said.contains("\"retryable\":false"), "{expression}: {said}");
+    }
+}
+
 #[test]
 fn what_a_function_cannot_take_is_said_by_name() {
     let server = Server::start();
@@ -276,6 +359,8 @@ fn what_a_function_cannot_take_is_said_by_name() {
         ("now() AT TIME ZONE 'Mars/Olympus'", "no time zone"),
         ("make_timestamp(2024, 2, 30, 0, 0, 0)", "there is no time 2024-02-30"),
         ("datediff(1)", "datediff takes 2 to 3 arguments, got 1"),
+        ("datediff('us', to_timestamp(-9223372036854), to_timestamp(9223372036854))", "too far from each other"),
+        ("now() AT TIME ZONE '+02'", "an offset is none"),
         ("to_char(true, 'YYYY')", "to_char does not take a boolean"),
         ("(SELECT max(value) FROM information_schema.df_settings)", "df_settings' not found"),
     ] {
@@ -339,6 +424,19 @@ fn parameters_are_values_and_never_sql() {
     ] {
         let (status, body) = bound(&mut client, &format!("{found}{condition}"), &params);
         assert_eq!((status, &body["rows"][0]["v"]), (200, &expected), "{condition}: {body}");
+    }
+    // Longer than a constant of the text may be, where it is compared and where it is written out.
+    let long = json!({"v": "x".repeat(20_000)});
+    for (sql, expected) in [
+        ("SELECT count(*) AS v FROM logs WHERE message = $v OR message LIKE $v", json!(0)),
+        ("SELECT max(length(message || $v)) AS v FROM logs", json!(20_011)),
+        (
+            "SELECT count(*) AS v FROM (SELECT $v AS t, run_id FROM logs) l JOIN logs USING (run_id) WHERE t = $v",
+            json!(3),
+        ),
+    ] {
+        let (status, body) = bound(&mut client, sql, &long);
+        assert_eq!((status, &body["rows"][0]["v"]), (200, &expected), "{sql}: {body}");
     }
     let (status, body) = bound(&mut client, "SELECT run_id FROM logs ORDER BY timestamp LIMIT $n", &json!({"n": 1}));
     assert_eq!((status, &body["rows"]), (200, &json!([{"run_id": "a"}])));

@@ -280,11 +280,15 @@ fn hostile_sql_ends_in_time_and_memory_and_changes_nothing() {
     let long_pattern = format!("SELECT count(*) FROM logs WHERE message ~ '{}'", "(a+)+".repeat(2_000_000));
     let copy = format!("COPY logs TO '{}'", target.display());
     let external = "CREATE EXTERNAL TABLE x STORED AS CSV LOCATION '/etc/passwd'";
+    // As many values of a row as fit into a text: what is made of one batch would be gigabytes.
+    let wide = (0..2_300).map(|n| format!("message||'{n}'")).collect::<Vec<_>>();
+    let wide = format!("SELECT {} FROM logs", wide.join(","));
     let cross = "SELECT count(*) FROM logs a, logs b, logs c WHERE a.message < b.message AND b.message < c.message";
     for sql in [
         copy.as_str(),
         external,
         &long_pattern,
+        &wide[..],
         cross,
         "SELECT * FROM '/etc/passwd'",
         "SET datafusion.execution.batch_size = 1",

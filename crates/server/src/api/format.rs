@@ -8,8 +8,8 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_DISPOSITION, CONTENT_TYPE, HeaderValue, VARY};
+use http::{HeaderMap, Version};
 use runstone_record::ErrorCode;
 use runstone_store::{Export, Format, QueryError};
 
@@ -77,6 +77,24 @@ impl Wanted {
             let message = format!("format: must be {NAMES}, got {}", echo(name));
             ApiError::new(ErrorCode::InvalidParameter, message)
         })
+    }
+}
+
+impl Wanted {
+    /// Refuses to stream in a version of HTTP that has no word for the end of an answer: one that breaks off would look
+    /// complete, to the client and to whatever stands between.
+    pub(super) fn over(self, version: Version) -> Result<Self, ApiError> {
+        match self {
+            Self::Stream(format) if version < Version::HTTP_11 => {
+                let name = name_of(format).0;
+                let message = format!(
+                    "ask for {name} over HTTP/1.1: over HTTP/1.0 an answer that breaks off looks complete; nginx needs \
+                     proxy_http_version 1.1"
+                );
+                Err(ApiError::new(ErrorCode::NotAcceptable, message))
+            }
+            wanted => Ok(wanted),
+        }
     }
 }
 

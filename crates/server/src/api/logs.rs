@@ -3,7 +3,7 @@
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Version};
 use runstone_record::limits::{LOGS_TERMS_MAX, PAGE_ROWS_DEFAULT};
 use runstone_record::terms::terms;
 use runstone_record::{Column, Kind, Level, RecordType};
@@ -16,12 +16,14 @@ use crate::http::ApiError;
 
 pub(super) async fn page(
     State(app): State<App>,
+    version: Version,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let mut params = app.params(query.as_deref())?;
     let sources = app.sources_of(&mut params);
     let mut wanted = read_query(params, Order::Newest, &headers)?;
+    wanted.format.over(version)?;
     wanted.query.any_of.extend(sources);
     app.answer(wanted).await
 }
@@ -30,6 +32,7 @@ pub(super) async fn page(
 pub(super) async fn page_of_run(
     State(app): State<App>,
     run_id: Result<Path<String>, PathRejection>,
+    version: Version,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
@@ -38,6 +41,7 @@ pub(super) async fn page_of_run(
     params.refuse("run_id", "stands in the path")?;
     let sources = app.sources_of(&mut params);
     let mut wanted = read_query(params, Order::Oldest, &headers)?;
+    wanted.format.over(version)?;
     wanted.query.any_of.extend(sources);
     app.known_run(&run_id).await?;
     wanted.query.equals.push((Column::RunId, run_id));
@@ -46,7 +50,7 @@ pub(super) async fn page_of_run(
 
 /// What is asked for, and how.
 #[derive(Debug)]
-struct LogsWanted {
+pub(super) struct LogsWanted {
     /// Its limit is that of a page.
     query: LogsQuery,
     format: Wanted,

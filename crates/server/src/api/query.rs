@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Version};
 use runstone_record::ErrorCode;
 use runstone_record::wire::QueryRequest;
 use runstone_store::{QueryError, Question};
@@ -25,6 +25,7 @@ impl From<QueryError> for ApiError {
 pub(super) async fn run(
     State(app): State<App>,
     _: NoParams,
+    version: Version,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -33,7 +34,7 @@ pub(super) async fn run(
     }
     let payload = body::read(&headers, body, &app.body_limits, &app.admission).await?;
     let request: QueryRequest = read_request(&payload.bytes)?;
-    let wanted = Wanted::read(request.format.as_deref(), &headers)?;
+    let wanted = Wanted::read(request.format.as_deref(), &headers)?.over(version)?;
     if request.max_rows == Some(0) {
         return Err(ApiError::new(ErrorCode::InvalidParameter, "max_rows: must be 1 at least"));
     }

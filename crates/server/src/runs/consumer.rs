@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use runstone_record::{Batch, DecodeError, run};
 
+use super::Runs;
 use super::lake::LakeRows;
 use super::place::Place;
 use super::saved::{self, Saved};
-use super::Runs;
 use crate::lineage::Lineage;
 use crate::relay::{Consumer, Unavailable};
 use crate::sources::SourceSystems;

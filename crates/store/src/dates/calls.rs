@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, Date32Array, Float64Array, Int64Array, IntervalMonthDayNanoArray, StringArray, StringBuilder,
-    TimestampMicrosecondArray, new_null_array,
+    Array, ArrayRef, BooleanArray, Date32Array, Float64Array, Int64Array, IntervalMonthDayNanoArray, StringArray,
+    StringBuilder, TimestampMicrosecondArray, new_null_array,
 };
 use arrow::datatypes::{
     DataType, DurationMicrosecondType, Float64Type, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType,
@@ -13,15 +13,18 @@ use arrow::datatypes::{
 use datafusion::common::{DataFusionError, Result};
 use datafusion::logical_expr::ReturnFieldArgs;
 use jiff::civil::DateTime;
-use jiff::tz::{Disambiguation, TimeZone};
 
-use super::parts::{Number, Parts, age as age_of, is_fraction};
-use super::units::{Cut, DAY, Unit, micros, wall};
+use super::parts::{Number, Of, Parts, age as age_of, is_fraction};
+use super::stretch::Stretch;
+use super::units::{Cut, DAY, Unit, micros};
+use super::zones::{offset_at, to_instant, to_wall, zone_of};
 use super::{Call, Spec, cast, map_times, naive, pattern, read, time_type, utc, with_type, wrong};
 
-pub(super) static ALL: [Spec; 15] = [
-    Spec { args: 2..=3, returns: as_second, keeps_order: true, ..spec("date_trunc", &["datetrunc"], date_trunc) },
-    Spec { args: 2..=2, returns: part_type, ..spec("date_part", &["datepart"], date_part) },
+pub(super) static ALL: [Spec; 21] = [
+    Spec { args: 2..=3, returns: cut_type, keeps_order: true, ..spec("date_trunc", &["datetrunc"], date_trunc) },
+    Spec { args: 2..=2, returns: part_type, ..spec("date_part", &["datepart"], |call| part_of(call, false)) },
+    // What `extract(hour from …)` is spelled as.
+    Spec { args: 2..=2, returns: part_type, ..spec("extract", &[], |call| part_of(call, true)) },
     Spec { args: 2..=2, returns: |_| Ok(interval()), ..spec("age", &[], age) },
     Spec { args: 2..=2, returns: |_| Ok(DataType::Utf8), ..spec("to_char", &["date_format"], to_char) },
     Spec { args: 1..=2, returns: |_| Ok(utc()), ..spec("to_timestamp", &[], to_timestamp) },
@@ -39,6 +42,23 @@ pub(super) static ALL: [Spec; 15] = [
     Spec { args: 2..=2, returns: other_zone, ..spec("timezone", &[], timezone) },
     Spec { args: 1..=1, returns: |_| Ok(utc()), ..spec("to_timestamp_seconds", &[], to_timestamp) },
     Spec { args: 0..=0, returns: |_| Ok(DataType::Utf8), ..spec("version", &[], version) },
+    Spec { args: 7..=7, returns: |_| Ok(interval()), ..spec("make_interval", &[], make_interval) },
+    Spec {
+        args: 1..=1,
+        returns: |_| Ok(interval()),
+        ..spec("justify_hours", &[], |call| justify(call, Stretch::with_days))
+    },
+    Spec {
+        args: 1..=1,
+        returns: |_| Ok(interval()),
+        ..spec("justify_days", &[], |call| justify(call, Stretch::with_months))
+    },
+    Spec {
+        args: 1..=1,
+        returns: |_| Ok(interval()),
+        ..spec("justify_interval", &[], |call| justify(call, Stretch::justified))
+    },
+    Spec { args: 1..=1, returns: |_| Ok(DataType::Boolean), ..spec("isfinite", &[], isfinite) },
 ];
 
 const fn spec(name: &'static str, aliases: &'static [&'static str], call: fn(&Call) -> Result<ArrayRef>) -> Spec {
@@ -55,6 +75,15 @@ fn kind_of<'a>(args: &'a ReturnFieldArgs<'_>, place: usize) -> &'a DataType {
 
 fn as_second(args: &ReturnFieldArgs<'_>) -> Result<DataType> {
     Ok(time_type(kind_of(args, 1)))
+}
+
+/// A time is cut to a time, and an interval to an interval.
+fn cut_type(args: &ReturnFieldArgs<'_>) -> Result<DataType> {
+    if is_stretch(kind_of(args, 1)) { Ok(interval()) } else { as_second(args) }
+}
+
+fn is_stretch(kind: &DataType) -> bool {
+    matches!(kind, DataType::Interval(_) | DataType::Duration(_))
 }
 
 fn as_third(args: &ReturnFieldArgs<'_>) -> Result<DataType> {
@@ -91,13 +120,23 @@ fn nulls(kind: &DataType, call: &Call) -> ArrayRef {
 }
 
 fn date_trunc(call: &Call) -> Result<ArrayRef> {
+    if is_stretch(call.array(1)?.data_type()) {
+        return cut_stretch(call);
+    }
     let (times, kind) = call.times(1)?;
     let Some(unit) = call.constant(0)? else { return Ok(nulls(&kind, call)) };
     let cut = Unit::of(unit)?.cut()?;
     if call.len() == 3 {
         let Some(zone) = call.constant(2)? else { return Ok(nulls(&kind, call)) };
         let zone = zone_of(zone)?;
-        return map_times(&times, &kind, |time| to_instant(&zone, cut.of(to_wall(&zone, time)?)?));
+        return match cut {
+            // Within a day the clock is as far from UTC as at the time itself: an hour that comes twice stays what it is.
+            Cut::Length(length, _) if length < DAY => map_times(&times, &kind, |time| {
+                let offset = offset_at(&zone, time)?;
+                Ok(cut.of(time.saturating_add(offset))?.saturating_sub(offset))
+            }),
+            _ => map_times(&times, &kind, |time| to_instant(&zone, cut.of(to_wall(&zone, time)?)?)),
+        };
     }
     match cut {
         // Nothing that could fail: the processor does several at once.
@@ -111,36 +150,43 @@ fn date_trunc(call: &Call) -> Result<ArrayRef> {
     }
 }
 
-/// Each row's value in parts, and whether it is an instant.
-fn parts(call: &Call, place: usize) -> Result<(Vec<Option<Parts>>, bool)> {
+/// Each row's value in parts, and what they are of.
+fn parts(call: &Call, place: usize) -> Result<(Vec<Option<Parts>>, Of)> {
     let array = call.array(place)?;
     let micros = DataType::Duration(TimeUnit::Microsecond);
     Ok(match array.data_type() {
         DataType::Interval(_) => {
             let values = call.primitive::<IntervalMonthDayNanoType>(place, &interval())?;
-            (values.iter().map(|value| value.map(Parts::stretch)).collect(), false)
+            (values.iter().map(|value| value.map(Parts::stretch)).collect(), Of::Stretch)
         }
         DataType::Duration(_) => {
             let values = call.primitive::<DurationMicrosecondType>(place, &micros)?;
-            (values.iter().map(|value| value.map(Parts::duration)).collect(), false)
+            (values.iter().map(|value| value.map(Parts::duration)).collect(), Of::Stretch)
         }
         DataType::Time32(_) | DataType::Time64(_) => {
             let time = DataType::Time64(TimeUnit::Microsecond);
             let values = call.primitive::<Time64MicrosecondType>(place, &time)?;
-            (values.iter().map(|value| value.map(|time| Parts::Stretch(0, 0, time))).collect(), false)
+            (values.iter().map(|value| value.map(|time| Parts::Stretch(0, 0, time))).collect(), Of::Clock)
         }
-        _ => {
-            let (times, kind) = call.times(place)?;
+        kind => {
+            let of = match kind {
+                DataType::Timestamp(_, None) => Of::Wall,
+                DataType::Date32 | DataType::Date64 => Of::Day,
+                _ => Of::Instant,
+            };
+            let times = call.times(place)?.0;
             let values = times.iter().map(|time| time.map(Parts::moment).transpose());
-            (values.collect::<Result<_>>()?, kind == utc())
+            (values.collect::<Result<_>>()?, of)
         }
     })
 }
 
-fn date_part(call: &Call) -> Result<ArrayRef> {
+/// `date_part` takes a date for its midnight; `extract` asks it for no hours.
+fn part_of(call: &Call, strictly: bool) -> Result<ArrayRef> {
     let Some(unit) = call.constant(0)? else { return Ok(nulls(&DataType::Int64, call)) };
     let unit = Unit::of(unit)?;
-    let (parts, _) = parts(call, 1)?;
+    let (parts, of) = parts(call, 1)?;
+    of.check(unit, strictly)?;
     let numbers = parts.iter().map(|parts| parts.as_ref().map(|parts| parts.get(unit)).transpose());
     if is_fraction(unit) {
         let numbers = numbers.map(|number| number.map(|number| number.map(Number::float)));
@@ -162,7 +208,9 @@ fn age(call: &Call) -> Result<ArrayRef> {
 fn to_char(call: &Call) -> Result<ArrayRef> {
     let Some(pattern) = call.constant(1)? else { return Ok(nulls(&DataType::Utf8, call)) };
     let pieces = pattern::parse(pattern)?;
-    let (parts, zoned) = parts(call, 0)?;
+    let (parts, of) = parts(call, 0)?;
+    // A date is printed as an instant: PostgreSQL takes it for its midnight in the session's zone.
+    let zoned = matches!(of, Of::Instant | Of::Day);
     let (mut texts, mut text) = (StringBuilder::new(), String::new());
     for parts in &parts {
         text.clear();
@@ -328,25 +376,51 @@ fn datediff(call: &Call) -> Result<ArrayRef> {
     Ok(Arc::new(counts.collect::<Result<Int64Array>>()?))
 }
 
-fn zone_of(name: &str) -> Result<TimeZone> {
-    TimeZone::get(name.trim()).map_err(|_| {
-        let shown: String = name.chars().take(40).collect();
-        wrong(format!("there is no time zone {shown:?}; use a name such as 'Europe/Berlin' or 'UTC'"))
-    })
+/// Each row's interval.
+fn stretches(call: &Call, place: usize) -> Result<Vec<Option<Stretch>>> {
+    let (parts, _) = parts(call, place)?;
+    let stretches = parts.into_iter().map(|parts| match parts {
+        Some(Parts::Stretch(months, days, micros)) => Ok(Some(Stretch { months, days, micros })),
+        Some(Parts::Moment(..)) => Err(wrong("an interval is needed, not a time".to_owned())),
+        None => Ok(None),
+    });
+    stretches.collect()
 }
 
-/// What a clock in the zone shows.
-fn to_wall(zone: &TimeZone, time: i64) -> Result<i64> {
-    let instant = jiff::Timestamp::from_microsecond(time).map_err(|_| super::units::out_of_range(time))?;
-    micros(zone.to_datetime(instant))
+fn of_stretches(stretches: impl Iterator<Item = Result<Option<Stretch>>>) -> Result<ArrayRef> {
+    let values = stretches.map(|stretch| stretch?.map(Stretch::value).transpose());
+    Ok(Arc::new(values.collect::<Result<Vec<_>>>()?.into_iter().collect::<IntervalMonthDayNanoArray>()))
 }
 
-/// When a clock in the zone shows it: of two such moments the later one; where there is none, as if the clock had not been
-/// put forward yet. PostgreSQL does the same.
-fn to_instant(zone: &TimeZone, time: i64) -> Result<i64> {
-    let moments = zone.to_ambiguous_timestamp(wall(time)?);
-    let moment = moments.disambiguate(Disambiguation::Later);
-    moment.map(jiff::Timestamp::as_microsecond).map_err(|_| super::units::out_of_range(time))
+fn cut_stretch(call: &Call) -> Result<ArrayRef> {
+    if call.len() == 3 {
+        return Err(wrong("date_trunc of an interval takes no zone".to_owned()));
+    }
+    let Some(unit) = call.constant(0)? else { return Ok(nulls(&interval(), call)) };
+    let unit = Unit::of(unit)?;
+    of_stretches(stretches(call, 1)?.into_iter().map(|stretch| stretch.map(|stretch| stretch.cut(unit)).transpose()))
+}
+
+fn justify(call: &Call, how: fn(Stretch) -> Stretch) -> Result<ArrayRef> {
+    of_stretches(stretches(call, 0)?.into_iter().map(|stretch| Ok(stretch.map(how))))
+}
+
+fn make_interval(call: &Call) -> Result<ArrayRef> {
+    let whole = (0..6).map(|place| call.primitive::<Int64Type>(place, &DataType::Int64)).collect::<Result<Vec<_>>>()?;
+    let seconds = call.primitive::<Float64Type>(6, &DataType::Float64)?;
+    of_stretches((0..call.rows).map(|row| {
+        if seconds.is_null(row) || whole.iter().any(|values| values.is_null(row)) {
+            return Ok(None);
+        }
+        let numbers: [i64; 6] = std::array::from_fn(|place| whole[place].value(row));
+        Stretch::made(numbers, seconds.value(row)).map(Some)
+    }))
+}
+
+/// Every time that there is here is.
+fn isfinite(call: &Call) -> Result<ArrayRef> {
+    let (parts, _) = parts(call, 0)?;
+    Ok(Arc::new(parts.iter().map(|parts| parts.as_ref().map(|_| true)).collect::<BooleanArray>()))
 }
 
 fn timezone(call: &Call) -> Result<ArrayRef> {

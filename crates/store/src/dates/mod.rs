@@ -7,7 +7,9 @@ mod calls;
 mod parts;
 mod pattern;
 mod read;
+mod stretch;
 mod units;
+mod zones;
 
 use std::hash::{Hash, Hasher};
 use std::ops::RangeInclusive;
@@ -50,7 +52,7 @@ struct Spec {
     args: RangeInclusive<usize>,
     returns: fn(&ReturnFieldArgs<'_>) -> Result<DataType>,
     call: fn(&Call) -> Result<ArrayRef>,
-    /// Does its answer grow with its second argument?
+    /// Does its answer grow with its second argument, where that is a time and the last one?
     keeps_order: bool,
 }
 
@@ -134,8 +136,10 @@ impl ScalarUDFImpl for Dated {
     }
 
     fn output_ordering(&self, input: &[ExprProperties]) -> Result<SortProperties> {
-        Ok(match input.get(1) {
-            Some(time) if self.spec.keeps_order => time.sort_properties,
+        // In a zone a clock is put back, and texts have another order than times.
+        let is_time = |kind: &DataType| matches!(kind, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64);
+        Ok(match input {
+            [_, time] if self.spec.keeps_order && is_time(&time.range.data_type()) => time.sort_properties,
             _ => SortProperties::Unordered,
         })
     }

@@ -16,6 +16,33 @@ pub(super) enum Parts {
     Stretch(i64, i64, i64),
 }
 
+/// What parts are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    Instant,
+    Wall,
+    Day,
+    Clock,
+    Stretch,
+}
+
+impl Of {
+    /// Refuses a unit that it has not. A day has hours where nobody is strict about it.
+    pub(super) fn check(self, unit: Unit, strictly: bool) -> Result<()> {
+        let of_zone = matches!(unit, Unit::Zone | Unit::ZoneHour | Unit::ZoneMinute);
+        let of_clock = unit.is_within_day();
+        let what = match self {
+            Of::Instant => return Ok(()),
+            Of::Wall if of_zone => "a timestamp without time zone",
+            Of::Day if of_zone || (of_clock && strictly) => "a date",
+            Of::Clock if !(of_clock || unit == Unit::Epoch) => "a time",
+            Of::Stretch if of_zone => "an interval",
+            _ => return Ok(()),
+        };
+        Err(wrong(format!("{what} has no {}", unit.name())))
+    }
+}
+
 /// A number that `extract` answers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Number {
@@ -114,7 +141,7 @@ impl Parts {
             }
             (Unit::Julian, Parts::Moment(time, _)) => Ok(Number::Fraction(julian(*time) as f64 + part_of_day(*time))),
             (Unit::Zone | Unit::ZoneHour | Unit::ZoneMinute, Parts::Moment(..)) => whole(0),
-            (unit, Parts::Stretch(..)) => Err(wrong(format!("an interval has no {unit:?}").to_lowercase())),
+            (unit, Parts::Stretch(..)) => Err(wrong(format!("an interval has no {}", unit.name()))),
         }
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Field {
     pub(super) word: &'static str,
     /// Without leading zeros and blanks.
     pub(super) fill: bool,
+    /// A name in the server's language, which has no blanks either.
+    localized: bool,
     /// `th`, or `TH`.
     ordinal: Option<bool>,
     case: Case,
@@ -160,15 +162,17 @@ pub(super) fn parse(pattern: &str) -> Result<Vec<Piece>> {
     }
     let mut pieces: Vec<Piece> = Vec::new();
     let mut rest = pattern;
-    let mut fill = false;
-    while let Some(next) = rest.chars().next() {
-        if let Some(after) = rest.strip_prefix("FM").or_else(|| rest.strip_prefix("fm")) {
-            (fill, rest) = (true, after);
-        } else if let Some(after) = rest.strip_prefix("FX").or_else(|| rest.strip_prefix("fx")) {
+    while !rest.is_empty() {
+        let before = |words: [&str; 2]| words.iter().find_map(|word| rest.strip_prefix(word));
+        // A prefix is for what follows at once, and for that alone.
+        let (fill, localized) = (before(["FM", "fm"]), before(["TM", "tm"]));
+        let prefixed = fill.or(localized);
+        rest = prefixed.unwrap_or(rest);
+        let Some(next) = rest.chars().next() else { break };
+        if let Some(after) = rest.strip_prefix("FX").or_else(|| rest.strip_prefix("fx")) {
             rest = after;
         } else if let Some((mut field, after)) = field(rest) {
-            (field.fill, rest) = (fill, after);
-            fill = false;
+            (field.fill, field.localized, rest) = (fill.is_some(), localized.is_some(), after);
             if let Some(after) = rest.strip_prefix("TH").filter(|after| !after.starts_with(['H', 'M'])) {
                 (field.ordinal, rest) = (Some(true), after);
             } else if let Some(after) = rest.strip_prefix("th") {
@@ -225,7 +229,7 @@ fn field(text: &str) -> Option<(Field, &str)> {
             start if named(kind) && start == capital() => Case::Capital,
             _ => return None,
         };
-        let field = Field { kind: *kind, word, fill: false, ordinal: None, case };
+        let field = Field { kind: *kind, word, fill: false, localized: false, ordinal: None, case };
         Some((field, &text[word.len()..]))
     })
 }
@@ -354,6 +358,6 @@ impl Field {
     }
 
     fn padded(&self, text: &str, width: usize) -> String {
-        if self.fill { text.to_owned() } else { format!("{text:width$}") }
+        if self.fill || self.localized { text.to_owned() } else { format!("{text:width$}") }
     }
 }

@@ -78,6 +78,17 @@ impl Unit {
         })
     }
 
+    /// Its name.
+    pub(super) fn name(self) -> &'static str {
+        let known = NAMES.iter().find(|(unit, _)| *unit == self);
+        known.and_then(|(_, names)| names.split(' ').next()).unwrap_or_default()
+    }
+
+    /// Is it a part of what a clock shows?
+    pub(super) fn is_within_day(self) -> bool {
+        self.length().is_some_and(|(length, _)| length < DAY)
+    }
+
     /// Microseconds of a unit that always has as many; a week begins on Monday.
     fn length(self) -> Option<(i64, i64)> {
         Some(match self {
@@ -119,11 +130,14 @@ impl Unit {
     /// How many borders of the unit lie between two times.
     pub(super) fn between(self, start: i64, end: i64) -> Result<i64> {
         let counted = |time: i64| match (self.length(), self.months()) {
-            (Some((length, shift)), _) => Ok(time.saturating_add(shift).div_euclid(length)),
+            (Some((length, shift)), _) => {
+                Ok(time.checked_add(shift).ok_or_else(|| out_of_range(time))?.div_euclid(length))
+            }
             (_, Some(months)) => Ok(month_number(time)?.div_euclid(months)),
             _ => Err(wrong("datediff takes microsecond to year".to_owned())),
         };
-        Ok(counted(end)? - counted(start)?)
+        let (end, start) = (counted(end)?, counted(start)?);
+        end.checked_sub(start).ok_or_else(|| wrong("the times are too far from each other".to_owned()))
     }
 
     /// A time so many units later. The last days of a month stay within it.

@@ -3,8 +3,10 @@
 //! about HTTP.
 //!
 //! One task makes rows (`walk`, or a statement's plan), another writes them in the format (`encode`) and hands pieces
-//! over (`pieces`). Both run on the threads of queries, in places of their own.
+//! over (`pieces`). Both run on the threads of queries. A walk has one of few places from its beginning; a statement has that of
+//! any other until it is clear that its answer is long.
 
+mod ahead;
 mod cuts;
 mod encode;
 mod gather;
@@ -16,11 +18,12 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::execution::SendableRecordBatchStream;
-use futures::{StreamExt, TryStreamExt, stream};
-use tokio::sync::mpsc;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 
 pub use self::pieces::Export;
 
+use self::ahead::ahead;
 use self::encode::{Encode, parts};
 use self::pieces::Pieces;
 use self::walk::Walk;
@@ -28,12 +31,8 @@ use crate::columns::logs_schema;
 use crate::error::{Phase, QueryError};
 use crate::logs::LogsQuery;
 use crate::recent::Snapshot;
-use crate::runner::outcome;
 use crate::session::{Question, Shared, Sql, checked};
 use crate::watch::Stop;
-
-/// Batches that are made ahead of the encoder: about a slice.
-const BATCHES_AHEAD: usize = 8;
 
 /// How rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,13 +48,13 @@ pub enum Format {
 }
 
 /// Rows, in order.
-type Rows = stream::BoxStream<'static, Result<RecordBatch, QueryError>>;
+type Rows = BoxStream<'static, Result<RecordBatch, QueryError>>;
 
 impl Sql {
     /// Exports that hold a place now.
     #[must_use]
     pub fn exports_running(&self) -> usize {
-        self.exports.running()
+        self.exports.running() + self.streams.running()
     }
 
     /// Every record of a walk from its cursor on, at most `limit` of them, as of now. The query's own limit is not looked
@@ -69,10 +68,11 @@ impl Sql {
         if limit == Some(0) {
             return Err(QueryError::Parameter("limit: must be 1 at least".to_owned()));
         }
-        self.piecewise(self.shared.limits.timeout, move |shared, stop, pieces| async move {
+        let places = (&self.exports, &self.exports);
+        self.piecewise(places, self.shared.limits.timeout, move |shared, stop, pieces| async move {
             let (walk, first) = shared.on_newest(|snapshot| shared.walk(&query, limit, snapshot, &stop)).await?;
             let encoder = encode::of_logs(format, &logs_schema())?;
-            encode_all(ahead(first, walk.into_rows()), encoder, pieces).await
+            encode_all(ahead(first, walk.into_rows(), None), encoder, pieces).await
         })
         .await
     }
@@ -84,12 +84,14 @@ impl Sql {
     pub async fn stream(&self, question: impl Into<Question>, format: Format) -> Result<Export, QueryError> {
         let question = question.into();
         let timeout = self.timeout(&question)?;
-        self.piecewise(timeout, move |shared, stop, pieces| async move {
+        let places = (&self.queries, &self.streams);
+        self.piecewise(places, timeout, move |shared, stop, pieces| async move {
             let begin = |snapshot| shared.begin(&question, snapshot, &stop);
             let (schema, first, rest) = shared.on_newest(begin).await?;
             let encoder = encode::of_rows(format, &schema)?;
+            let pool = Some(Arc::clone(&shared));
             let rest = rest.map_err(move |error| shared.sort_out(&error, Phase::Running));
-            encode_all(ahead(first, rest.boxed()), encoder, pieces).await
+            encode_all(ahead(first, rest.boxed(), pool), encoder, pieces).await
         })
         .await
     }
@@ -123,43 +125,6 @@ impl Shared {
         let first = stream.try_next().await.map_err(|error| self.sort_out(&error, Phase::Running))?;
         Ok((stream.schema(), first, stream))
     }
-}
-
-/// Stops a task that nobody waits for any more.
-struct Ending(tokio::task::AbortHandle);
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// The same rows, made by a task of their own while others are written.
-fn ahead(first: Option<RecordBatch>, rest: Rows) -> Rows {
-    let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
-    let task = tokio::spawn(async move {
-        let mut rest = rest;
-        loop {
-            // Room first: what was made and waits for room is memory.
-            let Ok(room) = sender.reserve().await else { return };
-            match rest.next().await {
-                Some(batch) => room.send(batch),
-                None => return,
-            }
-        }
-    });
-    let ending = Ending(task.abort_handle());
-    let first = stream::iter(first.into_iter().map(Ok));
-    let rest = stream::unfold((receiver, Some(task), ending), |(mut receiver, mut task, ending)| async move {
-        if let Some(batch) = receiver.recv().await {
-            return Some((batch, (receiver, task, ending)));
-        }
-        // An end is one only where the task came to it.
-        let ended = task.take()?.await.map(Ok);
-        let error = outcome(ended).err()?;
-        Some((Err(error), (receiver, None, ending)))
-    });
-    first.chain(rest).boxed()
 }
 
 /// Writes all rows. Nothing is sent before the first of them is there.

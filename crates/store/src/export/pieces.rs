@@ -16,8 +16,9 @@ use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
 use crate::error::QueryError;
-use crate::runner::{StopOnDrop, outcome};
-use crate::session::{Shared, Sql};
+use crate::pace::Pace;
+use crate::runner::{Slots, outcome};
+use crate::session::{Shared, Sql, SqlLimits};
 use crate::watch::Stop;
 
 /// Bytes of an answer, and how long they may take, before it is begun.
@@ -35,20 +36,21 @@ pub struct Export {
     /// Runs while the client waits for us, not while we wait for it.
     deadline: Option<Pin<Box<Sleep>>>,
     timeout: Duration,
-    _stop: StopOnDrop,
+    pace: Arc<Pace>,
 }
 
 impl Stream for Export {
     type Item = Result<Bytes, QueryError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.pace.ready();
         if let Some(piece) = self.head.pop_front() {
-            return Poll::Ready(Some(Ok(piece)));
+            return self.hand_over(piece);
         }
         let ended = match self.poll_piece(context) {
             Poll::Ready(Some(piece)) => {
                 self.deadline = None;
-                return Poll::Ready(Some(Ok(piece)));
+                return self.hand_over(piece);
             }
             Poll::Ready(None) => None,
             Poll::Pending => {
@@ -60,7 +62,13 @@ impl Stream for Export {
         };
         let ended = match (ended, &mut self.task) {
             (Some(ended), _) => ended,
-            (None, Some(task)) => outcome(ready!(Pin::new(task).poll(context))),
+            (None, Some(task)) => {
+                let ended = ready!(Pin::new(task).poll(context));
+                match self.pace.broken_off() {
+                    Some(within) => Err(QueryError::Slow(within.as_millis())),
+                    None => outcome(ended),
+                }
+            }
             (None, None) => Ok(()),
         };
         self.task = None;
@@ -70,6 +78,17 @@ impl Stream for Export {
 }
 
 impl Export {
+    fn hand_over(&self, piece: Bytes) -> Poll<Option<Result<Bytes, QueryError>>> {
+        self.pace.took(piece.len());
+        self.pace.wait();
+        Poll::Ready(Some(Ok(piece)))
+    }
+
+    /// Is all of it there that will ever be?
+    fn is_whole(&self) -> bool {
+        self.task.is_none()
+    }
+
     /// The pieces of the beginning.
     async fn begin(&mut self) -> Result<VecDeque<Bytes>, QueryError> {
         let (mut head, mut bytes) = (VecDeque::new(), 0);
@@ -124,10 +143,11 @@ impl Pieces {
 }
 
 impl Sql {
-    /// Runs what makes pieces in a place of exports, until the answer's beginning is there, or all of a short one: what
-    /// fails until then can be answered with an error.
+    /// Runs what makes pieces, until the answer's beginning is there, or all of a short one: what fails until then can be
+    /// answered with an error. Until then it has a place in `first`; a long one has one in `then`, for which it waits.
     pub(super) async fn piecewise<F>(
         &self,
+        (first, then): (&Slots, &Slots),
         timeout: Duration,
         make: impl FnOnce(Arc<Shared>, Arc<Stop>, Pieces) -> F,
     ) -> Result<Export, QueryError>
@@ -136,11 +156,22 @@ impl Sql {
     {
         let (sender, pieces) = mpsc::channel(EXPORT_PIECES_MAX);
         let shared = Arc::clone(&self.shared);
-        let pieces_out = Pieces { sender, stall: self.shared.limits.export_stall };
-        let (task, stop) = self.runner.begin(&self.exports, timeout, |stop| make(shared, stop, pieces_out)).await?;
+        let SqlLimits { export_stall, export_pace, .. } = self.shared.limits;
+        let pieces_out = Pieces { sender, stall: export_stall };
+        let (task, place, stop) = self.runner.begin(first, timeout, |stop| make(shared, stop, pieces_out)).await?;
+        let pace = Arc::new(Pace::new(export_pace, stop));
         let head = VecDeque::new();
-        let mut export = Export { head, pieces, task: Some(task), deadline: None, timeout, _stop: stop };
+        let mut export = Export { head, pieces, task: Some(task), deadline: None, timeout, pace };
         export.head = export.begin().await?;
+        if !export.is_whole() {
+            if !std::ptr::eq(first, then) {
+                // It stands still as long as nobody reads.
+                place.leave();
+                place.enter(then.turn(timeout).await?);
+            }
+            then.watch(&export.pace);
+            export.pace.wait();
+        }
         Ok(export)
     }
 }

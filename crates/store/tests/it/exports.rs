@@ -227,3 +227,66 @@ fn a_client_that_takes_nothing_loses_its_place_and_then_its_answer() {
     };
     assert_eq!(error, QueryError::Stalled(1));
 }
+
+#[test]
+fn a_client_that_reads_slowly_loses_its_place_to_one_that_waits_for_it() {
+    let mut limits = limits();
+    limits.export_pace = Duration::from_millis(300);
+    let mut world = World::new(usize::MAX, limits);
+    for seed in 0..8 {
+        world.push(lines(8_192, seed));
+    }
+    let open = || world.sql.export(LogsQuery::default(), None, Format::Ndjson);
+    let mut trickling = [world.wait(open()).unwrap(), world.wait(open()).unwrap()];
+    // A third one waits while both take something now and then, never enough.
+    let third = world.wait(async {
+        let reading = async {
+            loop {
+                for pieces in &mut trickling {
+                    if let Some(Err(error)) = pieces.next().await {
+                        return error;
+                    }
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        };
+        let (third, error) = futures::future::join(open(), reading).await;
+        assert_eq!(error, QueryError::Slow(300));
+        third
+    });
+    let whole = world.wait(third.unwrap().map_ok(|piece| piece.to_vec()).try_concat()).unwrap();
+    assert_eq!(objects(&whole).len(), 8 * 8_192);
+    // As long as nobody else waits the other one may be as slow as it likes; of the first nothing more comes.
+    let rest = trickling.map(|mut pieces| {
+        world.wait(async {
+            pieces.by_ref().map_ok(|piece| piece.len()).try_fold(0, |sum, more| async move { Ok(sum + more) }).await
+        })
+    });
+    let rest: Vec<usize> = rest.into_iter().map(Result::unwrap).collect();
+    assert_eq!(rest.iter().filter(|bytes| **bytes > 1 << 20).count(), 1, "{rest:?}");
+}
+
+#[test]
+fn short_streamed_answers_need_no_place_of_long_ones() {
+    let mut limits = limits();
+    (limits.timeout, limits.export_pace) = (Duration::from_secs(10), Duration::from_secs(3_600));
+    let mut world = World::new(usize::MAX, limits);
+    for seed in 0..8 {
+        world.push(lines(8_192, seed));
+    }
+    let long = "SELECT * FROM logs";
+    let held = [
+        world.wait(world.sql.stream(long, Format::Csv)).unwrap(),
+        world.wait(world.sql.stream(long, Format::Csv)).unwrap(),
+    ];
+    assert_eq!(world.sql.exports_running(), 2);
+    for _ in 0..10 {
+        assert_eq!(stream(&world, "SELECT 1 AS n", Format::Ndjson).unwrap(), b"{\"n\":1}\n");
+    }
+    let exported = export(&world, &LogsQuery::default(), Some(5), Format::Ndjson).unwrap();
+    assert_eq!(objects(&exported).len(), 5);
+    let error = world.wait(world.sql.stream(long, Format::Csv)).unwrap_err();
+    assert!(error.to_string().contains("2 long streamed answers of statements"), "{error}");
+    drop(held);
+    assert!(!stream(&world, long, Format::Csv).unwrap().is_empty());
+}

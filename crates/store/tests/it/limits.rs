@@ -106,6 +106,10 @@ fn queries_wait_for_their_turn_and_are_refused_when_too_many_wait() {
     assert!(count(ErrorCode::QueryTimeout) >= 1, "{codes:?}");
     assert!(count(ErrorCode::Overloaded) >= 3, "{codes:?}");
     assert_eq!(count(ErrorCode::QueryTimeout) + count(ErrorCode::Overloaded), 6, "{codes:?}");
+    let said: Vec<String> = answers.iter().map(|answer| answer.as_ref().unwrap_err().to_string()).collect();
+    for word in ["1 queries run and 2 wait", "query.concurrency_max"] {
+        assert!(said.iter().any(|said| said.contains(word)), "{word}: {said:?}");
+    }
     // Pages have turns of their own.
     let page = runstone_store::LogsQuery { limit: 5, ..Default::default() };
     let (query, page) = world.wait(futures::future::join(world.sql.query(ENDLESS), world.sql.logs(page)));
@@ -127,4 +131,43 @@ fn dropping_a_query_stops_it() {
     let begun = Instant::now();
     assert_eq!(world.number("SELECT 1"), 1);
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+}
+
+/// The most memory that the process ever had.
+fn peak_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1_024
+}
+
+/// Each of these makes most of a gigabyte of one batch where it is not held back.
+#[test]
+fn a_step_makes_no_gigabytes_of_many_values() {
+    let mut small = limits();
+    (small.memory_bytes, small.timeout, small.running_max) = (64 << 20, Duration::from_secs(20), 16);
+    let world = filled(10_000, small);
+    let many = |each: &dyn Fn(usize) -> String| (0..300).map(each).collect::<Vec<_>>().join(",");
+    let long = "concat(id,id,id,id,id,id,id,id)";
+    let values = many(&|n| format!("{long}||'{n}'"));
+    let before = peak_bytes();
+    for sql in [
+        format!("SELECT {values} FROM logs"),
+        format!("SELECT length(concat({values})) FROM logs"),
+        format!("SELECT count(*) FROM logs WHERE length(concat({values})) > 1"),
+        format!("SELECT position FROM logs ORDER BY {values}"),
+        format!("SELECT {} FROM logs", many(&|n| format!("max({long}||'{n}')"))),
+        format!("SELECT {} FROM logs", many(&|n| format!("array_agg({long}||'{n}')"))),
+        format!("SELECT {} FROM logs", many(&|n| format!("string_agg({long},'{n}')"))),
+        format!("SELECT {} FROM logs", many(&|n| format!("max({long}||'{n}') OVER ()"))),
+        format!("SELECT w.*, l.message FROM (SELECT {values} FROM logs LIMIT 2) w CROSS JOIN logs l"),
+    ] {
+        let (start, length) = (&sql[..60], sql.len());
+        if let Err(error) = world.try_query(&sql) {
+            let code = error.code();
+            assert!(matches!(code, ErrorCode::QueryLimit | ErrorCode::QueryTimeout), "{start} {length}: {error}");
+        }
+        let grown = peak_bytes() - before;
+        assert!(grown < 448 << 20, "{start}: {} MiB", grown >> 20);
+    }
+    assert_eq!(world.number("SELECT count(*) FROM logs"), 10_000);
 }
