@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 
+from crowd import Crowd
 from questions import ask_all, export, page_ms
 from server import Server
 
@@ -21,6 +22,10 @@ ALONE = {"RUNSTONE_LAKE_UPKEEP_INTERVAL_MS": "24h"}
 
 def say(text):
     print(f"── {text}", file=sys.stderr, flush=True)
+
+
+def reach_of(limit):
+    return "" if limit is None else f"≤ {limit}"
 
 
 def table(head, rows):
@@ -99,6 +104,20 @@ class Bench:
                 "seconds": statistics.median(seconds), "mb": size[0] / 1e6, "more_rss_mb": max(grown)}
             return run
 
+    def crowd(self):
+        """A paced load on a server that has records already: alone, and beside a hundred clients with heavy queries."""
+        say("a paced load, alone and beside a hundred heavy queries")
+        records = self.arguments.records
+        with Server(self.arguments.runstone) as server:
+            self.load(server, records)
+            server.settle(records)
+            pace = ["--seed", "2", "--batch", "100", "--rate", "20000"]
+            alone = self.load(server, 400_000, *pace)["latency_ms"]
+            with Crowd(server.url, 100) as crowd:
+                beside = self.load(server, 400_000, *pace)["latency_ms"]
+            self.found["crowd"] = {"alone_p99_ms": alone["p99"], "beside_p99_ms": beside["p99"], "alone_p50_ms": alone["p50"],
+                                   "beside_p50_ms": beside["p50"], "answers": crowd.answers, "peak_rss_mb": server.megabytes("VmHWM")}
+
     def large(self):
         records = self.arguments.large
         runs = records // 1_000
@@ -137,18 +156,20 @@ class Bench:
         rows = [[name, limit, f"{found['ingest'][key]:,.2f}", f"{found['ids'][key]:,.2f}"]
                 for name, key, limit in zip(names, keys, reach)]
         table(["taking it, every ack after fdatasync", "reach", "ids by the server", "ids by the client"], rows)
-        idle, single, exported = found["idle"], found["single"], found["export"]
+        idle, single, exported, crowd = (found[name] for name in ("idle", "single", "export", "crowd"))
         table(["", "reach", "found"], [
             ["single-record posts, 32 connections, acks/s", "≥ 5,000", f"{single['acks_per_s']:,.0f}"],
             ["their p50 · p99, ms", "p99 ≤ 20", f"{single['p50']:.1f} · {single['p99']:.1f}"],
             ["idle: RSS, MB · ready after, ms", "≤ 60 · 300", f"{idle['rss_mb']:.0f} · {idle['ready_ms']:.0f}"],
+            ["ack p99 beside 100 heavy queries, ms · as a multiple of that alone", "≤ 2 ×",
+             f"{crowd['beside_p99_ms']:.1f} · {crowd['beside_p99_ms'] / crowd['alone_p99_ms']:.2f}"],
             ["export as Parquet, s · MB · RSS more, MB", "≤ 2 · · 150",
              f"{exported['seconds']:.2f} · {exported['mb']:.1f} · {exported['more_rss_mb']:.0f}"]])
         beside = reference.get("questions", {})
-        rows = [[name, f"≤ {limit}", f"{median:.1f}", f"{slowest:.1f}", f"{beside[name]:.1f}" if name in beside else ""]
+        rows = [[name, reach_of(limit), f"{median:.1f}", f"{slowest:.1f}", f"{beside[name]:.1f}" if name in beside else ""]
                 for name, (limit, median, slowest) in found["questions"].items()]
         if large := found.get("large"):
-            rows += [[f"{name}; {large['runs']:,} runs, {large['records']:,} records", f"≤ {limit}", f"{median:.1f}",
+            rows += [[f"{name}; {large['runs']:,} runs, {large['records']:,} records", reach_of(limit), f"{median:.1f}",
                       f"{slowest:.1f}", ""] for name, (limit, median, slowest) in large["questions"].items()]
         table(["asking it over HTTP, ms", "reach", "median", "slowest", "DuckDB on Parquet"], rows)
         if reference:
@@ -174,6 +195,7 @@ def main():
     bench.rounds("ids", "--ids")
     bench.single()
     run = bench.ask()
+    bench.crowd()
     if arguments.large:
         bench.large()
     if not arguments.no_reference:

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column as Named, in_list, lit};
@@ -15,6 +15,7 @@ use datafusion::prelude::SessionConfig;
 use futures::{StreamExt, TryStreamExt, stream};
 use runstone_record::limits::PAGE_BYTES_MAX;
 use runstone_record::{Column, Kind, RecordWriter};
+use tokio::task::JoinSet;
 
 use crate::columns::logs_schema;
 use crate::lake::{FileReader, LakeFile, LakeView};
@@ -23,6 +24,9 @@ use crate::records::{Found, Key};
 
 /// Files that are read at once: a store far away answers slowly, but many at a time.
 const FILES_AT_ONCE: usize = 8;
+
+/// Row groups of a file that are read beside each other.
+const PARTS_MAX: usize = 8;
 
 /// Stretches of time that a file is asked for.
 const SPANS_MAX: usize = 16;
@@ -45,15 +49,25 @@ pub(crate) async fn fetch<'a>(
         journals.entry(&key.journal).or_default().push(key);
     }
     journals.values_mut().for_each(|keys| keys.sort_unstable_by_key(|key| key.position));
-    let reader = FileReader::new(Arc::clone(lake.store()), &Column::ALL, runtime, session)?;
     let files = lake.files().iter().map(|file| (file, candidates(file, &journals)));
-    let reads = files.filter(|(_, keys)| !keys.is_empty()).map(|(file, keys)| read(reader.clone(), file, keys));
+    let reads = files.filter(|(_, keys)| !keys.is_empty()).map(|(file, keys)| {
+        let columns = filled(file);
+        let reader = FileReader::new(Arc::clone(lake.store()), &columns, runtime, session);
+        async move { read(reader?, columns, file, keys).await }
+    });
     let mut reads = stream::iter(reads.collect::<Vec<_>>()).buffer_unordered(FILES_AT_ONCE);
     while let Some(some) = reads.try_next().await? {
         let Some(some) = some else { return Ok(false) };
         found.extend(some);
     }
     Ok(true)
+}
+
+/// The columns in which some record of a file may have a value that JSON shows: to read one costs something even where all
+/// of it is null.
+fn filled(file: &LakeFile) -> Vec<Column> {
+    let is_null = |column| file.nulls(column).is_some_and(|nulls| Some(nulls) == file.stats.rows);
+    Column::ALL.into_iter().filter(|column| column.kind() != Kind::Date && !is_null(*column)).collect()
 }
 
 /// The keys whose records may be in a file.
@@ -75,38 +89,95 @@ fn candidates<'a>(file: &LakeFile, journals: &HashMap<&str, Vec<&'a Key>>) -> Ve
 type Read<'a> = Vec<(&'a Key, Vec<u8>)>;
 
 /// Those of the keys whose records are in the file; none where they are too large to be held together.
-async fn read<'a>(reader: FileReader, file: &Arc<LakeFile>, keys: Vec<&'a Key>) -> Result<Option<Read<'a>>> {
-    let times = keys.iter().map(|key| time(key.timestamp));
+async fn read<'a>(
+    reader: FileReader,
+    columns: Vec<Column>,
+    file: &Arc<LakeFile>,
+    keys: Vec<&'a Key>,
+) -> Result<Option<Read<'a>>> {
+    let mut times: Vec<i64> = keys.iter().map(|key| key.timestamp).collect();
+    times.sort_unstable();
     let positions = keys.iter().filter_map(|key| i64::try_from(key.position).ok()).map(lit);
     let filter = conjunction([
-        within(&spans(keys.iter().map(|key| key.timestamp).collect())),
-        one_of(Column::Timestamp, times.collect())?,
+        within(&spans(times.clone())),
+        one_of(Column::Timestamp, keys.iter().map(|key| time(key.timestamp)).collect())?,
         one_of(Column::Position, positions.collect())?,
     ]);
-    let mut batches = reader.with_filter(filter)?.open(file, None, None).map_err(|error| unread(file, &error))?;
-    let wanted: HashMap<(u64, i64, &str), &'a Key> =
-        keys.into_iter().map(|key| ((key.position, key.timestamp, key.journal.as_str()), key)).collect();
-    let (mut found, mut bytes) = (Vec::with_capacity(wanted.len()), 0);
-    while found.len() < wanted.len()
-        && let Some(batch) = batches.try_next().await.map_err(|error| unread(file, &error))?
-    {
-        let positions = batch.column(Column::Position.index()).as_primitive::<Int64Type>();
-        let times = batch.column(Column::Timestamp.index()).as_primitive::<TimestampMicrosecondType>();
-        let journals = batch.column(Column::Journal.index()).as_string::<i32>();
-        for row in 0..batch.num_rows() {
-            let position = u64::try_from(positions.value(row)).unwrap_or(u64::MAX);
-            if let Some(key) = wanted.get(&(position, times.value(row), journals.value(row))) {
-                let mut json = Vec::new();
-                write_json(&batch, row, &mut json);
-                bytes += json.len();
-                if bytes > FETCHED_BYTES_MAX && wanted.len() > FEW_KEYS {
-                    return Ok(None);
-                }
-                found.push((*key, json));
-            }
+    let parts = reader.parts(file, &times).filter(|parts| (2..=PARTS_MAX).contains(&parts.len()));
+    let (file, reader, keys_of) = (Arc::clone(file), reader.with_filter(filter)?, owned(&keys));
+    let wanted = Arc::new(Wanted { file, reader, columns, keys: keys_of });
+    // Most of the work is to decompress: row groups have that done beside each other.
+    let mut tasks = JoinSet::new();
+    match parts {
+        None => drop(tasks.spawn(Arc::clone(&wanted).read(None))),
+        Some(parts) => parts.into_iter().for_each(|part| drop(tasks.spawn(Arc::clone(&wanted).read(Some(part))))),
+    }
+    let (mut found, mut bytes) = (Vec::with_capacity(keys.len()), 0);
+    while let Some(part) = tasks.join_next().await {
+        let part = part.map_err(|error| DataFusionError::External(Box::new(error)))??;
+        for (place, json) in part {
+            bytes += json.len();
+            found.extend(keys.get(place).map(|key| (*key, json)));
+        }
+        if bytes > FETCHED_BYTES_MAX && keys.len() > FEW_KEYS {
+            return Ok(None);
         }
     }
     Ok(Some(found))
+}
+
+fn owned(keys: &[&Key]) -> HashMap<(u64, i64), Vec<(usize, String)>> {
+    let mut owned = HashMap::<_, Vec<_>>::with_capacity(keys.len());
+    for (place, key) in keys.iter().enumerate() {
+        owned.entry((key.position, key.timestamp)).or_default().push((place, key.journal.clone()));
+    }
+    owned
+}
+
+/// What is looked for in a file.
+struct Wanted {
+    file: Arc<LakeFile>,
+    reader: FileReader,
+    /// What it reads.
+    columns: Vec<Column>,
+    /// By position and time: the places of the keys, and their journals.
+    keys: HashMap<(u64, i64), Vec<(usize, String)>>,
+}
+
+impl Wanted {
+    fn values<'b>(&self, batch: &'b RecordBatch, column: Column) -> Result<&'b ArrayRef> {
+        let place = self.columns.iter().position(|known| *known == column);
+        let values = place.and_then(|place| batch.columns().get(place));
+        values.ok_or_else(|| DataFusionError::Internal(format!("{} is not read", column.name())))
+    }
+
+    /// What is found in a part of the file, with the places of the keys. Ends early where it is too much to be held.
+    async fn read(self: Arc<Self>, part: Option<(u64, u64)>) -> Result<Vec<(usize, Vec<u8>)>> {
+        let unread = |error: &DataFusionError| unread(&self.file, error);
+        let mut batches = self.reader.open(&self.file, part, None).map_err(|error| unread(&error))?;
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        while found.len() < self.keys.len()
+            && let Some(batch) = batches.try_next().await.map_err(|error| unread(&error))?
+        {
+            let positions = self.values(&batch, Column::Position)?.as_primitive::<Int64Type>();
+            let times = self.values(&batch, Column::Timestamp)?.as_primitive::<TimestampMicrosecondType>();
+            let journals = self.values(&batch, Column::Journal)?.as_string::<i32>();
+            for row in 0..batch.num_rows() {
+                let position = u64::try_from(positions.value(row)).unwrap_or(u64::MAX);
+                let known = self.keys.get(&(position, times.value(row))).into_iter().flatten();
+                for (place, _) in known.filter(|(_, journal)| journal == journals.value(row)) {
+                    let mut json = Vec::new();
+                    write_json(&self.columns, &batch, row, &mut json);
+                    bytes += json.len();
+                    found.push((*place, json));
+                    if bytes > FETCHED_BYTES_MAX && self.keys.len() > FEW_KEYS {
+                        return Ok(found);
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
 }
 
 /// Stretches of time that hold all of these times, some dozen at most: row groups without any of them are ruled out by a
@@ -139,10 +210,11 @@ fn one_of(column: Column, values: Vec<Arc<dyn PhysicalExpr>>) -> Result<Arc<dyn 
     in_list(Arc::new(Named::new(column.name(), column.index())), values, &false, &logs_schema())
 }
 
-/// Appends a row of the whole table as a JSON object of the API, as a batch of records does.
-pub(crate) fn write_json(batch: &RecordBatch, row: usize, out: &mut Vec<u8>) {
+/// Appends a row as a JSON object of the API, as a batch of records does. `columns` are those of the batch, in the order of the
+/// table's; what is not among them is null.
+pub(crate) fn write_json(columns: &[Column], batch: &RecordBatch, row: usize, out: &mut Vec<u8>) {
     let mut writer = RecordWriter::new(out);
-    for (column, values) in Column::ALL.into_iter().zip(batch.columns()) {
+    for (&column, values) in columns.iter().zip(batch.columns()) {
         if values.is_null(row) {
             continue;
         }

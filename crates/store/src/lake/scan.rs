@@ -10,6 +10,7 @@ use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::config::TableParquetOptions;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::parquet::metadata::CachedParquetMetaData;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSource;
 use datafusion::datasource::table_schema::TableSchema;
@@ -22,11 +23,13 @@ use datafusion::physical_plan::metrics::MetricsSet;
 use datafusion::prelude::SessionConfig;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
+use parquet::file::metadata::RowGroupMetaData;
 use runstone_record::Column;
 use url::Url;
 
 use crate::columns::logs_schema;
 use crate::lake::LakeFile;
+use crate::lake::source::int_bounds;
 
 /// Bytes of decoded values that filters and answers share, for each open file.
 const PREDICATE_CACHE_BYTES: usize = 8 << 20;
@@ -82,6 +85,26 @@ impl FileReader {
         let (name, session) = ("lake".to_owned(), session.clone());
         let context = TaskContext::new(None, name, session, scalar, higher, aggregate, window, Arc::new(runtime));
         Ok(Self { config, context: Arc::new(context) })
+    }
+
+    /// The row groups of a file that may have one of these times, in their order, each as the part of the file that it is. None
+    /// where the footer would have to be read first.
+    pub(crate) fn parts(&self, file: &LakeFile, times: &[i64]) -> Option<Vec<(u64, u64)>> {
+        let footers = self.context.runtime_env().cache_manager.get_file_metadata_cache();
+        let footer = footers.get(&Path::parse(&file.path).ok()?).filter(|footer| footer.meta.size == file.bytes)?;
+        let footer = footer.file_metadata.as_any().downcast_ref::<CachedParquetMetaData>()?;
+        let groups = footer.parquet_metadata().row_groups().iter().filter(|group| {
+            let (least, greatest) = int_bounds(group, Column::Timestamp);
+            times.get(times.partition_point(|time| *time < least)).is_some_and(|time| *time <= greatest)
+        });
+        let part = |group: &RowGroupMetaData| {
+            let chunk = group.columns().first()?;
+            // What tells a reader of parts that a row group begins in one.
+            let start = chunk.dictionary_page_offset().unwrap_or_else(|| chunk.data_page_offset());
+            let start = u64::try_from(start).ok()?;
+            Some((start, start + 1))
+        };
+        groups.map(part).collect()
     }
 
     /// Gives only rows that pass a condition over the table's columns, one that can be decided without an error.

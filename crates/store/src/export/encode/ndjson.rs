@@ -1,6 +1,7 @@
 //! A JSON object a line (<https://github.com/ndjson/ndjson-spec>): records as pages have them, rows as answers to SQL do.
 
 use arrow::array::RecordBatch;
+use runstone_record::Column;
 
 use super::{Encode, failed};
 use crate::answer::{Cells, write_object};
@@ -17,7 +18,7 @@ impl Encode for LogLines {
 
     fn write(&mut self, rows: &RecordBatch, out: &mut Vec<u8>) -> Result<(), QueryError> {
         for row in 0..rows.num_rows() {
-            write_json(rows, row, out);
+            write_json(&Column::ALL, rows, row, out);
             out.push(b'\n');
         }
         Ok(())
