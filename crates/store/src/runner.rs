@@ -19,7 +19,7 @@ const STACK_BYTES: usize = 64 << 20;
 /// Reads of the lake's files that each thread may have under way.
 const FILES_AT_ONCE: usize = 4;
 /// How much later than others these threads get the processor (nice).
-const NICENESS: i32 = 5;
+const NICENESS: i32 = 15;
 
 /// What is looked at how often while something waits for its turn.
 const LOOK: Duration = Duration::from_millis(200);
