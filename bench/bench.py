@@ -2,8 +2,10 @@
 needs for the same records in the same run.
 
 usage: bench.py --runstone BINARY --load BINARY [--records 1000000] [--rounds 3] [--large 10000000] [--json FILE]
+       bench.py --runstone BINARY --load BINARY --growth [--sizes 1000000,10000000,100000000] [--json FILE]
 """
 import argparse
+import contextlib
 import json
 import pathlib
 import statistics
@@ -13,6 +15,7 @@ import tempfile
 import time
 
 from crowd import Crowd
+from growth import connect, grow, print_growth
 from questions import ask_all, export, page_ms
 from server import Server
 
@@ -26,6 +29,18 @@ def say(text):
 
 def reach_of(limit):
     return "" if limit is None else f"≤ {limit}"
+
+
+@contextlib.contextmanager
+def spinning():
+    """Two processes that keep two cores busy, as polite as queries: what acks wait for then, they wait for the machine."""
+    loops = [subprocess.Popen(["nice", "-n", "15", sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
 
 
 def table(head, rows):
@@ -42,7 +57,10 @@ class Bench:
         self.found = {"records": arguments.records}
 
     def load(self, server, records, *more):
-        command = [self.arguments.load, "load", "--url", f"{server.url}/api/v1/logs", "--records", str(records), *more]
+        return self.send(server, "--records", str(records), *more)
+
+    def send(self, server, *how):
+        command = [self.arguments.load, "load", "--url", f"{server.url}/api/v1/logs", *how]
         return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
     def idle(self):
@@ -105,30 +123,34 @@ class Bench:
             return run
 
     def crowd(self):
-        """A paced load on a server that has records already: alone, and beside a hundred clients with heavy queries."""
-        say("a paced load, alone and beside a hundred heavy queries")
+        """Loads on a server that has records already: alone, beside a hundred clients with heavy queries, and beside two
+        processes that do nothing but keep both cores busy at the priority of the threads that answer queries."""
         records = self.arguments.records
         with Server(self.arguments.runstone) as server:
             self.load(server, records)
             server.settle(records)
-            pace = ["--seed", "2", "--batch", "100", "--rate", "20000"]
-            alone = self.load(server, 400_000, *pace)["latency_ms"]
-            with Crowd(server.url, 100) as crowd:
-                beside = self.load(server, 400_000, *pace)["latency_ms"]
-            self.found["crowd"] = {"alone_p99_ms": alone["p99"], "beside_p99_ms": beside["p99"], "alone_p50_ms": alone["p50"],
-                                   "beside_p50_ms": beside["p50"], "answers": crowd.answers, "peak_rss_mb": server.megabytes("VmHWM")}
+            paced = ["--records", "400000", "--batch", "100", "--rate", "20000"]
+            loads, seed = {"full": ["--records", str(records)], "paced": paced}, 1
+            found = {}
+            for name, load in loads.items():
+                for beside in ["alone", "queries", "spinning"]:
+                    say(f"acks of a {name} load: {beside}")
+                    with {"alone": contextlib.nullcontext, "queries": lambda: Crowd(server.url, 100), "spinning": spinning}[beside]():
+                        seed += 1
+                        sent = self.send(server, *load, "--seed", str(seed))
+                    found[f"{name}_{beside}"] = sent["latency_ms"]
+            self.found["crowd"] = {**found, "peak_rss_mb": server.megabytes("VmHWM")}
 
     def large(self):
         records = self.arguments.large
         runs = records // 1_000
         say(f"{runs:,} runs of {records:,} records")
         with Server(self.arguments.runstone) as server:
-            self.load(server, records, "--runs", str(runs))
+            run = self.load(server, records, "--runs", str(runs))["sample_run"]
             server.settle(records)
             asked = {name: (reach, median, slowest)
-                     for name, reach, median, slowest in ask_all(server, "none", records, 11)
-                     if "run" in name or "metrics" in name}
-            asked.pop("one run's rows in order")
+                     for name, reach, median, slowest in ask_all(server, run, records, 11)
+                     if name.startswith(("runs, ", "metrics"))}
             self.found["large"] = {"records": records, "runs": runs, "questions": asked,
                                    "peak_rss_mb": server.megabytes("VmHWM")}
 
@@ -144,6 +166,19 @@ class Bench:
             self.found["reference"] = {
                 "ndjson_mb": ndjson.stat().st_size / 1e6, "read_s": read[0], "read_cpu_s": read[1],
                 "write_s": written[0], "write_cpu_s": written[1], "parquet_mb": size / 1e6, "questions": answers}
+
+    def all(self):
+        self.idle()
+        self.rounds("ingest")
+        self.rounds("ids", "--ids")
+        self.single()
+        run = self.ask()
+        self.crowd()
+        if self.arguments.large:
+            self.large()
+        if not self.arguments.no_reference:
+            self.compare(run)
+        self.print()
 
     def print(self):
         found, reference = self.found, self.found.get("reference", {})
@@ -161,8 +196,10 @@ class Bench:
             ["single-record posts, 32 connections, acks/s", "≥ 5,000", f"{single['acks_per_s']:,.0f}"],
             ["their p50 · p99, ms", "p99 ≤ 20", f"{single['p50']:.1f} · {single['p99']:.1f}"],
             ["idle: RSS, MB · ready after, ms", "≤ 60 · 300", f"{idle['rss_mb']:.0f} · {idle['ready_ms']:.0f}"],
-            ["ack p99 beside 100 heavy queries, ms · as a multiple of that alone", "≤ 2 ×",
-             f"{crowd['beside_p99_ms']:.1f} · {crowd['beside_p99_ms'] / crowd['alone_p99_ms']:.2f}"],
+            *([f"ack p99 of a {load} load, ms: alone · beside 100 heavy queries · beside two spinning processes",
+               "queries ≤ 2 × alone" if name == "full" else "",
+               " · ".join(f"{crowd[f'{name}_{beside}']['p99']:.1f}" for beside in ["alone", "queries", "spinning"])]
+              for name, load in [("full", "full"), ("paced", "paced (20,000 records/s in batches of 100)")]),
             ["export as Parquet, s · MB · RSS more, MB", "≤ 2 · · 150",
              f"{exported['seconds']:.2f} · {exported['mb']:.1f} · {exported['more_rss_mb']:.0f}"]])
         beside = reference.get("questions", {})
@@ -187,20 +224,18 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--large", type=int, default=10_000_000, help="0: leave it out")
     parser.add_argument("--no-reference", action="store_true")
+    parser.add_argument("--growth", action="store_true", help="only: how cost grows with records and connections")
+    parser.add_argument("--sizes", default="1000000,10000000,100000000")
     parser.add_argument("--json", type=pathlib.Path)
     arguments = parser.parse_args()
     bench = Bench(arguments)
-    bench.idle()
-    bench.rounds("ingest")
-    bench.rounds("ids", "--ids")
-    bench.single()
-    run = bench.ask()
-    bench.crowd()
-    if arguments.large:
-        bench.large()
-    if not arguments.no_reference:
-        bench.compare(run)
-    bench.print()
+    if arguments.growth:
+        connections = connect(bench, [1, 4, 16, 64, 256, 1_000], say)
+        growth = grow(bench, [int(size) for size in arguments.sizes.split(",")], say)
+        print_growth(table, growth, connections)
+        bench.found = {"growth": growth, "connections": connections}
+    else:
+        bench.all()
     if arguments.json:
         arguments.json.write_text(json.dumps(bench.found, indent=1, ensure_ascii=False) + "\n")
 

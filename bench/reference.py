@@ -7,7 +7,7 @@ import duckdb
 
 from questions import median_ms, questions
 
-COLUMNS = """timestamp: 'TIMESTAMPTZ', source_system: 'VARCHAR', stage: 'VARCHAR', run_id: 'VARCHAR', type: 'VARCHAR',
+COLUMNS = """timestamp: 'TIMESTAMP', source_system: 'VARCHAR', stage: 'VARCHAR', run_id: 'VARCHAR', type: 'VARCHAR',
   level: 'VARCHAR', logger_name: 'VARCHAR', message: 'VARCHAR', hostname: 'VARCHAR', metadata: 'JSON'"""
 
 
@@ -24,7 +24,7 @@ def timed(statement, database):
 
 def reference(ndjson, directory, run, records):
     """(what reading takes, what reading and writing takes, each as (seconds, CPU seconds); bytes; {question: ms})."""
-    database = duckdb.connect(config={"threads": 2, "TimeZone": "UTC"})
+    database = duckdb.connect(config={"threads": 2})
     source = f"read_json('{ndjson}', format = 'newline_delimited', columns = {{{COLUMNS}}})"
     aggregate = "count(*), " + ", ".join(f"max({name.split(':')[0].strip()})" for name in COLUMNS.split(","))
     read = timed(f"SELECT {aggregate} FROM {source}", database)
@@ -33,7 +33,7 @@ def reference(ndjson, directory, run, records):
     answers = {}
     for question in questions(run, records):
         if question.duckdb:
-            statement = question.duckdb.format(file=file)
+            statement = question.duckdb.replace("{file}", str(file))
             database.execute(statement).fetchall()
             answers[question.name] = median_ms(lambda: database.execute(statement).fetchall(), 11)[0]
     return read, written, file.stat().st_size, answers

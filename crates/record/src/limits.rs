@@ -79,7 +79,7 @@ pub const LAKE_VACUUM_GRACE_MS: u64 = 3_600_000;
 /// The same, at most: checkpoints of a Delta table forget after a week which files have left it, and when.
 pub const LAKE_VACUUM_GRACE_MS_MAX: u64 = 7 * 86_400_000;
 /// Rows of a row group in a file of the lake.
-pub const LAKE_GROUP_ROWS: usize = 1 << 16;
+pub const LAKE_GROUP_ROWS: usize = 1 << 15;
 /// Bytes of the records in a row group, in memory: readers hold the texts of one at once.
 pub const LAKE_GROUP_BYTES: usize = 64 << 20;
 /// Bytes of a file that compaction aims at.

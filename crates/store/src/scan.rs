@@ -172,7 +172,7 @@ impl LogsScan {
             .collect();
         let mut may = may_pass(&late, &self.units)?.into_iter();
         let units = self.units.iter().filter(|_| may.next().unwrap_or(true));
-        let units = units.cloned().flat_map(|unit| unit.parts(self.newest_first));
+        let units = units.cloned().flat_map(|unit| unit.parts(!self.order.is_empty(), self.newest_first));
         let files = match &self.lake {
             Some(lake) if self.count_files() > 0 => Some(self.files(lake, &filters, context)?),
             _ => None,

@@ -21,6 +21,9 @@ use crate::recent::{Evicted, Snapshot};
 
 /// Bytes of a file that one partition reads before another may take the next.
 const PART_BYTES: u64 = 16 << 20;
+/// The same where rows are wanted in the order of their times: a few may be enough, and what has been begun is read to its
+/// end.
+const ORDERED_PART_BYTES: u64 = 4 << 20;
 
 /// Records that are read together or not at all.
 #[derive(Debug, Clone)]
@@ -95,15 +98,16 @@ impl Unit {
     }
 
     /// The parts of a large file, in the order in which they are read; anything else as it is.
-    pub(crate) fn parts(self, newest_first: bool) -> Vec<Unit> {
+    pub(crate) fn parts(self, is_ordered: bool, newest_first: bool) -> Vec<Unit> {
         let Unit::File(file, None) = &self else {
             return vec![self];
         };
-        let count = self.count_parts() as u64;
+        let bytes = if is_ordered { ORDERED_PART_BYTES } else { PART_BYTES };
+        let count = file.bytes.div_ceil(bytes);
         if count < 2 {
             return vec![self];
         }
-        let part = |number| Unit::File(Arc::clone(file), Some((number * PART_BYTES, (number + 1) * PART_BYTES)));
+        let part = |number| Unit::File(Arc::clone(file), Some((number * bytes, (number + 1) * bytes)));
         // Row groups lie in the order of their times.
         let parts = (0..count).map(part);
         if newest_first { parts.rev().collect() } else { parts.collect() }

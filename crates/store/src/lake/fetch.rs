@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
-use datafusion::common::{DataFusionError, Result, ScalarValue};
+use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::Operator;
-use datafusion::physical_expr::expressions::{BinaryExpr, Column as Named, in_list, lit};
+use datafusion::physical_expr::expressions::{BinaryExpr, Column as Named, lit};
 use datafusion::physical_expr::{PhysicalExpr, conjunction};
 use datafusion::prelude::SessionConfig;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -17,7 +17,7 @@ use runstone_record::limits::PAGE_BYTES_MAX;
 use runstone_record::{Column, Kind, RecordWriter};
 use tokio::task::JoinSet;
 
-use crate::columns::logs_schema;
+use super::among::Among;
 use crate::lake::{FileReader, LakeFile, LakeView};
 use crate::read::unread;
 use crate::records::{Found, Key};
@@ -28,7 +28,7 @@ const FILES_AT_ONCE: usize = 8;
 /// Row groups of a file that are read beside each other.
 const PARTS_MAX: usize = 8;
 
-/// Stretches of time that a file is asked for.
+/// Stretches of positions that a file is asked for.
 const SPANS_MAX: usize = 16;
 /// Bytes of one file's records that are held at once, where there are more than a few.
 pub(crate) const FETCHED_BYTES_MAX: usize = PAGE_BYTES_MAX;
@@ -52,7 +52,7 @@ pub(crate) async fn fetch<'a>(
     let files = lake.files().iter().map(|file| (file, candidates(file, &journals)));
     let reads = files.filter(|(_, keys)| !keys.is_empty()).map(|(file, keys)| {
         let columns = filled(file);
-        let reader = FileReader::new(Arc::clone(lake.store()), &columns, runtime, session);
+        let reader = FileReader::with_views(Arc::clone(lake.store()), &columns, runtime, session);
         async move { read(reader?, columns, file, keys).await }
     });
     let mut reads = stream::iter(reads.collect::<Vec<_>>()).buffer_unordered(FILES_AT_ONCE);
@@ -97,12 +97,10 @@ async fn read<'a>(
 ) -> Result<Option<Read<'a>>> {
     let mut times: Vec<i64> = keys.iter().map(|key| key.timestamp).collect();
     times.sort_unstable();
-    let positions = keys.iter().filter_map(|key| i64::try_from(key.position).ok()).map(lit);
-    let filter = conjunction([
-        within(&spans(times.clone())),
-        one_of(Column::Timestamp, keys.iter().map(|key| time(key.timestamp)).collect())?,
-        one_of(Column::Position, positions.collect())?,
-    ]);
+    let mut positions: Vec<i64> = keys.iter().filter_map(|key| i64::try_from(key.position).ok()).collect();
+    positions.sort_unstable();
+    let is_wanted = Among::new(position(), positions.iter().copied());
+    let filter = conjunction([within(&spans(&positions)), Arc::new(is_wanted)]);
     let parts = reader.parts(file, &times).filter(|parts| (2..=PARTS_MAX).contains(&parts.len()));
     let (file, reader, keys_of) = (Arc::clone(file), reader.with_filter(filter)?, owned(&keys));
     let wanted = Arc::new(Wanted { file, reader, columns, keys: keys_of });
@@ -161,7 +159,7 @@ impl Wanted {
         {
             let positions = self.values(&batch, Column::Position)?.as_primitive::<Int64Type>();
             let times = self.values(&batch, Column::Timestamp)?.as_primitive::<TimestampMicrosecondType>();
-            let journals = self.values(&batch, Column::Journal)?.as_string::<i32>();
+            let journals = self.values(&batch, Column::Journal)?.as_string_view();
             for row in 0..batch.num_rows() {
                 let position = u64::try_from(positions.value(row)).unwrap_or(u64::MAX);
                 let known = self.keys.get(&(position, times.value(row))).into_iter().flatten();
@@ -180,34 +178,31 @@ impl Wanted {
     }
 }
 
-/// Stretches of time that hold all of these times, some dozen at most: row groups without any of them are ruled out by a
-/// comparison with each stretch, where one with each time would cost more than it saves.
-fn spans(mut times: Vec<i64>) -> Vec<(i64, i64)> {
-    times.sort_unstable();
-    let mut gaps: Vec<usize> = (1..times.len()).collect();
-    gaps.sort_unstable_by_key(|end| std::cmp::Reverse(times[*end].abs_diff(times[end - 1])));
+/// Stretches that hold all of these sorted positions, some dozen at most: row groups and pages without any of them are ruled
+/// out by a comparison with each stretch, where one with each position would cost more than it saves.
+fn spans(positions: &[i64]) -> Vec<(i64, i64)> {
+    let mut gaps: Vec<usize> = (1..positions.len()).collect();
+    gaps.sort_unstable_by_key(|end| std::cmp::Reverse(positions[*end].abs_diff(positions[end - 1])));
     gaps.truncate(SPANS_MAX - 1);
     gaps.sort_unstable();
     let starts = std::iter::once(0).chain(gaps.iter().copied());
-    let ends = gaps.iter().copied().chain([times.len()]);
-    starts.zip(ends).filter_map(|(start, end)| Some((*times.get(start)?, *times.get(end.checked_sub(1)?)?))).collect()
+    let ends = gaps.iter().copied().chain([positions.len()]);
+    starts
+        .zip(ends)
+        .filter_map(|(start, end)| Some((*positions.get(start)?, *positions.get(end.checked_sub(1)?)?)))
+        .collect()
+}
+
+fn position() -> Arc<dyn PhysicalExpr> {
+    Arc::new(Named::new(Column::Position.name(), Column::Position.index()))
 }
 
 fn within(spans: &[(i64, i64)]) -> Arc<dyn PhysicalExpr> {
-    let timestamp = || Arc::new(Named::new(Column::Timestamp.name(), Column::Timestamp.index()));
     let side =
-        |operator, bound| -> Arc<dyn PhysicalExpr> { Arc::new(BinaryExpr::new(timestamp(), operator, time(bound))) };
+        |operator, bound: i64| -> Arc<dyn PhysicalExpr> { Arc::new(BinaryExpr::new(position(), operator, lit(bound))) };
     let between = |(start, end): &(i64, i64)| conjunction([side(Operator::GtEq, *start), side(Operator::LtEq, *end)]);
     let either = |one, other| -> Arc<dyn PhysicalExpr> { Arc::new(BinaryExpr::new(one, Operator::Or, other)) };
     spans.iter().map(between).reduce(either).unwrap_or_else(|| lit(false))
-}
-
-fn time(micros: i64) -> Arc<dyn PhysicalExpr> {
-    lit(ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into())))
-}
-
-fn one_of(column: Column, values: Vec<Arc<dyn PhysicalExpr>>) -> Result<Arc<dyn PhysicalExpr>> {
-    in_list(Arc::new(Named::new(column.name(), column.index())), values, &false, &logs_schema())
 }
 
 /// Appends a row as a JSON object of the API, as a batch of records does. `columns` are those of the batch, in the order of the
@@ -224,7 +219,12 @@ pub(crate) fn write_json(columns: &[Column], batch: &RecordBatch, row: usize, ou
             Kind::Int => writer.int(column, values.as_primitive::<Int64Type>().value(row)),
             Kind::Float => writer.float(column, values.as_primitive::<Float64Type>().value(row)),
             Kind::List => writer.text(column, &list_text(&values.as_list::<i32>().value(row))),
-            _ => writer.text(column, values.as_string::<i32>().value(row)),
+            _ => writer.text(
+                column,
+                values
+                    .as_string_view_opt()
+                    .map_or_else(|| values.as_string::<i32>().value(row), |views| views.value(row)),
+            ),
         }
     }
     writer.end();

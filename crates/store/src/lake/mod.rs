@@ -4,6 +4,7 @@
 //! to write: the server says so. docs/formats/lake.md describes what is written.
 
 mod actions;
+mod among;
 mod bounds;
 mod check;
 mod checkpoint;

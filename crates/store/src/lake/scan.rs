@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, Schema};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::config::TableParquetOptions;
 use datafusion::datasource::listing::PartitionedFile;
@@ -44,11 +44,21 @@ const IN_LIST_MAX: usize = 50;
 /// Rows of a batch, however large they are.
 const BATCH_ROWS_MIN: u64 = 16;
 
-static TABLE: LazyLock<TableSchema> = LazyLock::new(|| {
+static TABLE: LazyLock<TableSchema> = LazyLock::new(|| table(&logs_schema()));
+/// The table with views of texts: of a dictionary only those words are copied that somebody takes.
+static TABLE_OF_VIEWS: LazyLock<TableSchema> = LazyLock::new(|| {
     let schema = logs_schema();
+    let viewed = schema.fields().iter().map(|field| match field.data_type() {
+        DataType::Utf8 => field.as_ref().clone().with_data_type(DataType::Utf8View),
+        _ => field.as_ref().clone(),
+    });
+    table(&Schema::new(viewed.collect::<Vec<_>>()))
+});
+
+fn table(schema: &Schema) -> TableSchema {
     let (columns, partition) = schema.fields().split_at(Column::Date.index());
     TableSchema::builder(Arc::new(Schema::new(columns.to_vec()))).with_table_partition_cols(partition.to_vec()).build()
-});
+}
 
 /// Opens data files.
 #[derive(Debug, Clone)]
@@ -66,9 +76,29 @@ impl FileReader {
         runtime: &RuntimeEnv,
         session: &SessionConfig,
     ) -> Result<Self> {
+        Self::of(&TABLE, store, columns, runtime, session)
+    }
+
+    /// The same with texts as views, for whoever takes few of many.
+    pub(crate) fn with_views(
+        store: Arc<dyn ObjectStore>,
+        columns: &[Column],
+        runtime: &RuntimeEnv,
+        session: &SessionConfig,
+    ) -> Result<Self> {
+        Self::of(&TABLE_OF_VIEWS, store, columns, runtime, session)
+    }
+
+    fn of(
+        table: &TableSchema,
+        store: Arc<dyn ObjectStore>,
+        columns: &[Column],
+        runtime: &RuntimeEnv,
+        session: &SessionConfig,
+    ) -> Result<Self> {
         let footers = runtime.cache_manager.get_file_metadata_cache();
         let readers = Arc::new(CachedParquetFileReaderFactory::new(Arc::clone(&store), footers));
-        let source = ParquetSource::new(TABLE.clone())
+        let source = ParquetSource::new(table.clone())
             .with_table_parquet_options(options())
             .with_metadata_size_hint(FOOTER_BYTES)
             .with_parquet_file_reader_factory(readers);
