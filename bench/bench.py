@@ -16,6 +16,7 @@ import time
 
 from crowd import Crowd
 from growth import connect, grow, print_growth
+from limits import limits, print_limits
 from questions import ask_all, export, page_ms
 from server import Server
 
@@ -81,12 +82,13 @@ class Bench:
             acked = server.cpu_seconds() - before
             started = time.perf_counter()
             server.settle(records)
-            settled = server.cpu_seconds() - before
+            settled, threads = server.cpu_seconds() - before, server.cpu_by_thread()
             return {
                 "records_per_s": sent["records_per_second"], "ack_p50_ms": sent["latency_ms"]["p50"],
                 "ack_p99_ms": sent["latency_ms"]["p99"], "cpu_s_per_million_at_last_ack": acked / records * 1e6,
                 "cpu_s_per_million_settled": settled / records * 1e6, "settle_s": time.perf_counter() - started,
                 "peak_rss_mb": server.megabytes("VmHWM"), "lake_mb": server.metrics()["runstone_lake_bytes"] / 1e6,
+                "threads": threads,
             }
 
     def rounds(self, name, *more):
@@ -94,7 +96,8 @@ class Bench:
         for number in range(1, self.arguments.rounds + 1):
             say(f"{name}: {self.arguments.records:,} records, {number} of {self.arguments.rounds}")
             rounds.append(self.ingest(*more))
-        self.found[name] = {key: statistics.median(one[key] for one in rounds) for key in rounds[0]}
+        numbers = [key for key in rounds[0] if key != "threads"]
+        self.found[name] = {key: statistics.median(one[key] for one in rounds) for key in numbers}
         self.found[name]["rounds"] = rounds
 
     def single(self):
@@ -191,6 +194,10 @@ class Bench:
         rows = [[name, limit, f"{found['ingest'][key]:,.2f}", f"{found['ids'][key]:,.2f}"]
                 for name, key, limit in zip(names, keys, reach)]
         table(["taking it, every ack after fdatasync", "reach", "ids by the server", "ids by the client"], rows)
+        threads = {name: statistics.median(one["threads"].get(name, 0) for one in found["ingest"]["rounds"])
+                   for name in found["ingest"]["rounds"][0]["threads"]}
+        table(["thread", "CPU s, until all is in the lake and compacted"],
+              [[name, f"{seconds:.2f}"] for name, seconds in sorted(threads.items(), key=lambda it: -it[1]) if seconds >= 0.01])
         idle, single, exported, crowd = (found[name] for name in ("idle", "single", "export", "crowd"))
         table(["", "reach", "found"], [
             ["single-record posts, 32 connections, acks/s", "≥ 5,000", f"{single['acks_per_s']:,.0f}"],
@@ -230,10 +237,12 @@ def main():
     arguments = parser.parse_args()
     bench = Bench(arguments)
     if arguments.growth:
+        machine = limits()
         connections = connect(bench, [1, 4, 16, 64, 256, 1_000], say)
         growth = grow(bench, [int(size) for size in arguments.sizes.split(",")], say)
+        print_limits(table, machine)
         print_growth(table, growth, connections)
-        bench.found = {"growth": growth, "connections": connections}
+        bench.found = {"machine": machine, "growth": growth, "connections": connections}
     else:
         bench.all()
     if arguments.json:
