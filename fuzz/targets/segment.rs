@@ -23,7 +23,7 @@ fn read(journal: &Journal) -> Vec<(u64, Bytes)> {
         match reader.next() {
             Ok(Some(frame)) => frames.push((frame.first, frame.payload)),
             Ok(None) => return frames,
-            Err(runstone_journal::ReadError::Quarantined { .. }) => reader.skip(),
+            Err(runstone_journal::ReadError::Quarantined { .. }) => drop(reader.skip()),
             Err(runstone_journal::ReadError::Trimmed { first_available }) => reader.seek(first_available - 1),
             Err(runstone_journal::ReadError::Io { .. }) => return frames,
         }

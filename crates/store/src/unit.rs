@@ -90,9 +90,12 @@ impl Unit {
         self.times().map_or(i64::MIN, |times| times.0)
     }
 
+    /// Into how many parts it falls at most.
     pub(crate) fn count_parts(&self) -> usize {
         match self {
-            Unit::File(file, None) => usize::try_from(file.bytes.div_ceil(PART_BYTES)).unwrap_or(usize::MAX).max(1),
+            Unit::File(file, None) => {
+                usize::try_from(file.bytes.div_ceil(ORDERED_PART_BYTES)).unwrap_or(usize::MAX).max(1)
+            }
             _ => 1,
         }
     }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
@@ -30,7 +31,7 @@ const PARTS_MAX: usize = 8;
 
 /// Stretches of positions that a file is asked for.
 const SPANS_MAX: usize = 16;
-/// Bytes of one file's records that are held at once, where there are more than a few.
+/// Bytes of records that are held at once, where there are more than a few.
 pub(crate) const FETCHED_BYTES_MAX: usize = PAGE_BYTES_MAX;
 /// Records that are held at once however large they are.
 pub(crate) const FEW_KEYS: usize = 128;
@@ -49,11 +50,13 @@ pub(crate) async fn fetch<'a>(
         journals.entry(&key.journal).or_default().push(key);
     }
     journals.values_mut().for_each(|keys| keys.sort_unstable_by_key(|key| key.position));
+    let held = Arc::new(Held { bytes: AtomicUsize::new(0), is_bounded: keys.len() > FEW_KEYS });
     let files = lake.files().iter().map(|file| (file, candidates(file, &journals)));
     let reads = files.filter(|(_, keys)| !keys.is_empty()).map(|(file, keys)| {
         let columns = filled(file);
         let reader = FileReader::with_views(Arc::clone(lake.store()), &columns, runtime, session);
-        async move { read(reader?, columns, file, keys).await }
+        let held = Arc::clone(&held);
+        async move { read(reader?, columns, file, keys, held).await }
     });
     let mut reads = stream::iter(reads.collect::<Vec<_>>()).buffer_unordered(FILES_AT_ONCE);
     while let Some(some) = reads.try_next().await? {
@@ -85,6 +88,21 @@ fn candidates<'a>(file: &LakeFile, journals: &HashMap<&str, Vec<&'a Key>>) -> Ve
         .collect()
 }
 
+/// What the records have that are read for one answer.
+#[derive(Debug)]
+struct Held {
+    bytes: AtomicUsize,
+    is_bounded: bool,
+}
+
+impl Held {
+    /// False where it is too much together.
+    fn add(&self, bytes: usize) -> bool {
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        !self.is_bounded || before.saturating_add(bytes) <= FETCHED_BYTES_MAX
+    }
+}
+
 /// Records of a file.
 type Read<'a> = Vec<(&'a Key, Vec<u8>)>;
 
@@ -94,6 +112,7 @@ async fn read<'a>(
     columns: Vec<Column>,
     file: &Arc<LakeFile>,
     keys: Vec<&'a Key>,
+    held: Arc<Held>,
 ) -> Result<Option<Read<'a>>> {
     let mut times: Vec<i64> = keys.iter().map(|key| key.timestamp).collect();
     times.sort_unstable();
@@ -103,23 +122,18 @@ async fn read<'a>(
     let filter = conjunction([within(&spans(&positions)), Arc::new(is_wanted)]);
     let parts = reader.parts(file, &times).filter(|parts| (2..=PARTS_MAX).contains(&parts.len()));
     let (file, reader, keys_of) = (Arc::clone(file), reader.with_filter(filter)?, owned(&keys));
-    let wanted = Arc::new(Wanted { file, reader, columns, keys: keys_of });
+    let wanted = Arc::new(Wanted { file, reader, columns, keys: keys_of, count: keys.len(), held });
     // Most of the work is to decompress: row groups have that done beside each other.
     let mut tasks = JoinSet::new();
     match parts {
         None => drop(tasks.spawn(Arc::clone(&wanted).read(None))),
         Some(parts) => parts.into_iter().for_each(|part| drop(tasks.spawn(Arc::clone(&wanted).read(Some(part))))),
     }
-    let (mut found, mut bytes) = (Vec::with_capacity(keys.len()), 0);
+    let mut found = Vec::with_capacity(keys.len());
     while let Some(part) = tasks.join_next().await {
         let part = part.map_err(|error| DataFusionError::External(Box::new(error)))??;
-        for (place, json) in part {
-            bytes += json.len();
-            found.extend(keys.get(place).map(|key| (*key, json)));
-        }
-        if bytes > FETCHED_BYTES_MAX && keys.len() > FEW_KEYS {
-            return Ok(None);
-        }
+        let Some(part) = part else { return Ok(None) };
+        found.extend(part.into_iter().filter_map(|(place, json)| Some((*keys.get(place)?, json))));
     }
     Ok(Some(found))
 }
@@ -140,6 +154,9 @@ struct Wanted {
     columns: Vec<Column>,
     /// By position and time: the places of the keys, and their journals.
     keys: HashMap<(u64, i64), Vec<(usize, String)>>,
+    /// How many keys.
+    count: usize,
+    held: Arc<Held>,
 }
 
 impl Wanted {
@@ -149,12 +166,12 @@ impl Wanted {
         values.ok_or_else(|| DataFusionError::Internal(format!("{} is not read", column.name())))
     }
 
-    /// What is found in a part of the file, with the places of the keys. Ends early where it is too much to be held.
-    async fn read(self: Arc<Self>, part: Option<(u64, u64)>) -> Result<Vec<(usize, Vec<u8>)>> {
+    /// What is found in a part of the file, by the places of the keys; none where all that is read is too much to be held.
+    async fn read(self: Arc<Self>, part: Option<(u64, u64)>) -> Result<Option<HashMap<usize, Vec<u8>>>> {
         let unread = |error: &DataFusionError| unread(&self.file, error);
         let mut batches = self.reader.open(&self.file, part, None).map_err(|error| unread(&error))?;
-        let (mut found, mut bytes) = (Vec::new(), 0);
-        while found.len() < self.keys.len()
+        let mut found = HashMap::new();
+        while found.len() < self.count
             && let Some(batch) = batches.try_next().await.map_err(|error| unread(&error))?
         {
             let positions = self.values(&batch, Column::Position)?.as_primitive::<Int64Type>();
@@ -166,15 +183,14 @@ impl Wanted {
                 for (place, _) in known.filter(|(_, journal)| journal == journals.value(row)) {
                     let mut json = Vec::new();
                     write_json(&self.columns, &batch, row, &mut json);
-                    bytes += json.len();
-                    found.push((*place, json));
-                    if bytes > FETCHED_BYTES_MAX && self.keys.len() > FEW_KEYS {
-                        return Ok(found);
+                    if !self.held.add(json.len()) {
+                        return Ok(None);
                     }
+                    found.insert(*place, json);
                 }
             }
         }
-        Ok(found)
+        Ok(Some(found))
     }
 }
 

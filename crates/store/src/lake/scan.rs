@@ -23,6 +23,7 @@ use datafusion::physical_plan::metrics::MetricsSet;
 use datafusion::prelude::SessionConfig;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
+use parquet::basic::{ConvertedType, LogicalType, TimeUnit};
 use parquet::file::metadata::RowGroupMetaData;
 use runstone_record::Column;
 use url::Url;
@@ -123,6 +124,15 @@ impl FileReader {
         let footers = self.context.runtime_env().cache_manager.get_file_metadata_cache();
         let footer = footers.get(&Path::parse(&file.path).ok()?).filter(|footer| footer.meta.size == file.bytes)?;
         let footer = footer.file_metadata.as_any().downcast_ref::<CachedParquetMetaData>()?;
+        let columns = footer.parquet_metadata().file_metadata().schema_descr().columns();
+        let timestamp = columns.iter().find(|column| column.path().parts() == [Column::Timestamp.name()])?;
+        let is_micros = match timestamp.logical_type_ref() {
+            Some(LogicalType::Timestamp(kind)) => kind.unit == TimeUnit::MICROS,
+            _ => timestamp.converted_type() == ConvertedType::TIMESTAMP_MICROS,
+        };
+        if !is_micros {
+            return None;
+        }
         let groups = footer.parquet_metadata().row_groups().iter().filter(|group| {
             let (least, greatest) = int_bounds(group, Column::Timestamp);
             times.get(times.partition_point(|time| *time < least)).is_some_and(|time| *time <= greatest)
