@@ -35,12 +35,20 @@ class Crowd:
     def ask(self, number):
         connection = http.client.HTTPConnection(self.where.hostname, self.where.port, timeout=120)
         while not self.stop.is_set():
-            body = json.dumps({"sql": HEAVY[number % len(HEAVY)], "timeout_ms": 5_000, "max_rows": 1_000})
-            connection.request("POST", "/api/v1/query", body, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            answer.read()
-            with self.lock:
-                self.answers[answer.status] += 1
-            if answer.status == 429:
-                self.stop.wait(float(answer.headers.get("Retry-After", 1)))
-            number += 1
+            try:
+                number = self.once(connection, number)
+            except OSError as error:
+                with self.lock:
+                    self.answers[type(error).__name__] += 1
+                connection.close()
+
+    def once(self, connection, number):
+        body = json.dumps({"sql": HEAVY[number % len(HEAVY)], "timeout_ms": 5_000, "max_rows": 1_000})
+        connection.request("POST", "/api/v1/query", body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        answer.read()
+        with self.lock:
+            self.answers[answer.status] += 1
+        if answer.status == 429:
+            self.stop.wait(float(answer.headers.get("Retry-After", 1)))
+        return number + 1

@@ -33,7 +33,7 @@ def grow(bench, sizes, say):
                        "peak_rss_mb": server.megabytes("VmHWM")}
                 metrics = server.metrics()
                 row |= {"lake_mb": metrics["runstone_lake_bytes"] / 1e6, "lake_files": metrics["runstone_lake_files"]}
-            row["runs_mb"] = bytes_in(directory / "data" / "runs") / 1e6
+            row["runs_mb"] = (directory / "data" / "runs").stat().st_size / 1e6
             row["journal_mb"] = bytes_in(directory / "data" / "journal") / 1e6
             with Server(bench.arguments.runstone, data=directory) as server:
                 row["ready_ms"] = server.seconds_to_ready * 1e3
@@ -44,6 +44,7 @@ def grow(bench, sizes, say):
                 row["asked"] = {name: median for name, _, median, _ in asked if name in ASKED}
                 row["asked_peak_rss_mb"] = server.megabytes("VmHWM")
             found[records], before = row, records
+            say(f"{records:,} records: {row}")
     finally:
         shutil.rmtree(directory)
     return found

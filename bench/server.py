@@ -53,8 +53,14 @@ class Server:
             where = urllib.parse.urlsplit(self.url)
             self.connection = http.client.HTTPConnection(where.hostname, where.port, timeout=300)
         headers = {} if body is None else {"Content-Type": content_type}
-        self.connection.request("GET" if body is None else "POST", path, body, headers)
-        answer = self.connection.getresponse()
+        try:
+            self.connection.request("GET" if body is None else "POST", path, body, headers)
+            answer = self.connection.getresponse()
+        except (ConnectionError, http.client.RemoteDisconnected):
+            # The server closes what nobody uses for a while.
+            self.connection.close()
+            self.connection.request("GET" if body is None else "POST", path, body, headers)
+            answer = self.connection.getresponse()
         return answer.status, answer.read()
 
     def json(self, path, body=None):
@@ -78,8 +84,12 @@ class Server:
         """CPU seconds of the threads that there are, by their names."""
         found = collections.Counter()
         for task in pathlib.Path(f"/proc/{self.process.pid}/task").iterdir():
-            fields = (task / "stat").read_text().rsplit(")", 1)[1].split()
-            found[(task / "comm").read_text().strip()] += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+            try:
+                name, fields = (task / "comm").read_text().strip(), (task / "stat").read_text().rsplit(")", 1)[1].split()
+            except FileNotFoundError:
+                continue
+            found[name] += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        found["threads that ended"] = max(self.cpu_seconds() - sum(found.values()), 0)
         return dict(found)
 
     def megabytes(self, what):

@@ -11,7 +11,7 @@ use runstone_journal::fs::Fs;
 use runstone_journal::fs::sim::{Crash, SimFs};
 use runstone_journal::{Event, Journal, Options, Recovery, check};
 
-use crate::support::{Answer, drain, env, mix, options, payload, read_all, send};
+use crate::support::{Answer, drain, env, first_seed, mix, options, payload, read_all, send};
 
 const DIR: &str = "/journal";
 
@@ -126,7 +126,8 @@ fn crash_and_recover(seed: u64, at: u64, again: u64) {
 
 #[test]
 fn nothing_acknowledged_is_lost_at_any_crash_point() {
-    for seed in 0..4 {
+    let first = first_seed();
+    for seed in first..first + 4 {
         let fs = SimFs::new(seed);
         let mut oracle = Oracle::default();
         live(&fs, &mut oracle, seed, 3);
@@ -142,7 +143,8 @@ fn nothing_acknowledged_is_lost_at_any_crash_point() {
 
 #[test]
 fn nothing_acknowledged_is_lost_at_any_crash_point_of_the_first_start() {
-    for seed in 0..16 {
+    let first = first_seed();
+    for seed in first..first + 16 {
         for at in 1..30 {
             let fs = SimFs::new(seed);
             let mut oracle = Oracle::default();
@@ -167,7 +169,8 @@ proptest! {
 /// Without syncs a kill still loses nothing; a power cut may, but what is left is a prefix.
 #[test]
 fn without_syncs_a_kill_loses_nothing_and_a_power_cut_leaves_a_prefix() {
-    for seed in 0..40u64 {
+    let first = first_seed();
+    for seed in first..first + 40 {
         let fs = SimFs::new(seed);
         let unsynced = || Options { sync: runstone_journal::SyncPolicy::Never, ..small() };
         let (journal, _) = Journal::open(Arc::new(fs.clone()), env(7), unsynced()).unwrap();

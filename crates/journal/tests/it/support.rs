@@ -1,5 +1,6 @@
 //! What the tests share: opening, appending and waiting, reading back.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +20,16 @@ pub(crate) fn env(seed: u64) -> Env {
             }
         }),
     }
+}
+
+/// Where seeds begin: at 0, and elsewhere for each repetition of a soak. Printed, so that a failure can be played again with
+/// `RUNSTONE_SEED`.
+pub(crate) fn first_seed() -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "which seeds are played is for whoever runs it to say")]
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    let first = number("RUNSTONE_SEED").wrapping_add(number("NEXTEST_STRESS_CURRENT").wrapping_mul(1_000));
+    let _ = writeln!(std::io::stdout(), "RUNSTONE_SEED={first}");
+    first
 }
 
 pub(crate) fn mix(x: u64) -> u64 {
