@@ -2,9 +2,12 @@
 //! was used twice. Owns the window of remembered ids, bounded in bytes, oldest out first, and from which position on it is
 //! complete; refuses to remember ids that the server minted itself.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+// Its hash has a secret seed as the standard library's has, and costs a tenth of it: every id is hashed at least once.
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use runstone_record::bits::Bits;
 use runstone_record::{Batch, RecordId};
 use tokio::sync::watch;
@@ -116,7 +119,7 @@ impl Ids {
 
     /// Claims the ids of a batch that is about to be written.
     pub(crate) fn claim(&self, batch: &Batch) -> Claim {
-        let mut window = self.lock();
+        let window = &mut *self.lock();
         window.next_ticket += 1;
         let ticket = window.next_ticket;
         window.in_flight.insert(ticket, watch::Sender::new(None));
@@ -128,10 +131,17 @@ impl Ids {
                 continue;
             };
             let id = batch.ids().get(row);
-            let known = window.ids.get(&id).copied();
+            let number = window.last_number + 1;
+            let known = match window.ids.entry(id) {
+                Entry::Occupied(known) => Some(*known.get()),
+                Entry::Vacant(place) => {
+                    place.insert(Remembered { hash, ticket, number });
+                    None
+                }
+            };
             claim.new.push(known.is_none());
             match known {
-                None => self.insert(&mut window, id, hash, ticket),
+                None => self.line_up(window, id, number),
                 Some(known) if known.hash != hash => claim.conflicts.push(row),
                 Some(known) => {
                     claim.duplicates += 1;
@@ -174,9 +184,14 @@ impl Ids {
     }
 
     fn insert(&self, window: &mut Window, id: RecordId, hash: u64, ticket: u64) {
-        window.last_number += 1;
-        let number = window.last_number;
+        let number = window.last_number + 1;
         window.ids.insert(id, Remembered { hash, ticket, number });
+        self.line_up(window, id, number);
+    }
+
+    /// Puts the newest id behind the others, and forgets the oldest where there are too many.
+    fn line_up(&self, window: &mut Window, id: RecordId, number: u64) {
+        window.last_number = number;
         window.order.push_back((id, number));
         while window.order.len() > self.ids_max {
             let Some((oldest, number)) = window.order.pop_front() else { break };
