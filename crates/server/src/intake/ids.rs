@@ -14,6 +14,9 @@ use tokio::sync::watch;
 
 /// What an id costs: its entry in the map at the map's usual load, and its place in the queue.
 const ID_BYTES: usize = 96;
+/// Ids that there is space for from the first one on: a map that grows by and by moves everything again and again, and an
+/// acknowledgement waits for it. Space that no id has come to is no memory yet.
+const SPACE_IDS: usize = 1 << 20;
 /// Ids whose positions are remembered as one stretch, at most.
 const STRETCH_IDS: u64 = 1_024;
 
@@ -120,6 +123,11 @@ impl Ids {
     /// Claims the ids of a batch that is about to be written.
     pub(crate) fn claim(&self, batch: &Batch) -> Claim {
         let window = &mut *self.lock();
+        if window.ids.capacity() == 0 && batch.ids().client_hash(0).is_some() {
+            let space = self.ids_max.min(SPACE_IDS);
+            window.ids.reserve(space);
+            window.order.reserve(space + 1);
+        }
         window.next_ticket += 1;
         let ticket = window.next_ticket;
         window.in_flight.insert(ticket, watch::Sender::new(None));
