@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-// Its hash has a secret seed as the standard library's has, and costs a tenth of it: every id is hashed at least once.
+// Its hash is seeded anew in each process, and is cheaper than the standard library's: every id is hashed at least once.
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use runstone_record::bits::Bits;
