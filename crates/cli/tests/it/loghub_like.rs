@@ -186,7 +186,7 @@ fn a_server_that_is_killed_while_lines_are_sent_has_each_of_them_once() {
         .spawn()
         .unwrap();
     let mut input = sender.stdin.take().unwrap();
-    let (allow, allowed) = mpsc::channel();
+    let (allow, allowed) = mpsc::sync_channel(1);
     // As many parts as kills: however fast the server is, each kill finds lines on their way.
     let writer = thread::spawn(move || {
         for part in 0..KILLS {

@@ -3,10 +3,11 @@
 //! A file has records of one day of arrival. Row groups hold disjoint times, over all files of a flush.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, DictionaryArray, RecordBatch, StringArray, UInt8Array};
-use arrow::compute::cast;
+use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, RecordBatch, StringArray, UInt8Array, new_null_array};
+use arrow::compute::{cast, concat};
 use arrow::datatypes::{DataType, TimestampMicrosecondType, UInt32Type};
 use runstone_record::limits::LAKE_GROUP_BYTES;
 use runstone_record::{Column, Kind};
@@ -23,9 +24,9 @@ const PART_BYTES: usize = 128 << 20;
 
 /// What is to be encoded.
 pub(crate) struct Plan {
-    parts: VecDeque<Vec<Arc<Chunk>>>,
+    parts: VecDeque<Part>,
     /// The part that is being encoded.
-    chunk: Option<Arc<Chunk>>,
+    part: Part,
     /// Its row groups that are still to come, each with its day.
     groups: VecDeque<(i32, Rows)>,
     /// Positions that are not to be written, in order.
@@ -36,22 +37,14 @@ pub(crate) struct Plan {
 impl Plan {
     /// For records of one journal, in the order of their positions, without those that are `dropped`.
     pub(crate) fn new(chunks: Vec<Arc<Chunk>>, dropped: Vec<u64>, options: WriterOptions) -> Self {
-        let mut parts: VecDeque<Vec<Arc<Chunk>>> = VecDeque::new();
-        let (mut bytes, mut next) = (0, None);
+        let mut parts: VecDeque<Part> = VecDeque::new();
         for chunk in chunks {
-            bytes += chunk.bytes;
-            // Records that were lost leave a gap, and a chunk has none.
-            let follows = next == Some(chunk.first);
-            next = Some(chunk.last() + 1);
             match parts.back_mut() {
-                Some(part) if follows && bytes <= PART_BYTES => part.push(chunk),
-                _ => {
-                    bytes = chunk.bytes;
-                    parts.push_back(vec![chunk]);
-                }
+                Some(part) if part.bytes + chunk.bytes <= PART_BYTES => part.push(chunk),
+                _ => parts.push_back(Part::of(chunk)),
             }
         }
-        Self { parts, chunk: None, groups: VecDeque::new(), dropped, options }
+        Self { parts, part: Part::default(), groups: VecDeque::new(), dropped, options }
     }
 
     /// The next file and its day; none after the last.
@@ -61,11 +54,11 @@ impl Plan {
                 return Ok(None);
             }
         }
-        let (Some(chunk), Some((day, _))) = (self.chunk.clone(), self.groups.front()) else { return Ok(None) };
+        let Some((day, _)) = self.groups.front() else { return Ok(None) };
         let day = *day;
         let mut file = FileEncoder::new(EncodeOptions::default())?;
         while let Some((_, rows)) = self.groups.pop_front_if(|(next, _)| *next == day) {
-            file.write_group(&batch(&chunk, &rows)?)?;
+            file.write_group(&self.part.batch(&rows)?)?;
             if file.bytes_written() as u64 >= self.options.file_bytes {
                 break;
             }
@@ -74,79 +67,155 @@ impl Plan {
     }
 
     fn next_part(&mut self) -> Result<bool, LakeError> {
-        self.chunk = None;
-        let Some(mut part) = self.parts.pop_front() else { return Ok(false) };
-        let chunk = match part.pop() {
-            Some(only) if part.is_empty() => only,
-            last => {
-                part.extend(last);
-                Arc::new(Chunk::merge(&part).map_err(internal)?)
-            }
-        };
-        let times = times(&chunk)?;
+        self.part = Part::default();
+        let Some(part) = self.parts.pop_front() else { return Ok(false) };
+        let times = part.times()?;
         let rows_max =
-            (LAKE_GROUP_BYTES / (chunk.bytes / chunk.rows.max(1)).max(1)).clamp(1, self.options.group_rows.max(1));
-        for (day, rows) in days(&chunk) {
-            let rows = without(&chunk, rows, &self.dropped);
+            (LAKE_GROUP_BYTES / (part.bytes / part.rows.max(1)).max(1)).clamp(1, self.options.group_rows.max(1));
+        for (day, rows) in part.days() {
+            let rows = part.without(rows, &self.dropped);
             self.groups.extend(groups(&times, &rows, rows_max).into_iter().map(|rows| (day, rows)));
         }
-        self.chunk = Some(chunk);
+        self.part = part;
         Ok(true)
     }
 }
 
-/// The rows of each day of arrival.
-fn days(chunk: &Chunk) -> BTreeMap<i32, Rows> {
-    let mut ranges: BTreeMap<i32, Vec<std::ops::Range<usize>>> = BTreeMap::new();
-    let mut start = 0;
-    for run in &chunk.runs {
-        let ranges = ranges.entry(crate::chunk::day(run.ingested_at)).or_default();
-        match ranges.last_mut() {
-            Some(last) if last.end == start => last.end = run.end,
-            _ => ranges.push(start..run.end),
-        }
-        start = run.end;
+/// Records that share row groups. They stay where they are: their rows are counted over all chunks, and only those of a
+/// row group are ever laid out next to each other.
+#[derive(Default)]
+struct Part {
+    /// Each with the rows before it.
+    chunks: Vec<(usize, Arc<Chunk>)>,
+    rows: usize,
+    bytes: usize,
+}
+
+impl Part {
+    fn of(chunk: Arc<Chunk>) -> Self {
+        let mut part = Self::default();
+        part.push(chunk);
+        part
     }
-    let rows = |ranges: Vec<std::ops::Range<usize>>| match ranges.as_slice() {
-        [only] => Rows::Range(only.start, only.len()),
-        _ => Rows::Picked(ranges.into_iter().flatten().filter_map(|row| u32::try_from(row).ok()).collect()),
-    };
-    ranges.into_iter().map(|(day, ranges)| (day, rows(ranges))).collect()
-}
 
-/// The rows whose positions are not among these.
-fn without(chunk: &Chunk, rows: Rows, dropped: &[u64]) -> Rows {
-    let here = dropped.partition_point(|position| *position < chunk.first)
-        ..dropped.partition_point(|position| *position <= chunk.last());
-    let dropped = &dropped[here];
-    if dropped.is_empty() {
-        return rows;
+    fn push(&mut self, chunk: Arc<Chunk>) {
+        let before = self.rows;
+        self.rows += chunk.rows;
+        self.bytes += chunk.bytes;
+        self.chunks.push((before, chunk));
     }
-    let stays = |row: &usize| dropped.binary_search(&(chunk.first + *row as u64)).is_err();
-    Rows::Picked(rows.iter().filter(stays).filter_map(|row| u32::try_from(row).ok()).collect::<Vec<_>>().into())
-}
 
-fn times(chunk: &Chunk) -> Result<Vec<i64>, LakeError> {
-    let times = chunk.column(Column::Timestamp, &Rows::Range(0, chunk.rows)).map_err(internal)?;
-    Ok(times.as_primitive::<TimestampMicrosecondType>().values().to_vec())
-}
-
-/// Some rows as the encoder takes them. Columns that no row has are left out.
-fn batch(chunk: &Chunk, rows: &Rows) -> Result<RecordBatch, LakeError> {
-    let stamped = |column| matches!(column, Column::Id | Column::Position | Column::IngestedAt);
-    let mut columns: Vec<(&str, ArrayRef)> = Vec::new();
-    for column in Column::ALL {
-        let values = match chunk.stored(column) {
-            _ if column == Column::Journal => repeated(&chunk.journal, rows.len())?,
-            Some(Stored::Words { words, keys }) if column.kind() != Kind::List => {
-                dictionary(words, &pick(keys, rows).map_err(internal)?)?
+    /// The rows of each day of arrival.
+    fn days(&self) -> BTreeMap<i32, Rows> {
+        let mut ranges: BTreeMap<i32, Vec<Range<usize>>> = BTreeMap::new();
+        for (before, chunk) in &self.chunks {
+            let mut start = *before;
+            for run in &chunk.runs {
+                let (end, ranges) = (before + run.end, ranges.entry(crate::chunk::day(run.ingested_at)).or_default());
+                match ranges.last_mut() {
+                    Some(last) if last.end == start => last.end = end,
+                    _ => ranges.push(start..end),
+                }
+                start = end;
             }
-            None if !stamped(column) => continue,
-            _ => chunk.column(column, rows).map_err(internal)?,
+        }
+        let rows = |ranges: Vec<Range<usize>>| match ranges.as_slice() {
+            [only] => Rows::Range(only.start, only.len()),
+            _ => picked(ranges.into_iter().flatten()),
         };
-        columns.push((column.name(), values));
+        ranges.into_iter().map(|(day, ranges)| (day, rows(ranges))).collect()
     }
-    RecordBatch::try_from_iter(columns).map_err(internal)
+
+    /// The rows whose positions are not among these.
+    fn without(&self, rows: Rows, dropped: &[u64]) -> Rows {
+        let of = |(before, chunk): &(usize, Arc<Chunk>)| {
+            let here = dropped.partition_point(|position| *position < chunk.first)
+                ..dropped.partition_point(|position| *position <= chunk.last());
+            let (before, first) = (*before, chunk.first);
+            dropped[here].iter().filter_map(move |position| Some(before + usize::try_from(position - first).ok()?))
+        };
+        let dropped: Vec<usize> = self.chunks.iter().flat_map(of).collect();
+        if dropped.is_empty() {
+            return rows;
+        }
+        picked(rows.iter().filter(|row| dropped.binary_search(row).is_err()))
+    }
+
+    fn times(&self) -> Result<Vec<i64>, LakeError> {
+        let mut times = Vec::with_capacity(self.rows);
+        for (_, chunk) in &self.chunks {
+            let here = chunk.column(Column::Timestamp, &Rows::Range(0, chunk.rows)).map_err(internal)?;
+            times.extend_from_slice(here.as_primitive::<TimestampMicrosecondType>().values());
+        }
+        Ok(times)
+    }
+
+    /// Rows in their order, for each chunk those that it has, by their place in it.
+    fn pieces(&self, rows: &Rows) -> Vec<(&Chunk, Rows)> {
+        let of = |(before, chunk): &'_ (usize, Arc<Chunk>)| {
+            let end = before + chunk.rows;
+            match rows {
+                Rows::Range(start, len) => {
+                    let (from, to) = (*start.max(before), (start + len).min(end));
+                    Rows::Range(from.saturating_sub(*before), to.saturating_sub(from))
+                }
+                Rows::Picked(places) => {
+                    let places = places.values();
+                    let until = |end: usize| places.partition_point(|place| (*place as usize) < end);
+                    picked(places[until(*before)..until(end)].iter().map(|place| *place as usize - before))
+                }
+            }
+        };
+        let pieces = self.chunks.iter().map(|chunk| (&*chunk.1, of(chunk)));
+        pieces.filter(|(_, rows)| rows.len() > 0).collect()
+    }
+
+    /// Some rows as the encoder takes them. Columns that no row has are left out.
+    fn batch(&self, rows: &Rows) -> Result<RecordBatch, LakeError> {
+        let pieces = self.pieces(rows);
+        let mut columns: Vec<(&str, ArrayRef)> = Vec::new();
+        for column in Column::ALL {
+            if let Some(values) = join(column, &pieces)? {
+                columns.push((column.name(), values));
+            }
+        }
+        RecordBatch::try_from_iter(columns).map_err(internal)
+    }
+}
+
+/// Places in their order.
+fn picked(places: impl Iterator<Item = usize>) -> Rows {
+    Rows::Picked(places.filter_map(|place| u32::try_from(place).ok()).collect::<Vec<_>>().into())
+}
+
+/// A column of some rows of a chunk, words as a dictionary; none where no row has a value.
+fn values(chunk: &Chunk, column: Column, rows: &Rows) -> Result<Option<ArrayRef>, LakeError> {
+    let is_stamped = matches!(column, Column::Id | Column::Position | Column::IngestedAt);
+    Ok(Some(match chunk.stored(column) {
+        _ if column == Column::Journal => repeated(&chunk.journal, rows.len())?,
+        Some(Stored::Words { words, keys }) if column.kind() != Kind::List => {
+            dictionary(words, &pick(keys, rows).map_err(internal)?)?
+        }
+        None if !is_stamped => return Ok(None),
+        _ => chunk.column(column, rows).map_err(internal)?,
+    }))
+}
+
+/// A column over all pieces; none where no row has a value.
+fn join(column: Column, pieces: &[(&Chunk, Rows)]) -> Result<Option<ArrayRef>, LakeError> {
+    let mut found = Vec::with_capacity(pieces.len());
+    for (chunk, rows) in pieces {
+        found.push((values(chunk, column, rows)?, rows.len()));
+    }
+    let Some(kind) = found.iter().find_map(|(values, _)| Some(values.as_ref()?.data_type().clone())) else {
+        return Ok(None);
+    };
+    let found: Vec<ArrayRef> =
+        found.into_iter().map(|(values, rows)| values.unwrap_or_else(|| new_null_array(&kind, rows))).collect();
+    match found.as_slice() {
+        [only] => Ok(Some(Arc::clone(only))),
+        _ => concat(&found.iter().map(AsRef::as_ref).collect::<Vec<_>>()).map(Some).map_err(internal),
+    }
 }
 
 fn dictionary(words: &StringArray, keys: &ArrayRef) -> Result<ArrayRef, LakeError> {
