@@ -40,7 +40,10 @@ impl Plan {
         let mut parts: VecDeque<Part> = VecDeque::new();
         for chunk in chunks {
             match parts.back_mut() {
-                Some(part) if part.bytes + chunk.bytes <= PART_BYTES => part.push(chunk),
+                // Records that were lost leave a gap, and a file has none.
+                Some(part) if part.last() + 1 == chunk.first && part.bytes + chunk.bytes <= PART_BYTES => {
+                    part.push(chunk)
+                }
                 _ => parts.push_back(Part::of(chunk)),
             }
         }
@@ -103,6 +106,10 @@ impl Part {
         self.rows += chunk.rows;
         self.bytes += chunk.bytes;
         self.chunks.push((before, chunk));
+    }
+
+    fn last(&self) -> u64 {
+        self.chunks.last().map_or(0, |(_, chunk)| chunk.last())
     }
 
     /// The rows of each day of arrival.

@@ -1,9 +1,10 @@
 //! From frames to files: which rows lie where, and what a flush that fails leaves behind.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::AsArray;
-use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
 use object_store::ObjectStoreExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use runstone_record::{Batch, IdMint, parse};
@@ -75,6 +76,53 @@ async fn every_record_is_in_one_group_and_the_times_of_groups_do_not_overlap() {
     for pair in groups.windows(2) {
         assert!(pair[0].1.iter().max() <= pair[1].1.iter().min());
     }
+}
+
+/// A column's texts, by position.
+async fn texts(lake: &Lake, file: &LakeFile, column: &str) -> BTreeMap<i64, Option<String>> {
+    let bytes = lake.store().get(&file.path.as_str().into()).await.unwrap().bytes().await.unwrap();
+    let mut texts = BTreeMap::new();
+    for rows in ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().build().unwrap() {
+        let rows = rows.unwrap();
+        let positions = rows["position"].as_primitive::<Int64Type>();
+        let values = cast(&rows[column], &DataType::Utf8).unwrap();
+        let values = positions.values().iter().copied().zip(values.as_string::<i32>());
+        texts.extend(values.map(|(position, text)| (position, text.map(str::to_owned))));
+    }
+    texts
+}
+
+#[tokio::test]
+async fn a_group_has_rows_of_frames_whose_columns_and_words_differ() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = Lake::open(options(dir.path())).await.unwrap();
+    let mut writer = writer(&lake, 40);
+    // Each frame has words of its own, and every other one has no stage at all. Times of all frames lie within a minute.
+    let stage = |frame: usize, row: usize| (frame % 2 == 1).then(|| format!("stage-{frame}-{}", row % 3));
+    let line = |frame: usize, row: usize| {
+        let time = format!("2026-11-20T12:59:{:02}Z", (row * 37 + frame) % 60);
+        match stage(frame, row) {
+            Some(stage) => format!(r#"{{"timestamp":"{time}","message":"{frame} {row}","stage":"{stage}"}}"#),
+            None => format!(r#"{{"timestamp":"{time}","message":"{frame} {row}","run_id":"r{frame}"}}"#),
+        }
+    };
+    let (mut next, mut stages, mut messages) = (1, BTreeMap::new(), BTreeMap::new());
+    for frame in 0..9 {
+        let lines: Vec<String> = (0..17).map(|row| line(frame, row)).collect();
+        let parsed = parse::ndjson(lines.join("\n").as_bytes()).unwrap();
+        writer.push(JOURNAL, next, parsed.builder.stamp(&mut IdMint::new(1, 1), NOW, None)).unwrap();
+        for row in 0..17 {
+            let position = i64::try_from(next).unwrap();
+            stages.insert(position, stage(frame, row));
+            messages.insert(position, Some(format!("{frame} {row}")));
+            next += 1;
+        }
+    }
+    let flushed = writer.flush(None).await.unwrap().unwrap();
+    let file = &flushed.snapshot.files[0];
+    assert_eq!((flushed.rows, flushed.files, groups(&lake, file).await.len()), (153, 1, 4));
+    assert_eq!(texts(&lake, file, "stage").await, stages);
+    assert_eq!(texts(&lake, file, "message").await, messages);
 }
 
 #[tokio::test]
