@@ -42,7 +42,7 @@ impl Plan {
             match parts.back_mut() {
                 // Records that were lost leave a gap, and a file has none.
                 Some(part) if part.last() + 1 == chunk.first && part.bytes + chunk.bytes <= PART_BYTES => {
-                    part.push(chunk)
+                    part.push(chunk);
                 }
                 _ => parts.push_back(Part::of(chunk)),
             }
