@@ -21,7 +21,12 @@ use crate::model::rows;
 use crate::pages::{expected, query};
 use crate::world::{NOW, World, batches, limits, lines};
 
-fn export(world: &World, query: &LogsQuery, limit: Option<u64>, format: Format) -> Result<Vec<u8>, QueryError> {
+pub(crate) fn export(
+    world: &World,
+    query: &LogsQuery,
+    limit: Option<u64>,
+    format: Format,
+) -> Result<Vec<u8>, QueryError> {
     world.wait(async {
         let pieces = world.sql.export(query.clone(), limit, format).await?;
         pieces.map_ok(|piece| piece.to_vec()).try_concat().await
@@ -35,7 +40,7 @@ fn stream(world: &World, sql: &str, format: Format) -> Result<Vec<u8>, QueryErro
     })
 }
 
-fn objects(lines: &[u8]) -> Vec<Value> {
+pub(crate) fn objects(lines: &[u8]) -> Vec<Value> {
     let text = str::from_utf8(lines).unwrap();
     assert!(text.is_empty() || text.ends_with('\n'));
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()

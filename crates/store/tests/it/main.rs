@@ -13,6 +13,7 @@
 mod answers;
 mod exports;
 mod fields;
+mod foreign;
 mod hostile;
 mod lake;
 mod limits;

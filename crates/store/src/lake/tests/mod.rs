@@ -12,6 +12,7 @@ mod commits;
 mod copies;
 mod damage;
 mod faults;
+mod fetch;
 mod files;
 mod flush;
 mod full;
