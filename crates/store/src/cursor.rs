@@ -18,7 +18,7 @@ pub struct Cursor {
     pub(crate) query: u64,
     pub(crate) timestamp: i64,
     pub(crate) journal: String,
-    pub(crate) position: u64,
+    pub(crate) position: i64,
     /// What the query's times were that move with the clock, when the walk began.
     pub(crate) since: Option<i64>,
     pub(crate) until: Option<i64>,
@@ -72,6 +72,7 @@ struct Form {
     query: [u8; 8],
     timestamp: i64,
     journal: Name,
+    /// Its bits: those of a journal's positions are short that way.
     position: u64,
     since: Option<i64>,
     until: Option<i64>,
@@ -123,7 +124,7 @@ impl Cursor {
         Ok(Self {
             query: u64::from_be_bytes(form.query),
             timestamp: form.timestamp,
-            position: form.position,
+            position: form.position.cast_signed(),
             since: form.since,
             until: form.until,
             journal: form.journal.text(),
@@ -139,7 +140,7 @@ impl Cursor {
             query: self.query.to_be_bytes(),
             timestamp: self.timestamp,
             journal: Name::new(&self.journal),
-            position: self.position,
+            position: self.position.cast_unsigned(),
             since: self.since,
             until: self.until,
             through: through.collect(),
@@ -167,7 +168,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read_back(
-            query: u64, timestamp: i64, position: u64, journal in journal(), others: bool,
+            query: u64, timestamp: i64, position: i64, journal in journal(), others: bool,
             since: Option<i64>, until: Option<i64>,
             through in prop::collection::vec((journal(), any::<u64>()), 0..=CURSOR_JOURNALS_MAX),
         ) {
@@ -188,7 +189,7 @@ mod tests {
         let through = (0..CURSOR_JOURNALS_MAX).map(|number| (name(number), 1 << 42)).collect();
         let bounds = Bounds { through, others: true };
         let (since, until) = (Some(i64::MIN), Some(i64::MIN));
-        let (query, timestamp, position) = (u64::MAX, i64::MIN, u64::MAX);
+        let (query, timestamp, position) = (u64::MAX, i64::MIN, -1);
         let cursor = Cursor { query, timestamp, journal: name(0), position, since, until, bounds };
         let length = cursor.encode().len();
         assert!(length <= PARAMETER_BYTES_MAX, "{length}");

@@ -207,7 +207,7 @@ impl LogsQuery {
         };
         let at = || time(cursor.timestamp);
         let journal = || lit(cursor.journal.as_str());
-        let same_journal = name(Column::Journal).eq(journal()).and(beyond(Column::Position, position(cursor.position)));
+        let same_journal = name(Column::Journal).eq(journal()).and(beyond(Column::Position, lit(cursor.position)));
         let same_time = name(Column::Timestamp).eq(at()).and(beyond(Column::Journal, journal()).or(same_journal));
         // The first is implied by the second; alone it rules chunks out.
         let bound = match self.order {
@@ -330,7 +330,7 @@ impl Shared {
             keys.extend((0..batch.num_rows()).map(|row| Key {
                 timestamp: times.value(row),
                 journal: journals.value(row).to_owned(),
-                position: u64::try_from(positions.value(row)).unwrap_or(0),
+                position: positions.value(row),
             }));
         }
         Ok(keys)

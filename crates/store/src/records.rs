@@ -17,7 +17,15 @@ use crate::session::Shared;
 pub(crate) struct Key {
     pub(crate) timestamp: i64,
     pub(crate) journal: String,
-    pub(crate) position: u64,
+    /// As the column has it: rows of other writers may have any number.
+    pub(crate) position: i64,
+}
+
+impl Key {
+    /// Its place in a journal; none where no journal gives such a position.
+    fn place(&self) -> Option<u64> {
+        u64::try_from(self.position).ok()
+    }
 }
 
 /// Records, each as JSON, by their keys.
@@ -26,19 +34,22 @@ pub(crate) type Found<'a> = HashMap<&'a Key, Vec<u8>>;
 impl Snapshot {
     /// The chunk that holds a record, and its row there.
     fn chunk(&self, key: &Key) -> Option<(&Chunk, usize)> {
-        let place = self.chunks.partition_point(|chunk| chunk.last() < key.position);
+        let position = key.place()?;
+        let place = self.chunks.partition_point(|chunk| chunk.last() < position);
         let chunk = self.chunks.get(place)?;
-        let is_it = *chunk.journal == *key.journal && chunk.first <= key.position;
+        let is_it = *chunk.journal == *key.journal && chunk.first <= position;
         if !is_it {
             return None;
         }
-        Some((chunk, usize::try_from(key.position - chunk.first).ok()?))
+        Some((chunk, usize::try_from(position - chunk.first).ok()?))
     }
 
-    /// The range that left memory with a record.
-    fn range(&self, key: &Key) -> Option<&Evicted> {
-        let place = self.evicted.partition_point(|range| range.last < key.position);
-        self.evicted.get(place).filter(|range| *range.journal == *key.journal && range.first <= key.position)
+    /// The range that left memory with a record, and the record's position.
+    fn range(&self, key: &Key) -> Option<(&Evicted, u64)> {
+        let position = key.place()?;
+        let place = self.evicted.partition_point(|range| range.last < position);
+        let range = self.evicted.get(place)?;
+        (*range.journal == *key.journal && range.first <= position).then_some((range, position))
     }
 }
 
@@ -83,16 +94,19 @@ impl Shared {
     /// Those that are not in memory; none where there are more than [`FEW_KEYS`], and too large to be held together.
     async fn read<'a>(&self, snapshot: &Snapshot, keys: &'a [Key]) -> Result<Option<Found<'a>>, QueryError> {
         let mut found = Found::new();
-        let mut older: Vec<&Key> = Vec::new();
+        let mut older: Vec<(u64, &Key)> = Vec::new();
         let mut in_lake: Vec<&Key> = Vec::new();
         for key in keys.iter().filter(|key| snapshot.chunk(key).is_none()) {
-            if snapshot.range(key).is_some() { older.push(key) } else { in_lake.push(key) }
+            match snapshot.range(key) {
+                Some((_, position)) => older.push((position, key)),
+                None => in_lake.push(key),
+            }
         }
-        older.sort_unstable_by_key(|key| key.position);
+        older.sort_unstable_by_key(|(position, _)| *position);
         let mut room = if keys.len() > FEW_KEYS { FETCHED_BYTES_MAX } else { usize::MAX };
         let mut rest = older.as_slice();
-        while let Some(range) = rest.first().and_then(|key| snapshot.range(key)) {
-            let (wanted, others) = rest.split_at(rest.partition_point(|key| key.position <= range.last));
+        while let Some((range, _)) = rest.first().and_then(|(_, key)| snapshot.range(key)) {
+            let (wanted, others) = rest.split_at(rest.partition_point(|(position, _)| *position <= range.last));
             let read = self.read_range(range, wanted, room, &mut found);
             let bytes = read.map_err(|error| QueryError::Internal(error.to_string()))?;
             let Some(left) = room.checked_sub(bytes) else { return Ok(None) };
@@ -113,34 +127,34 @@ impl Shared {
     fn read_range<'a>(
         &self,
         range: &Evicted,
-        wanted: &[&'a Key],
+        wanted: &[(u64, &'a Key)],
         room: usize,
         found: &mut Found<'a>,
     ) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
-        let (Some(first), Some(last)) = (wanted.first(), wanted.last()) else {
+        let (Some((first, _)), Some((last, _))) = (wanted.first(), wanted.last()) else {
             return Ok(0);
         };
         let mut bytes = 0;
-        for frame in self.older.frames(first.position, last.position)? {
+        for frame in self.older.frames(*first, *last)? {
             let (start, payload) = frame?;
-            if start > last.position || bytes > room {
+            if start > *last || bytes > room {
                 break;
             }
             // Most frames of the range hold nothing wanted: their number of rows is told by the next one's start,
             // so they are decoded only where a wanted position may lie in them.
-            let from = wanted.partition_point(|key| key.position < start);
-            let Some(next) = wanted.get(from) else {
+            let from = wanted.partition_point(|(position, _)| *position < start);
+            let Some((next, _)) = wanted.get(from) else {
                 break;
             };
             let batch = Batch::decode(&payload)?;
             let end = start + batch.len() as u64;
-            if next.position >= end {
+            if *next >= end {
                 continue;
             }
-            for key in wanted[from..].iter().take_while(|key| key.position < end) {
+            for (position, key) in wanted[from..].iter().take_while(|(position, _)| *position < end) {
                 let mut json = Vec::new();
-                let row = usize::try_from(key.position - start)?;
-                batch.write_json(row, &range.journal, key.position, &mut json);
+                let row = usize::try_from(position - start)?;
+                batch.write_json(row, &range.journal, *position, &mut json);
                 bytes += json.len();
                 found.insert(key, json);
             }

@@ -113,6 +113,34 @@ fn another_writer_appends_merges_and_vacuums_beside_the_server() {
     see(&server, sent + 20, theirs);
 }
 
+/// The positions of all records of the other writer, page by page.
+fn walk(server: &Server, order: &str) -> Vec<i64> {
+    let (mut client, mut cursor, mut positions) = (Client::new(server.url()), String::new(), Vec::new());
+    loop {
+        let page = client.get(&format!("/api/v1/logs?order={order}&limit=7{cursor}")).unwrap();
+        assert_eq!(page.status, 200, "{}", page.json());
+        let page = page.json();
+        let theirs = page["records"].as_array().unwrap().iter().filter(|record| record["journal"] == THEIRS);
+        positions.extend(theirs.map(|record| record["position"].as_i64().unwrap()));
+        match page["next"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return positions,
+        }
+    }
+}
+
+#[test]
+fn pages_have_every_row_of_another_writer_whatever_its_position_is() {
+    let server = Settings::new("").start(TempDir::new().unwrap());
+    send(&mut Client::new(server.url()), 0, 20);
+    in_the_lake(&server, 20);
+    // All of one time.
+    write(&server, "append", &[THEIRS, "-30", "40"]);
+    see(&server, 20, 40);
+    assert_eq!(walk(&server, "oldest"), (-30..10).collect::<Vec<i64>>());
+    assert_eq!(walk(&server, "newest"), (-30..10).rev().collect::<Vec<i64>>());
+}
+
 /// Nothing gets to the lake, and it is said why; everything else goes on.
 fn is_paused(server: &Server, what: &str, sent: usize) {
     until("it is paused", || ready(server).json()["lake"]["status"] == "paused");

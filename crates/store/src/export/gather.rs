@@ -75,7 +75,7 @@ impl Gather {
         let rows = times(batch).values().iter().enumerate().map(|(row, time)| {
             let order = self.axis.turn(*time).cmp(&place).then_with(|| {
                 let (journal, position) = identity(batch, row);
-                self.towards((journal, position).cmp(&(&cut.journal, i64::try_from(cut.position).unwrap_or(i64::MAX))))
+                self.towards((journal, position).cmp(&(&cut.journal, cut.position)))
             });
             Some(order != Ordering::Greater)
         });
@@ -201,7 +201,6 @@ fn identity(batch: &RecordBatch, row: usize) -> (&str, i64) {
 
 fn key(batch: &RecordBatch, row: usize) -> Key {
     let (journal, position) = identity(batch, row);
-    let position = u64::try_from(position).unwrap_or(0);
     Key { timestamp: times(batch).value(row), journal: journal.to_owned(), position }
 }
 

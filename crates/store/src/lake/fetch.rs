@@ -76,7 +76,7 @@ fn filled(file: &LakeFile) -> Vec<Column> {
 /// The keys whose records may be in a file.
 fn candidates<'a>(file: &LakeFile, journals: &HashMap<&str, Vec<&'a Key>>) -> Vec<&'a Key> {
     let journals = journals.iter().filter(|(journal, _)| file.journal().is_none_or(|known| known == **journal));
-    let (first, last) = file.positions().unwrap_or((0, u64::MAX));
+    let (first, last) = file.position_bounds().unwrap_or((i64::MIN, i64::MAX));
     let (least, greatest) = file.times().unwrap_or((i64::MIN, i64::MAX));
     journals
         .flat_map(|(_, keys)| {
@@ -116,7 +116,7 @@ async fn read<'a>(
 ) -> Result<Option<Read<'a>>> {
     let mut times: Vec<i64> = keys.iter().map(|key| key.timestamp).collect();
     times.sort_unstable();
-    let mut positions: Vec<i64> = keys.iter().filter_map(|key| i64::try_from(key.position).ok()).collect();
+    let mut positions: Vec<i64> = keys.iter().map(|key| key.position).collect();
     positions.sort_unstable();
     let is_wanted = Among::new(position(), positions.iter().copied());
     let filter = conjunction([within(&spans(&positions)), Arc::new(is_wanted)]);
@@ -138,7 +138,7 @@ async fn read<'a>(
     Ok(Some(found))
 }
 
-fn owned(keys: &[&Key]) -> HashMap<(u64, i64), Vec<(usize, String)>> {
+fn owned(keys: &[&Key]) -> HashMap<(i64, i64), Vec<(usize, String)>> {
     let mut owned = HashMap::<_, Vec<_>>::with_capacity(keys.len());
     for (place, key) in keys.iter().enumerate() {
         owned.entry((key.position, key.timestamp)).or_default().push((place, key.journal.clone()));
@@ -153,7 +153,7 @@ struct Wanted {
     /// What it reads.
     columns: Vec<Column>,
     /// By position and time: the places of the keys, and their journals.
-    keys: HashMap<(u64, i64), Vec<(usize, String)>>,
+    keys: HashMap<(i64, i64), Vec<(usize, String)>>,
     /// How many keys.
     count: usize,
     held: Arc<Held>,
@@ -178,8 +178,7 @@ impl Wanted {
             let times = self.values(&batch, Column::Timestamp)?.as_primitive::<TimestampMicrosecondType>();
             let journals = self.values(&batch, Column::Journal)?.as_string_view();
             for row in 0..batch.num_rows() {
-                let position = u64::try_from(positions.value(row)).unwrap_or(u64::MAX);
-                let known = self.keys.get(&(position, times.value(row))).into_iter().flatten();
+                let known = self.keys.get(&(positions.value(row), times.value(row))).into_iter().flatten();
                 for (place, _) in known.filter(|(_, journal)| journal == journals.value(row)) {
                     let mut json = Vec::new();
                     write_json(&self.columns, &batch, row, &mut json);

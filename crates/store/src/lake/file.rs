@@ -89,11 +89,16 @@ impl LakeFile {
         !is_less && !is_greater
     }
 
-    /// The least and greatest position, where known.
+    /// The least and greatest position, where known and such as journals give them.
     #[must_use]
     pub fn positions(&self) -> Option<(u64, u64)> {
-        let (least, greatest) = self.stats.ints(Column::Position)?;
+        let (least, greatest) = self.position_bounds()?;
         Some((u64::try_from(least).ok()?, u64::try_from(greatest).ok()?))
+    }
+
+    /// The same of any file: other writers may give any number.
+    pub(crate) fn position_bounds(&self) -> Option<(i64, i64)> {
+        self.stats.ints(Column::Position)
     }
 
     /// The least and greatest timestamp in microseconds, where known.

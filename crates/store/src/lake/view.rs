@@ -36,10 +36,12 @@ impl LakeView {
         let mut reach = BTreeMap::<String, Reach>::new();
         let mut is_known = true;
         for file in files.iter() {
-            let (Some(journal), Some((_, position))) = (file.journal(), file.positions()) else {
+            let (Some(journal), Some((_, position))) = (file.journal(), file.position_bounds()) else {
                 is_known = false;
                 continue;
             };
+            // No journal begins below, and what another writer put there is within every bound.
+            let position = u64::try_from(position).unwrap_or(0);
             let arrived = file.arrivals().map_or(0, |arrivals| arrivals.1);
             match reach.get_mut(journal) {
                 Some(known) => {

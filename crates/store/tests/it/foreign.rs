@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::exports::{export, objects};
 use crate::shelf::{Row, table};
-use crate::world::{NOW, World, limits, lines};
+use crate::world::{JOURNAL, NOW, World, limits, lines};
 
 const DAY: i32 = 20_412;
 const ORDERS: [Order; 2] = [Order::Oldest, Order::Newest];
@@ -154,6 +154,46 @@ fn times_in_other_units_leave_no_row_group_out() {
         assert_found(&world, &LogsQuery::default(), std::slice::from_ref(&expected));
         let since = LogsQuery { since: Some(Moment::at(0)), until: Some(Moment::at(NOW * 2)), ..LogsQuery::default() };
         assert_found(&world, &since, &[expected]);
+    }
+}
+
+#[test]
+fn any_position_of_another_writer_is_one() {
+    let at_once = |positions: &[i64]| -> Vec<(i64, i64)> { positions.iter().map(|at| (*at, NOW)).collect() };
+    let below: Vec<i64> = (-20..=20).collect();
+    let files = [
+        rows("theirs", &at_once(&below)),
+        rows("theirs", &at_once(&[21, 22])),
+        rows("others", &at_once(&[i64::MIN, -1, 0, 1, i64::MAX])),
+        rows(JOURNAL, &at_once(&[-7, -1])),
+    ];
+    for with_stats in [false, true] {
+        let tiny = runstone_store::SqlLimits { export_slice_bytes: 500, ..limits() };
+        let mut world = World::new(usize::MAX, tiny);
+        for rows in &files {
+            append(&mut world, rows, 30, if with_stats { stats(rows) } else { FileStats::default() });
+        }
+        assert_found(&world, &LogsQuery::default(), &files);
+        let after = LogsQuery { since: Some(Moment::at(NOW)), ..LogsQuery::default() };
+        assert_found(&world, &after, &files);
+    }
+}
+
+#[test]
+fn a_walk_over_a_file_that_begins_below_zero_goes_to_its_end_and_no_further() {
+    let at_once = |positions: &[i64]| -> Vec<(i64, i64)> { positions.iter().map(|at| (*at, NOW)).collect() };
+    let files =
+        [rows("theirs", &at_once(&[-3, -2, -1, 0, 1, 6, 7, 8, 9, 10])), rows("theirs", &at_once(&[2, 3, 4, 5]))];
+    for order in ORDERS {
+        let mut world = World::new(usize::MAX, limits());
+        files.iter().for_each(|rows| append(&mut world, rows, 4, stats(rows)));
+        let query = LogsQuery { order, limit: 5, ..LogsQuery::default() };
+        let first = world.page(query.clone()).unwrap();
+        let later = rows("theirs", &at_once(&[11, 12]));
+        append(&mut world, &later, 4, stats(&later));
+        let rest = walk(&world, &LogsQuery { cursor: first.next, ..query });
+        let found: Vec<Place> = rest.iter().map(place).collect();
+        assert_eq!(found, places(&files, order)[5..], "{order:?}");
     }
 }
 
