@@ -34,10 +34,10 @@ impl LakeView {
     pub fn new(lake: &Lake, snapshot: &LakeSnapshot) -> Self {
         let (version, files) = (snapshot.version, Arc::clone(&snapshot.files));
         let mut reach = BTreeMap::<String, Reach>::new();
-        let mut is_known = true;
+        let mut mixed: Vec<&LakeFile> = Vec::new();
         for file in files.iter() {
             let (Some(journal), Some((_, position))) = (file.journal(), file.position_bounds()) else {
-                is_known = false;
+                mixed.push(file);
                 continue;
             };
             // No journal begins below, and what another writer put there is within every bound.
@@ -51,7 +51,18 @@ impl LakeView {
                 None => drop(reach.insert(journal.to_owned(), Reach { position, arrived })),
             }
         }
-        let is_local = lake.url().scheme() == "file";
+        // A journal may reach further in them than in its own files, and a walk must not end before.
+        for file in &mixed {
+            match file.position_bounds() {
+                None => reach.retain(|journal, _| !file.may_be_of(journal)),
+                Some((_, position)) => {
+                    let reached = reach.iter_mut().filter(|(journal, _)| file.may_be_of(journal));
+                    let position = u64::try_from(position).unwrap_or(0);
+                    reached.for_each(|(_, known)| known.position = known.position.max(position));
+                }
+            }
+        }
+        let (is_local, is_known) = (lake.url().scheme() == "file", mixed.is_empty());
         Self { store: lake.store(), is_local, version, files, reach, is_known }
     }
 

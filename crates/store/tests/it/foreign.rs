@@ -198,6 +198,21 @@ fn a_walk_over_a_file_that_begins_below_zero_goes_to_its_end_and_no_further() {
 }
 
 #[test]
+fn a_walk_has_the_rows_that_stand_in_a_file_of_several_journals() {
+    let at_once = |positions: std::ops::Range<i64>| -> Vec<(i64, i64)> { positions.map(|at| (at, NOW)).collect() };
+    let (plain, more) = (rows("one", &at_once(1..9)), rows("one", &at_once(9..18)));
+    let mixed = joined(&[more, rows("two", &at_once(1..5))]);
+    let mut with_bounds = stats(&mixed);
+    with_bounds.columns[0].greatest = Some(Bound::Text("two".to_owned()));
+    for stats_of_mixed in [with_bounds, FileStats::default()] {
+        let mut world = World::new(usize::MAX, limits());
+        append(&mut world, &plain, 30, stats(&plain));
+        append(&mut world, &mixed, 30, stats_of_mixed);
+        assert_found(&world, &LogsQuery::default(), &[plain.clone(), mixed.clone()]);
+    }
+}
+
+#[test]
 fn a_row_without_what_every_row_must_have_is_said_with_its_file() {
     let places: Vec<(i64, i64)> = (1..=50).map(|position| (position, NOW + position)).collect();
     let all = rows("theirs", &places);
