@@ -123,7 +123,8 @@ impl Ids {
     /// Claims the ids of a batch that is about to be written.
     pub(crate) fn claim(&self, batch: &Batch) -> Claim {
         let window = &mut *self.lock();
-        if window.ids.capacity() == 0 && batch.ids().client_hash(0).is_some() {
+        let is_of_client = |row| batch.ids().client_hash(row).is_some();
+        if window.ids.capacity() == 0 && (0..batch.len()).any(is_of_client) {
             let space = self.ids_max.min(SPACE_IDS);
             window.ids.reserve(space);
             window.order.reserve(space + 1);
@@ -324,6 +325,36 @@ mod tests {
         settled(&ids, &batch(&[(1, "a"), (2, "b"), (3, "c")]), true);
         let claim = settled(&ids, &batch(&[(3, "c"), (1, "a")]), true);
         assert_eq!((claim.new.count(), claim.duplicates), (1, 1));
+    }
+
+    #[test]
+    fn there_is_space_from_the_first_id_of_a_client_on_and_none_before() {
+        let capacity = |ids: &Ids| {
+            let window = ids.lock();
+            (window.ids.capacity(), window.order.capacity())
+        };
+        let lines = |ids: &[Option<u64>]| {
+            let line = |id: &Option<u64>| match id {
+                Some(id) => format!(r#"{{"id":"01980000-0000-7000-8000-{id:012x}","message":"a"}}"#),
+                None => r#"{"message":"a"}"#.to_owned(),
+            };
+            let body = ids.iter().map(line).collect::<Vec<_>>().join("\n");
+            parse::ndjson(body.as_bytes()).unwrap().builder.stamp(&mut IdMint::new(1, 1), 1, None)
+        };
+        // A large window has space for some, a small one for all that it remembers.
+        for (bytes_max, space) in [(usize::MAX, SPACE_IDS), (5_000 * ID_BYTES, 5_000)] {
+            let ids = Ids::new(bytes_max);
+            settled(&ids, &lines(&[None, None]), true);
+            assert_eq!(capacity(&ids), (0, 0));
+            // The first one need not come first.
+            settled(&ids, &lines(&[None, Some(0)]), true);
+            let before = capacity(&ids);
+            assert!(before.0 >= space && before.1 > space, "{before:?}");
+            for last in [1_000, 3_000, 5_000] {
+                settled(&ids, &lines(&(0..last).map(Some).collect::<Vec<_>>()), true);
+            }
+            assert_eq!(capacity(&ids), before, "nothing moved");
+        }
     }
 
     #[test]
