@@ -81,25 +81,30 @@ impl Server {
 
     /// The same with variables of the environment.
     pub(crate) fn start_among(dir: TempDir, address: &str, flags: &[&str], env: &[(&'static str, String)]) -> Server {
+        let mut command = runstone();
+        command.args(["serve", "--listen", address]).args(flags);
+        command.envs(env.iter().map(|(name, value)| (name, value)));
+        let started = Server::launch(dir, command);
+        started.unwrap_or_else(|dead| panic!("the server printed no URL:\n{}", dead.printed()))
+    }
+
+    /// Starts what serves a directory: `--data` is added. `Err` is one that ended, or hangs, before it printed its URL.
+    pub(crate) fn launch(dir: TempDir, mut command: Command) -> Result<Server, Server> {
         let (reader, writer) = std::io::pipe().unwrap();
-        let child = runstone()
-            .args(["serve", "--listen", address, "--data"])
-            .arg(dir.path().join("data"))
-            .args(flags)
-            .envs(env.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stdout(writer.try_clone().unwrap())
-            .stderr(writer)
-            .spawn()
-            .unwrap();
+        command.arg("--data").arg(dir.path().join("data")).stdin(Stdio::null());
+        let child = command.stdout(writer.try_clone().unwrap()).stderr(writer).spawn().unwrap();
+        // It holds the pipe's other end too: what is printed would never end.
+        drop(command);
         let printed = Arc::new(Mutex::new(String::new()));
         let urls = watch(reader, Arc::clone(&printed));
         let mut server = Server { child, url: String::new(), dir, printed };
-        server.url = match urls.recv_timeout(START_DEADLINE) {
-            Ok(url) => url,
-            Err(_) => panic!("the server printed no URL:\n{}", server.printed()),
-        };
-        server
+        match urls.recv_timeout(START_DEADLINE) {
+            Ok(url) => {
+                server.url = url;
+                Ok(server)
+            }
+            Err(_) => Err(server),
+        }
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -255,6 +260,18 @@ fn unchunk(mut bytes: &[u8]) -> Vec<u8> {
         bytes = &bytes[end + 2 + size + 2..];
     }
     body
+}
+
+/// Is this the long form of a test? `make soak` runs it under this profile.
+#[expect(clippy::disallowed_methods, reason = "how long a test takes is no setting of the server")]
+pub(crate) fn is_soaked() -> bool {
+    std::env::var("NEXTEST_PROFILE").is_ok_and(|profile| profile == "soak")
+}
+
+/// Says something that is shown where a test fails, or was skipped.
+#[expect(clippy::print_stdout, reason = "what a test prints is shown when it fails")]
+pub(crate) fn say(words: impl std::fmt::Display) {
+    println!("{words}");
 }
 
 /// Writes a file in a directory.

@@ -60,6 +60,7 @@ mod stand_in;
 mod storage;
 mod storage_faults;
 mod stores;
+mod system_calls;
 mod tables;
 mod terminal;
 mod unreachable;
