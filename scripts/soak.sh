@@ -31,10 +31,15 @@ part crashes "a crash at every change of a journal, 200 random lives" "$(at 50)"
 part damage "torn tails at every sector, 2,000 flipped bits" "$(at 25)" 'package(runstone-journal) & test(damage::)'
 part faults "every failure of every system call of a journal" "$(at 50)" 'package(runstone-journal) & test(faults::)'
 part kills "100 kills under load" "$(at 10)" 'test(a_hundred_kills_under_load)'
+part calls "a kill before every system call that changes a file" "$(at 1)" 'package(runstone-cli) & test(/^system_calls::/)'
 part power "20 power cuts under load" "$(at 25)" 'test(power_cuts_under_load)'
 part lake "a power cut at every step of the lake" "$(at 10)" 'package(runstone-store) & test(power)'
 part disk "full disks, no descriptors, failed syncs" "$(at 10)" 'package(runstone-cli) & (test(/^disk::/) | test(/^full::/))'
 part border "readers across the border of a lake whose servers are killed" "$(at 10)" 'package(runstone-cli) & test(/^border::/)'
+part writers "two writers, foreign writers, storage that fails" "$(at 5)" 'package(runstone-cli) & (test(/^storage_faults::/) | test(/^writers::/))'
+part copies "a delivery 100 times, copies of a directory, two servers" "$(at 10)" \
+  'package(runstone-cli) & (test(/^identity::/) | test(/^copies::/) | test(/^directories::/) | test(a_second_server_on_one_directory))'
+part signals "SIGTERM and SIGSTOP under load" "$(at 10)" 'package(runstone-cli) & test(/^process::/)'
 part input "bad input, damaged at random" "$(at 25)" 'package(runstone-cli) & (test(/^bad_input::/) | test(/^framing::/))'
 part runs "random orders of a run's records" "$(at 25)" 'package(runstone-record) | (package(runstone-server) & test(/^runs::/))'
 
