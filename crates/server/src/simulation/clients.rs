@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use runstone_record::ErrorCode;
 use runstone_record::parse::{self, Parsed};
 use tokio::task::JoinHandle;
 
@@ -19,8 +20,14 @@ pub(super) struct Request {
     is_repeatable: bool,
     /// How often the journal had been trimmed when it was sent first: identities go with it.
     trims: u64,
-    in_flight: Option<JoinHandle<Result<Taken, IntakeError>>>,
+    /// Deliveries that nobody answered yet: who waits too long sends again.
+    in_flight: Vec<Delivery>,
+    /// May a delivery that failed have left its bytes all the same?
+    is_uncertain: bool,
 }
+
+/// A request on its way.
+type Delivery = JoinHandle<Result<Taken, IntakeError>>;
 
 /// Everything that was sent.
 #[derive(Debug, Default)]
@@ -34,6 +41,9 @@ pub(super) struct Clients {
     /// The ids that clients gave, and how often the journal had been trimmed then.
     ids: Vec<(String, u64)>,
 }
+
+/// Deliveries of one request at once.
+const DELIVERIES_MAX: usize = 3;
 
 const TYPES: [&str; 7] = ["start", "status", "success", "error", "end", "activity", "log"];
 
@@ -70,13 +80,16 @@ impl Clients {
         let body = lines.join("\n");
         let key = with_key.then(|| RequestKey { key: format!("key-{}", self.requests.len()), body_hash: self.next });
         let is_repeatable = with_ids || with_key;
-        self.requests.push(Request { body, records, key, is_repeatable, trims, in_flight: None });
+        let (in_flight, is_uncertain) = (Vec::new(), false);
+        self.requests.push(Request { body, records, key, is_repeatable, trims, in_flight, is_uncertain });
         self.requests.len() - 1
     }
 
     /// A request that may be sent again.
     pub(super) fn repeatable(&self, dice: &mut Dice, trims: u64) -> Option<usize> {
-        let may = |request: &Request| request.is_repeatable && request.in_flight.is_none() && request.trims == trims;
+        let may = |request: &Request| {
+            request.is_repeatable && request.in_flight.len() < DELIVERIES_MAX && request.trims == trims
+        };
         let those: Vec<usize> = (0..self.requests.len()).filter(|n| may(&self.requests[*n])).collect();
         dice.pick(&those).copied()
     }
@@ -87,51 +100,59 @@ impl Clients {
     }
 
     /// It is on its way: whatever was known of it before may change.
-    pub(super) fn begin(&mut self, n: usize, task: JoinHandle<Result<Taken, IntakeError>>) {
+    pub(super) fn begin(&mut self, n: usize, task: Delivery) {
         let request = &mut self.requests[n];
         self.refused.retain(|record| !request.records.contains(record));
-        request.in_flight = Some(task);
+        request.in_flight.push(task);
     }
 
     /// Those that are answered.
-    pub(super) fn answered(&mut self) -> Vec<(usize, JoinHandle<Result<Taken, IntakeError>>)> {
-        let is_done = |task: &mut JoinHandle<_>| task.is_finished();
+    pub(super) fn answered(&mut self) -> Vec<(usize, Delivery)> {
         let requests = self.requests.iter_mut().enumerate();
-        requests.filter_map(|(n, request)| Some((n, request.in_flight.take_if(is_done)?))).collect()
+        let done = |(n, request): (usize, &mut Request)| {
+            let done: Vec<_> = request.in_flight.extract_if(.., |task| task.is_finished()).collect();
+            done.into_iter().map(move |task| (n, task))
+        };
+        requests.flat_map(done).collect()
     }
 
     /// What the client was told.
     pub(super) fn note(&mut self, n: usize, answer: &Result<Taken, IntakeError>) {
-        let request = &self.requests[n];
+        let request = &mut self.requests[n];
+        // Another delivery may still bring what this one did not.
+        let is_last = request.in_flight.is_empty();
         match answer {
             Ok(taken) => {
                 let wrong: BTreeSet<u64> = taken.answer.errors.iter().map(|error| error.index).collect();
                 for (index, record) in (0_u64..).zip(&request.records) {
-                    if wrong.contains(&index) {
-                        self.refused.insert(*record);
-                    } else {
+                    if !wrong.contains(&index) {
                         self.acknowledged.insert(*record);
+                    } else if is_last {
+                        self.refused.insert(*record);
                     }
                 }
             }
-            Err(IntakeError::Journal(error)) if !error.is_uncertain() => {
-                let unknown = request.records.iter().filter(|record| !self.acknowledged.contains(record));
-                self.refused.extend(unknown);
+            // By its code alone: a client has nothing else to tell by.
+            Err(error)
+                if matches!(error.code(), ErrorCode::DiskFull | ErrorCode::JournalFull | ErrorCode::Overloaded) =>
+            {
+                if is_last && !request.is_uncertain {
+                    let unknown = request.records.iter().filter(|record| !self.acknowledged.contains(record));
+                    self.refused.extend(unknown);
+                }
             }
-            Err(_) => {}
+            Err(_) => request.is_uncertain = true,
         }
     }
 
     /// The server died: nobody is answered any more.
     pub(super) fn hang_up(&mut self) {
         for request in &mut self.requests {
-            if let Some(task) = request.in_flight.take() {
-                task.abort();
-            }
+            request.in_flight.drain(..).for_each(|task| task.abort());
         }
     }
 
     pub(super) fn in_flight(&self) -> usize {
-        self.requests.iter().filter(|request| request.in_flight.is_some()).count()
+        self.requests.iter().map(|request| request.in_flight.len()).sum()
     }
 }
