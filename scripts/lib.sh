@@ -13,6 +13,12 @@ export CARGO_NET_RETRY=${CARGO_NET_RETRY:-5} PIP_DISABLE_PIP_VERSION_CHECK=1
 # once more.
 # shellcheck disable=SC2034 # used by those who source this
 SELECTION=(--workspace --features runstone-cli/azure --locked)
+# Tests that kill, cut, fill, damage and flood: docs/faults.md. They may take five minutes of `make test`.
+# shellcheck disable=SC2034 # likewise
+FAULTS='(package(runstone-journal) & binary(it) & test(/^(crash|damage|faults)::/))
+  | (package(runstone-server) & test(/^simulation::/))
+  | (package(runstone-store) & test(/::(power|crash|damage|faults|full)::/))
+  | (package(runstone-cli) & test(/^(bad_input|border|copies|damage|directories|disk|framing|full|kills|power|process|slow_readers|stalls|storage_faults|system_calls)::/))'
 cd "$ROOT" || exit
 # The pinned release may be on the machine under the name of its channel only, and rustup unable to fetch it.
 if ! rustc --version >/dev/null 2>&1 && rustc +stable --version >/dev/null 2>&1; then export RUSTUP_TOOLCHAIN=stable; fi

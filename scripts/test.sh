@@ -29,7 +29,8 @@ part format cargo fmt --all --check
 part sources scripts/check_sources.sh
 part lint cargo clippy "${SELECTION[@]}" --all-targets -- -D warnings
 part policy scripts/policy.sh
-part rust scripts/test_rust.sh
+part rust scripts/test_rust.sh rust "not ($FAULTS)"
+part faults scripts/test_rust.sh faults "$FAULTS"
 part doctests scripts/test_docs.sh
 
 say "summary"
