@@ -5,15 +5,13 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-// Its hash is seeded anew in each process, and is cheaper than the standard library's: every id is hashed at least once.
 use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
+use runstone_record::Batch;
 use runstone_record::bits::Bits;
-use runstone_record::{Batch, RecordId};
 use tokio::sync::watch;
 
-/// What an id costs: its entry in the map at the map's usual load, and its place in the queue.
-const ID_BYTES: usize = 96;
+use super::remembered::{ID_BYTES, IDS_MAX, Known, Remembered};
+
 /// Ids that there is space for from the first one on: a map that grows by and by moves everything again and again, and an
 /// acknowledgement waits for it. Space that no id has come to is no memory yet.
 const SPACE_IDS: usize = 1 << 20;
@@ -22,14 +20,6 @@ const STRETCH_IDS: u64 = 1_024;
 
 /// How the batch that an id came in fared: none yet, durable, or lost.
 type Outcome = Option<bool>;
-
-#[derive(Debug, Clone, Copy)]
-struct Remembered {
-    hash: u64,
-    ticket: u64,
-    /// Which of its entries in the queue is this one's.
-    number: u64,
-}
 
 /// Ids that came one after the other, and where their records are.
 #[derive(Debug)]
@@ -43,10 +33,7 @@ struct Stretch {
 
 #[derive(Debug, Default)]
 struct Window {
-    ids: HashMap<RecordId, Remembered>,
-    /// Ids by age. One that was forgotten and came again stands here twice; only the later entry counts.
-    order: VecDeque<(RecordId, u64)>,
-    last_number: u64,
+    ids: Remembered,
     /// The last number that left because the window was full.
     forgotten: u64,
     /// Those of the numbers in the window, in order.
@@ -84,7 +71,7 @@ pub(crate) struct Claim {
 impl Ids {
     /// A window of at most `bytes_max` bytes.
     pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { window: Mutex::default(), ids_max: (bytes_max / ID_BYTES).max(1) }
+        Self { window: Mutex::default(), ids_max: (bytes_max / ID_BYTES).clamp(1, IDS_MAX) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Window> {
@@ -94,15 +81,16 @@ impl Ids {
     /// Remembers the ids of a batch that is durable, whose first position is `first`: what recovery reads back.
     pub(crate) fn remember(&self, batch: &Batch, first: u64) {
         let mut window = self.lock();
-        let before = window.last_number;
+        let before = window.ids.last();
         for row in 0..batch.len() {
             if let Some(hash) = batch.ids().client_hash(row) {
                 let id = batch.ids().get(row);
                 // The door did not know it when it came again: what it knows now says nothing of what it knew then.
-                if window.ids.contains_key(&id) {
+                if window.ids.find(id).is_some() {
                     window.repeated = first + batch.len() as u64;
                 }
-                self.insert(&mut window, id, hash, 0);
+                window.ids.add(id, hash);
+                window.forget_oldest(self.ids_max);
             }
         }
         window.begin_stretch(0, before);
@@ -124,38 +112,29 @@ impl Ids {
     pub(crate) fn claim(&self, batch: &Batch) -> Claim {
         let window = &mut *self.lock();
         let is_of_client = |row| batch.ids().client_hash(row).is_some();
-        if window.ids.capacity() == 0 && (0..batch.len()).any(is_of_client) {
-            let space = self.ids_max.min(SPACE_IDS);
-            window.ids.reserve(space);
-            window.order.reserve(space + 1);
+        if window.ids.capacity().0 == 0 && (0..batch.len()).any(is_of_client) {
+            window.ids.reserve(self.ids_max.min(SPACE_IDS) + 1);
         }
         window.next_ticket += 1;
         let ticket = window.next_ticket;
         window.in_flight.insert(ticket, watch::Sender::new(None));
         let mut claim = Claim { ticket, new: Bits::default(), duplicates: 0, conflicts: Vec::new(), waits: Vec::new() };
-        let (mut waited, before) = (Vec::new(), window.last_number);
+        let (mut waited, before) = (Vec::new(), window.ids.last());
         for row in 0..batch.len() {
             let Some(hash) = batch.ids().client_hash(row) else {
                 claim.new.push(true);
                 continue;
             };
-            let id = batch.ids().get(row);
-            let number = window.last_number + 1;
-            let known = match window.ids.entry(id) {
-                Entry::Occupied(known) => Some(*known.get()),
-                Entry::Vacant(place) => {
-                    place.insert(Remembered { hash, ticket, number });
-                    None
-                }
-            };
+            let known = window.ids.find_or_add(batch.ids().get(row), hash);
             claim.new.push(known.is_none());
             match known {
-                None => self.line_up(window, id, number),
-                Some(known) if known.hash != hash => claim.conflicts.push(row),
-                Some(known) => {
+                None => window.forget_oldest(self.ids_max),
+                Some(Known { payload, .. }) if payload != hash => claim.conflicts.push(row),
+                Some(Known { number, .. }) => {
                     claim.duplicates += 1;
-                    if known.ticket != ticket && !waited.contains(&known.ticket) {
-                        waited.push(known.ticket);
+                    // One of this batch has no stretch yet.
+                    if let Some(ticket) = window.ticket_of(number).filter(|ticket| !waited.contains(ticket)) {
+                        waited.push(ticket);
                     }
                 }
             }
@@ -171,12 +150,13 @@ impl Ids {
     pub(crate) fn settle(&self, ticket: u64, batch: &Batch, through: Option<u64>) {
         let mut window = self.lock();
         let durable = through.is_some();
+        let numbers = window.numbers_of(ticket);
         window.end_stretch(ticket, through.unwrap_or(0));
-        if !durable {
+        if let Some((first, last)) = numbers.filter(|_| !durable) {
             for row in 0..batch.len() {
                 let id = batch.ids().get(row);
-                if window.ids.get(&id).is_some_and(|known| known.ticket == ticket) {
-                    window.ids.remove(&id);
+                if window.ids.find(id).is_some_and(|known| (first..=last).contains(&known.number)) {
+                    window.ids.remove(id);
                 }
             }
             window.forget_end();
@@ -191,43 +171,47 @@ impl Ids {
     pub(crate) fn in_flight(&self) -> usize {
         self.lock().in_flight.len()
     }
-
-    fn insert(&self, window: &mut Window, id: RecordId, hash: u64, ticket: u64) {
-        let number = window.last_number + 1;
-        window.ids.insert(id, Remembered { hash, ticket, number });
-        self.line_up(window, id, number);
-    }
-
-    /// Puts the newest id behind the others, and forgets the oldest where there are too many.
-    fn line_up(&self, window: &mut Window, id: RecordId, number: u64) {
-        window.last_number = number;
-        window.order.push_back((id, number));
-        while window.order.len() > self.ids_max {
-            let Some((oldest, number)) = window.order.pop_front() else { break };
-            if window.ids.get(&oldest).is_some_and(|known| known.number == number) {
-                window.ids.remove(&oldest);
-                window.forgotten = number;
-            }
-        }
-    }
 }
 
 impl Window {
+    /// Forgets the oldest ids where there are too many.
+    fn forget_oldest(&mut self, ids_max: usize) {
+        while self.ids.len() > ids_max {
+            if let Some(number) = self.ids.pop_oldest() {
+                self.forgotten = number;
+            }
+        }
+    }
+
+    /// The claim that a number is of, as long as its stretch is one of its own.
+    fn ticket_of(&self, number: u64) -> Option<u64> {
+        let at = self.stretches.partition_point(|stretch| stretch.numbers.1 < number);
+        self.stretches.get(at).filter(|stretch| stretch.numbers.0 <= number).map(|stretch| stretch.ticket)
+    }
+
+    /// The numbers of the ids that were new in a claim.
+    fn numbers_of(&self, ticket: u64) -> Option<(u64, u64)> {
+        let of_it = |stretch: &&Stretch| stretch.ticket == ticket && stretch.through.is_none();
+        self.stretches.iter().rev().find(of_it).map(|stretch| stretch.numbers)
+    }
+
     /// The ids numbered after `before` are those of one claim.
     fn begin_stretch(&mut self, ticket: u64, before: u64) {
-        if self.last_number > before {
-            let numbers = (before + 1, self.last_number);
+        let last = self.ids.last();
+        if last > before {
+            let numbers = (before + 1, last);
             self.stretches.push_back(Stretch { ticket, numbers, through: None });
         }
     }
 
     /// Gives back the places of the newest ids that are none any more: claims that fail again and again must not push out
-    /// what is there.
+    /// what is there. Their numbers are given again.
     fn forget_end(&mut self) {
-        while let Some((id, number)) = self.order.back()
-            && self.ids.get(id).is_none_or(|known| known.number != *number)
-        {
-            self.order.pop_back();
+        self.ids.forget_end();
+        let last = self.ids.last();
+        while self.stretches.pop_back_if(|stretch| stretch.numbers.0 > last).is_some() {}
+        if let Some(stretch) = self.stretches.back_mut() {
+            stretch.numbers.1 = stretch.numbers.1.min(last);
         }
     }
 
@@ -329,10 +313,7 @@ mod tests {
 
     #[test]
     fn there_is_space_from_the_first_id_of_a_client_on_and_none_before() {
-        let capacity = |ids: &Ids| {
-            let window = ids.lock();
-            (window.ids.capacity(), window.order.capacity())
-        };
+        let capacity = |ids: &Ids| ids.lock().ids.capacity();
         let lines = |ids: &[Option<u64>]| {
             let line = |id: &Option<u64>| match id {
                 Some(id) => format!(r#"{{"id":"01980000-0000-7000-8000-{id:012x}","message":"a"}}"#),

@@ -4,6 +4,7 @@
 
 mod ids;
 mod keys;
+mod remembered;
 #[cfg(test)]
 mod tests;
 
