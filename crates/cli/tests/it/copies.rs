@@ -13,7 +13,8 @@ use crate::oracle::Random;
 
 /// Fewer ids than `COUNT` fit into it.
 const WINDOW: &str = "ids:\n  bytes_max: 1MiB\n";
-const COUNT: usize = 12_000;
+/// More than the window holds.
+const COUNT: usize = 18_000;
 
 fn body(records: &[Value]) -> String {
     records.iter().map(|record| format!("{record}\n")).collect()
