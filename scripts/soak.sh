@@ -34,7 +34,8 @@ part kills "100 kills under load" "$(at 10)" 'test(a_hundred_kills_under_load)'
 part calls "a kill before every system call that changes a file" "$(at 1)" 'package(runstone-cli) & test(/^system_calls::/)'
 part power "20 power cuts under load" "$(at 25)" 'test(power_cuts_under_load)'
 part lake "a power cut at every step of the lake" "$(at 10)" 'package(runstone-store) & test(power)'
-part disk "full disks, no descriptors, failed syncs" "$(at 10)" 'package(runstone-cli) & (test(/^disk::/) | test(/^full::/))'
+part disk "full and read-only disks, no descriptors, failed syncs" "$(at 10)" \
+  'package(runstone-cli) & (test(/^disk::/) | test(/^full::/) | test(/^read_only::/))'
 part border "readers across the border of a lake whose servers are killed" "$(at 10)" 'package(runstone-cli) & test(/^border::/)'
 part writers "two writers, foreign writers, storage that fails" "$(at 5)" 'package(runstone-cli) & (test(/^storage_faults::/) | test(/^writers::/))'
 part copies "a delivery 100 times, copies of a directory, two servers" "$(at 10)" \

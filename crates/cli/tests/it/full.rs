@@ -152,7 +152,7 @@ fn with_its_own_disk_full_the_lake_waits_and_gets_everything_once_page_by_page()
 }
 
 /// Sends what cannot be compressed until it is refused.
-fn send_until_full(client: &mut Client, random: &mut Random, batches: &mut Vec<Batch>) -> Answer {
+pub(crate) fn send_until_refused(client: &mut Client, random: &mut Random, batches: &mut Vec<Batch>) -> Answer {
     for _ in 0..100 {
         let mut batch = large(random);
         let answer = send(client, &mut batch);
@@ -161,7 +161,7 @@ fn send_until_full(client: &mut Client, random: &mut Random, batches: &mut Vec<B
             return answer;
         }
     }
-    panic!("a disk that is full takes everything");
+    panic!("a disk that takes nothing takes everything");
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn with_one_disk_full_records_are_refused_and_then_all_are_in_the_lake_once() {
     let mut client = Client::new(server.url());
     for round in 0..4 {
         // What the journal has room for in its segment is taken; the lake has no room for it.
-        is_full(&send_until_full(&mut client, &mut random, &mut batches));
+        is_full(&send_until_refused(&mut client, &mut random, &mut batches));
         let durable = ready(&server).json()["durable_position"].as_u64().unwrap();
         until("the lake is degraded", || ready(&server).json()["lake"]["status"] == "degraded");
         let answer = ready(&server);

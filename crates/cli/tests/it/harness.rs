@@ -27,6 +27,17 @@ pub(crate) fn runstone() -> Command {
     command
 }
 
+/// The same, run by another program, whose last arguments it becomes.
+pub(crate) fn runstone_under(mut program: Command) -> Command {
+    // The clean environment is the server's, and so the other's too.
+    let server = runstone();
+    program.arg(server.get_program());
+    for (name, _) in server.get_envs() {
+        program.env_remove(name);
+    }
+    program
+}
+
 /// Runs it to its end with something on standard input.
 pub(crate) fn with_stdin(command: &mut Command, stdin: &[u8]) -> Output {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

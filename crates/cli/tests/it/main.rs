@@ -48,6 +48,7 @@ mod power;
 mod process;
 mod proxy;
 mod queries;
+mod read_only;
 mod readers;
 mod readme;
 mod run;

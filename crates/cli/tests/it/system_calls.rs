@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::client::{Client, JSON};
 use crate::disk::goes_on;
-use crate::harness::{Server, is_soaked, runstone, say, stderr, until};
+use crate::harness::{Server, is_soaked, runstone, runstone_under, say, stderr, until};
 use crate::kills::{is_ready, torn_tails};
 use crate::lake::{Settings, in_the_lake, large, metric, ready, signal};
 use crate::oracle::{self, Batch, Random};
@@ -139,16 +139,9 @@ fn lake(client: &mut Client) -> Option<(u64, u64)> {
 fn killed_at(call: &str, n: u64, config: &Path) -> Command {
     let trace = format!("trace={call}");
     let inject = format!("inject={call}:signal=SIGKILL:when={n}");
-    // The clean environment is the server's, so strace gets it from there.
-    let server = runstone();
-    let mut command = Command::new("strace");
-    command.args(["-D", "-f", "-qq", "-e", &trace, "-e", &inject, "-o", "/dev/null", "--"]).arg(server.get_program());
-    for (name, value) in server.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
+    let mut strace = Command::new("strace");
+    strace.args(["-D", "-f", "-qq", "-e", &trace, "-e", &inject, "-o", "/dev/null", "--"]);
+    let mut command = runstone_under(strace);
     command.args(["serve", "--listen", "127.0.0.1:0", "--config"]).arg(config);
     command
 }
