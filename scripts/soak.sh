@@ -40,7 +40,7 @@ part border "readers across the border of a lake whose servers are killed" "$(at
 part writers "two writers, foreign writers, storage that fails" "$(at 5)" 'package(runstone-cli) & (test(/^storage_faults::/) | test(/^writers::/))'
 part copies "a delivery 100 times, copies of a directory, two servers" "$(at 10)" \
   'package(runstone-cli) & (test(/^identity::/) | test(/^copies::/) | test(/^directories::/) | test(a_second_server_on_one_directory))'
-part signals "SIGTERM and SIGSTOP under load" "$(at 10)" 'package(runstone-cli) & test(/^process::/)'
+part signals "SIGTERM and SIGSTOP under load, a sync that stalls" "$(at 10)" 'package(runstone-cli) & (test(/^process::/) | test(/^stalls::/))'
 part input "bad input, damaged at random" "$(at 25)" 'package(runstone-cli) & (test(/^bad_input::/) | test(/^framing::/))'
 part runs "random orders of a run's records" "$(at 25)" 'package(runstone-record) | (package(runstone-server) & test(/^runs::/))'
 

@@ -21,12 +21,18 @@ pub(crate) type Header<'a> = (&'a str, &'a str);
 /// One kept-alive connection, opened again after it was lost.
 pub(crate) struct Client {
     address: String,
+    patience: Duration,
     stream: Option<BufReader<TcpStream>>,
 }
 
 impl Client {
     pub(crate) fn new(url: &str) -> Client {
-        Client { address: address(url).to_owned(), stream: None }
+        Client::patient(url, PATIENCE)
+    }
+
+    /// One that waits so long and no longer for bytes of an answer.
+    pub(crate) fn patient(url: &str, patience: Duration) -> Client {
+        Client { address: address(url).to_owned(), patience, stream: None }
     }
 
     /// One request. After an error nobody knows what became of it.
@@ -41,6 +47,7 @@ impl Client {
             Some(stream) => stream,
             None => BufReader::new(connect(&self.address)?),
         };
+        stream.get_ref().set_read_timeout(Some(self.patience))?;
         stream.get_mut().write_all(&request(method, path, headers, body))?;
         let answer = read_answer(&mut stream)?;
         if !answer.headers.to_ascii_lowercase().contains("connection: close") {

@@ -57,6 +57,7 @@ mod send;
 mod serve;
 mod slow_readers;
 mod sql;
+mod stalls;
 mod stand_in;
 mod storage;
 mod storage_faults;
