@@ -18,7 +18,7 @@ pub enum OpenError {
         dir: PathBuf,
     },
     /// A file was written by a later major version of the format.
-    #[error("open journal: format {found} is newer than {supported}: {}", path.display())]
+    #[error("open journal: format {found} is newer than {supported}, which this build reads; open it with the build that wrote it: {}", path.display())]
     NewerFormat {
         /// The major version in the file.
         found: u16,

@@ -11,6 +11,7 @@ pub mod http;
 pub mod intake;
 mod lake;
 mod lineage;
+pub mod memory;
 pub mod metrics;
 mod offline;
 mod recent;

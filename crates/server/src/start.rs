@@ -303,12 +303,16 @@ pub(crate) fn tables(config: &Config) -> Result<Tables, String> {
 }
 
 pub(crate) fn sql_limits(config: &Config) -> SqlLimits {
+    let memory_bytes = as_usize(config.query.memory_bytes_max);
+    let defaults = SqlLimits::default();
     SqlLimits {
-        memory_bytes: as_usize(config.query.memory_bytes_max),
+        memory_bytes,
+        // An answer is in memory as rows and as text.
+        answer_bytes_max: defaults.answer_bytes_max.min(memory_bytes / 4),
         timeout: config.query.timeout,
         rows_max: as_usize(config.query.rows_max),
         running_max: as_usize(config.query.concurrency_max),
-        ..SqlLimits::default()
+        ..defaults
     }
 }
 

@@ -148,6 +148,7 @@ pub(crate) fn load(settings: &Settings) -> anyhow::Result<runstone_server::confi
     let env: Vec<_> = std::env::vars_os().collect();
     let named = env.iter().find(|(name, value)| name == "RUNSTONE_CONFIG" && !value.is_empty());
     let file = settings.config.clone().or_else(|| named.map(|(_, path)| PathBuf::from(path)));
-    let sources = Sources { file, env, flags: flags.into_iter().flatten().collect() };
+    let memory = runstone_server::memory::limit();
+    let sources = Sources { file, env, flags: flags.into_iter().flatten().collect(), memory };
     runstone_server::config::load(&sources).map_err(|mistakes| UsageError(mistakes.to_string()).into())
 }

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use super::file::Value;
 use super::settings::{SETTINGS, Setting};
-use super::text::show_millis;
-use super::{Config, file, sources, tables};
+use super::text::{show_bytes, show_millis};
+use super::{Config, file, memory, sources, tables};
 
 /// Variables with our prefix that are not settings of the server.
 const ENV_OF_OTHERS: [&str; 3] = ["RUNSTONE_CONFIG", "RUNSTONE_PAGER", "RUNSTONE_URL"];
@@ -23,6 +23,8 @@ const SUGGESTION_LIKENESS_MIN: f64 = 0.7;
 pub enum Origin {
     /// Nobody set it.
     Default,
+    /// Nobody set it, and there are only so many bytes of memory.
+    Memory(u64),
     /// The file, at a line; at none where it is the file itself.
     File(PathBuf, Option<u64>),
     /// An environment variable.
@@ -31,10 +33,19 @@ pub enum Origin {
     Flag(&'static str),
 }
 
+impl Origin {
+    /// Did nobody set it?
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        matches!(self, Origin::Default | Origin::Memory(_))
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Origin::Default => f.write_str("default"),
+            Origin::Memory(bytes) => write!(f, "default for {} of memory", show_bytes(*bytes)),
             Origin::File(path, Some(line)) => write!(f, "{}:{line}", path.display()),
             Origin::File(path, None) => path.display().fmt(f),
             Origin::Env(name) => f.write_str(name),
@@ -63,6 +74,8 @@ pub struct Sources {
     pub env: Vec<(OsString, OsString)>,
     /// What the command line sets.
     pub flags: Vec<Flag>,
+    /// Bytes of memory that the server may use; `None`: enough.
+    pub memory: Option<u64>,
 }
 
 /// One thing that is wrong with the settings.
@@ -97,6 +110,9 @@ pub struct ConfigErrors(pub Vec<Mistake>);
 /// All mistakes of all sources.
 pub fn load(sources: &Sources) -> Result<Config, ConfigErrors> {
     let mut loading = Loading::default();
+    if let Some(bytes) = sources.memory {
+        memory::fit(&mut loading.config, bytes);
+    }
     if let Some(path) = &sources.file {
         loading.file(path);
     }
@@ -238,12 +254,12 @@ impl Loading {
 
     /// Said of the one that somebody set.
     fn mistake_of_two(&mut self, larger: &str, smaller: &str, message: String) {
-        let set = if *self.config.origin(larger) == Origin::Default { smaller } else { larger };
+        let set = if self.config.origin(larger).is_default() { smaller } else { larger };
         self.mistake(self.config.origin(set).clone(), None, message);
     }
 }
 
-fn find(key: &str) -> Option<&'static Setting> {
+pub(super) fn find(key: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.key == key)
 }
 

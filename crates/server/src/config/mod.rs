@@ -5,6 +5,7 @@
 
 mod file;
 mod layers;
+mod memory;
 mod print;
 pub mod settings;
 mod sources;
@@ -88,6 +89,8 @@ pub struct LakeSettings {
     pub vacuum_grace: Duration,
     /// Bytes of a file that compaction aims at.
     pub file_bytes: u64,
+    /// Bytes of the records in a row group, in memory.
+    pub group_bytes: u64,
     /// Between looks at what the lake needs.
     pub upkeep_interval: Duration,
     /// For one request to storage over the network.
@@ -199,6 +202,7 @@ impl Default for Config {
                 retention_days: 0,
                 vacuum_grace: Duration::from_millis(limits::LAKE_VACUUM_GRACE_MS),
                 file_bytes: limits::LAKE_FILE_BYTES,
+                group_bytes: limits::LAKE_GROUP_BYTES as u64,
                 upkeep_interval: Duration::from_millis(limits::LAKE_UPKEEP_INTERVAL_MS),
                 request_timeout: Duration::from_millis(limits::LAKE_REQUEST_TIMEOUT_MS),
                 retry_timeout: Duration::from_millis(limits::LAKE_RETRY_TIMEOUT_MS),

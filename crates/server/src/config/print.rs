@@ -23,7 +23,7 @@ impl Config {
             let indent = if section.is_empty() { "" } else { "  " };
             let line = format!("{indent}{name}: {}", quoted(&setting.show(self)));
             let comment = match self.origin(setting.key) {
-                origin @ (Origin::Default | Origin::File(..)) => origin.to_string(),
+                origin @ (Origin::Default | Origin::Memory(_) | Origin::File(..)) => origin.to_string(),
                 Origin::Env(name) => format!("environment {name}"),
                 Origin::Flag(flag) => format!("flag {flag}"),
             };

@@ -138,6 +138,12 @@ pub const SETTINGS: &[Setting] = &[
         doc: "How large the files are that compaction makes of small ones.",
     },
     Setting {
+        key: "lake.group_bytes",
+        kind: Kind::Bytes(MIB, GIB, |c| &mut c.lake.group_bytes),
+        doc: "How large the records of a row group are in memory, about. Who writes files, merges them or reads whole \
+              records has a few of them in memory at a time; of ordinary records a row group has 32,768 and is smaller.",
+    },
+    Setting {
         key: "lake.upkeep_interval_ms",
         kind: Kind::Millis(SECOND, DAY, |c| &mut c.lake.upkeep_interval),
         doc: "How often the lake is looked after: small files become larger ones, old ones go. SIGUSR1 does it now.",

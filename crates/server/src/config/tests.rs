@@ -16,7 +16,7 @@ fn case(yaml: &str, env: &[(&str, &str)], flags: &[(&'static str, &'static str, 
     std::fs::write(&path, yaml).unwrap();
     let env = env.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect();
     let flags = flags.iter().map(|(flag, key, value)| Flag { flag, key, value: (*value).to_owned() }).collect();
-    Case { _dir: dir, sources: Sources { file: Some(path.clone()), env, flags }, path }
+    Case { _dir: dir, sources: Sources { file: Some(path.clone()), env, flags, memory: None }, path }
 }
 
 impl Case {
@@ -33,6 +33,24 @@ fn nothing_set_is_the_defaults() {
     let others = [("PATH", "/bin"), ("RUNSTONE_URL", "http://localhost"), ("RUNSTONE_PAGER", "less")];
     let env = others.map(|(name, value)| (name.into(), value.into())).to_vec();
     assert_eq!(load(&Sources { env, ..Sources::default() }).unwrap(), Config::default());
+}
+
+#[test]
+fn with_little_memory_defaults_are_shares_of_it_and_what_is_set_stays() {
+    let mut case = case("recent:\n  bytes_max: 100MiB\n", &[], &[]);
+    for (memory, expected) in [(u64::MAX, 256), (2 << 30, 256), (1 << 30, 119), (256 << 20, 17), (1, 16)] {
+        case.sources.memory = Some(memory);
+        let config = load(&case.sources).unwrap();
+        assert_eq!(config.query.memory_bytes_max, expected << 20, "{memory}");
+        assert_eq!(config.recent.bytes_max, 100 << 20);
+    }
+    case.sources.memory = Some(256 << 20);
+    let config = load(&case.sources).unwrap();
+    assert_eq!(*config.origin("lake.flush_bytes"), Origin::Memory(256 << 20));
+    assert_eq!(*config.origin("recent.bytes_max"), Origin::File(case.path.clone(), Some(2)));
+    let printed = config.print();
+    let line = printed.lines().find(|line| line.contains(" flush_bytes:")).unwrap();
+    assert!(line.starts_with("  flush_bytes: 4MiB ") && line.ends_with("# default for 256MiB of memory"), "{line}");
 }
 
 #[test]

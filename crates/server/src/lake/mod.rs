@@ -94,7 +94,11 @@ impl LakeRelay {
             recent: Arc::clone(recent),
             recent_bytes_max: as_usize(config.recent.bytes_max),
             lake: options(config, world),
-            writer: WriterOptions { file_bytes: config.lake.file_bytes, ..WriterOptions::default() },
+            writer: WriterOptions {
+                group_bytes: as_usize(config.lake.group_bytes),
+                file_bytes: config.lake.file_bytes,
+                ..WriterOptions::default()
+            },
             copies: CopyOptions {
                 known_from: Arc::new(move || intake.known_from()),
                 letters: Arc::new(Letters { data: config.data.clone() }),

@@ -33,6 +33,7 @@ impl Caretaker {
         let started = Instant::now();
         let options = UpkeepOptions {
             file_bytes: config.lake.file_bytes,
+            group_bytes: config.lake.group_bytes,
             retention_days: config.lake.retention_days,
             vacuum_grace: config.lake.vacuum_grace,
             uptime: Arc::new(move || started.elapsed()),

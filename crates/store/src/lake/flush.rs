@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use runstone_record::Batch;
-use runstone_record::limits::{LAKE_FILE_BYTES, LAKE_GROUP_ROWS, LAKE_UPLOADED_MS_MAX};
+use runstone_record::limits::{LAKE_FILE_BYTES, LAKE_GROUP_BYTES, LAKE_GROUP_ROWS, LAKE_UPLOADED_MS_MAX};
 
 use super::copies::{CopyOptions, CopySearch, Found};
 use super::pending::{Pending, Waiting};
@@ -16,13 +16,15 @@ use super::{Change, Lake, LakeError, LakeFile, LakeSnapshot, Txn};
 pub struct WriterOptions {
     /// Rows of a row group, at most.
     pub group_rows: usize,
+    /// Bytes of the records in a row group, in memory, about.
+    pub group_bytes: usize,
     /// Bytes after which a file is ended and the next one begun.
     pub file_bytes: u64,
 }
 
 impl Default for WriterOptions {
     fn default() -> Self {
-        Self { group_rows: LAKE_GROUP_ROWS, file_bytes: LAKE_FILE_BYTES }
+        Self { group_rows: LAKE_GROUP_ROWS, group_bytes: LAKE_GROUP_BYTES, file_bytes: LAKE_FILE_BYTES }
     }
 }
 

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, RecordBatch, StringArray, UInt8Array, new_null_array};
 use arrow::compute::{cast, concat};
 use arrow::datatypes::{DataType, TimestampMicrosecondType, UInt32Type};
-use runstone_record::limits::LAKE_GROUP_BYTES;
 use runstone_record::{Column, Kind};
 
 use super::LakeError;
@@ -73,8 +72,8 @@ impl Plan {
         self.part = Part::default();
         let Some(part) = self.parts.pop_front() else { return Ok(false) };
         let times = part.times()?;
-        let rows_max =
-            (LAKE_GROUP_BYTES / (part.bytes / part.rows.max(1)).max(1)).clamp(1, self.options.group_rows.max(1));
+        let rows_max = (self.options.group_bytes / (part.bytes / part.rows.max(1)).max(1))
+            .clamp(1, self.options.group_rows.max(1));
         for (day, rows) in part.days() {
             let rows = part.without(rows, &self.dropped);
             self.groups.extend(groups(&times, &rows, rows_max).into_iter().map(|rows| (day, rows)));

@@ -210,7 +210,8 @@ async fn files_are_bounded_and_the_next_flush_follows_a_failed_one() {
     let dir = tempfile::tempdir().unwrap();
     let lake = Lake::open(options(dir.path())).await.unwrap();
     flush(&lake, JOURNAL, None, 9).await;
-    let mut writer = LakeWriter::new(lake.clone(), WriterOptions { group_rows: 100, file_bytes: 1 });
+    let mut writer =
+        LakeWriter::new(lake.clone(), WriterOptions { group_rows: 100, file_bytes: 1, ..WriterOptions::default() });
     writer.push(JOURNAL, 10, records(300, NOW)).unwrap();
     assert!(matches!(writer.flush(None).await, Err(LakeError::Conflict(_))));
     // What came since is committed, too.

@@ -210,6 +210,7 @@ async fn a_day_whose_directory_was_removed_gets_files_again() {
     let (old_day, new_day) = (old.parent().unwrap(), new.parent().unwrap());
     let options = UpkeepOptions {
         file_bytes: 1 << 20,
+        group_bytes: 1 << 20,
         retention_days: 0,
         vacuum_grace: std::time::Duration::from_secs(3_600),
         uptime: Arc::new(|| std::time::Duration::ZERO),

@@ -36,6 +36,8 @@ pub(crate) use names::{COMPACTED, is_ours};
 pub struct UpkeepOptions {
     /// Bytes of a file that small ones become.
     pub file_bytes: u64,
+    /// Bytes of the records in a row group, in memory.
+    pub group_bytes: u64,
     /// Days that a record is kept from its arrival on; 0: for ever.
     pub retention_days: u64,
     /// How long a file is kept after it left the table.
@@ -48,6 +50,7 @@ impl std::fmt::Debug for UpkeepOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("UpkeepOptions")
             .field("file_bytes", &self.file_bytes)
+            .field("group_bytes", &self.group_bytes)
             .field("retention_days", &self.retention_days)
             .field("vacuum_grace", &self.vacuum_grace)
             .finish_non_exhaustive()
@@ -156,7 +159,7 @@ impl Upkeep {
     /// Upkeep that has not run yet.
     #[must_use]
     pub fn new(options: UpkeepOptions) -> Self {
-        let rules = Rules::new(options.file_bytes);
+        let rules = Rules::new(options.file_bytes, options.group_bytes);
         Self::with(options, rules)
     }
 

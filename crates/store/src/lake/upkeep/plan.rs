@@ -33,10 +33,10 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    pub(crate) fn new(file_bytes: u64) -> Self {
+    pub(crate) fn new(file_bytes: u64, group_bytes: u64) -> Self {
         Self {
             fan_in: limits::LAKE_MERGE_FILES_MIN,
-            group: Size::FULL,
+            group: Size { bytes: group_bytes.max(1), ..Size::FULL },
             files_max: limits::LAKE_MERGE_FILES_MAX,
             rows_max: limits::LAKE_MERGE_ROWS_MAX,
             file_bytes,

@@ -78,6 +78,7 @@ impl Table {
     async fn upkeep(&self, lake: &Lake) -> UpkeepReport {
         let options = UpkeepOptions {
             file_bytes: rules().file_bytes,
+            group_bytes: rules().group.bytes,
             retention_days: 1,
             vacuum_grace: Duration::ZERO,
             uptime: Arc::new(|| Duration::from_secs(60)),

@@ -96,8 +96,13 @@ impl World {
 fn upkeep(clock_ms: &Arc<AtomicI64>, started_ms: i64, retention_days: u64, vacuum_grace: Duration) -> Upkeep {
     let clock = Arc::clone(clock_ms);
     let uptime = move || Duration::from_millis(u64::try_from(clock.load(Ordering::Relaxed) - started_ms).unwrap());
-    let options =
-        UpkeepOptions { file_bytes: rules().file_bytes, retention_days, vacuum_grace, uptime: Arc::new(uptime) };
+    let options = UpkeepOptions {
+        file_bytes: rules().file_bytes,
+        group_bytes: rules().group.bytes,
+        retention_days,
+        vacuum_grace,
+        uptime: Arc::new(uptime),
+    };
     Upkeep::with(options, rules())
 }
 
