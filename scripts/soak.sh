@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The fault tests, over and over with other seeds, and the fuzz targets: hours. `make soak SOAK=10` is ten times as long,
-# `make soak SOAK=0` goes through each part once. A failure prints its seed.
+# `make soak SOAK=0` goes through each part once, `make soak PARTS="kills power"` through these parts only. A failure prints
+# its seed.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 exec </dev/null 2>&1
@@ -9,11 +10,15 @@ times=${SOAK:-1}
 table=()
 broken=()
 
+# wanted <part>: nothing is said of parts, or this is one of them
+wanted() { [[ -z ${PARTS:-} || " $PARTS " == *" $1 "* ]]; }
+
 # at <n>: so many times, at least once
 at() { echo $((times * $1 > 0 ? times * $1 : 1)); }
 
 part() { # <name> <what one run does> <runs> <filter>
   local name=$1 what=$2 runs=$3 filter=$4 started=$SECONDS outcome=ok
+  wanted "$name" || return 0
   say "$name: $runs × $what"
   cargo nextest run "${SELECTION[@]}" --profile soak --no-fail-fast --stress-count "$runs" -E "$filter" || outcome=FAILED
   [[ $outcome == ok ]] || broken+=("$name")
@@ -44,12 +49,17 @@ part signals "SIGTERM and SIGSTOP under load, a sync that stalls" "$(at 10)" 'pa
 part input "bad input, damaged at random" "$(at 25)" 'package(runstone-cli) & (test(/^bad_input::/) | test(/^framing::/))'
 part runs "random orders of a run's records" "$(at 25)" 'package(runstone-record) | (package(runstone-server) & test(/^runs::/))'
 
-started=$SECONDS outcome=ok
-say "fuzz"
-scripts/fuzz.sh "$(at 60)" || { outcome=FAILED && broken+=(fuzz); }
-table+=("$(printf '%-12s %7s  %-67s %s' fuzz "$(minutes $((SECONDS - started)))" "six targets, $(at 60) s each" "$outcome")")
+part memory "a server in 256 MiB that is asked for everything" "$(at 10)" 'package(runstone-cli) & test(/^pressure::/)'
+
+if wanted fuzz; then
+  started=$SECONDS outcome=ok
+  say "fuzz"
+  scripts/fuzz.sh "$(at 60)" || { outcome=FAILED && broken+=(fuzz); }
+  table+=("$(printf '%-12s %7s  %-67s %s' fuzz "$(minutes $((SECONDS - started)))" "six targets, $(at 60) s each" "$outcome")")
+fi
 
 say "summary"
 printf '   %s\n' "${table[@]}"
 note "total        $(minutes $SECONDS)"
+[[ ${#table[@]} -gt 0 ]] || die "no part has a name in PARTS=$PARTS"
 [[ ${#broken[@]} == 0 ]] || die "failed parts: ${broken[*]}"
