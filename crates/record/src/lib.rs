@@ -11,6 +11,7 @@ pub mod columns;
 pub mod identifier;
 pub mod ids;
 pub mod limits;
+pub mod logger;
 pub mod params;
 pub mod parse;
 pub mod run;

@@ -37,6 +37,19 @@ pub fn parse_rfc3339(text: &str) -> Result<i64, TimeError> {
     i64::try_from(micros).ok().filter(|micros| (MICROS_MIN..=MICROS_MAX).contains(micros)).ok_or(TimeError::Range)
 }
 
+/// The same, and a time without an offset is UTC.
+///
+/// # Errors
+/// As [`parse_rfc3339`].
+pub fn parse_rfc3339_or_utc(text: &str) -> Result<i64, TimeError> {
+    match parse_rfc3339(text) {
+        Err(TimeError::Form) if text.ends_with(|last: char| last.is_ascii_digit()) => {
+            parse_rfc3339(&format!("{text}Z"))
+        }
+        read => read,
+    }
+}
+
 /// The library takes offsets up to 25:59, RFC 3339 up to 23:59.
 fn offset_is_less_than_a_day(text: &str) -> bool {
     let hours = text.rsplit(['+', '-']).next().and_then(|offset| offset.get(..2));
@@ -184,6 +197,13 @@ pub fn format_micros(micros: i64) -> String {
     Timestamp::from_microsecond(micros).map_or_else(|_| micros.to_string(), |time| format!("{time:.6}"))
 }
 
+/// Prints `2025-01-13T12:34:56.789Z`, cutting below the millisecond.
+#[must_use]
+pub fn format_millis(micros: i64) -> String {
+    Timestamp::from_millisecond(micros.div_euclid(1_000))
+        .map_or_else(|_| micros.to_string(), |time| format!("{time:.3}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,6 +222,33 @@ mod tests {
             ("1969-12-31T23:59:59.9999999+00:00", -1),
         ] {
             assert_eq!(parse_rfc3339(text), Ok(micros), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_without_an_offset_may_be_utc() {
+        for (text, micros) in [
+            ("2025-01-13T12:34:56", 1_736_771_696_000_000),
+            ("2025-01-13 12:34:56.789", 1_736_771_696_789_000),
+            ("2025-01-13T12:34:56.789123", 1_736_771_696_789_123),
+            ("2025-01-13T13:34:56+01:00", 1_736_771_696_000_000),
+        ] {
+            assert_eq!(parse_rfc3339_or_utc(text), Ok(micros), "{text}");
+        }
+        for text in ["", "x", "1", "2025-01-13", "2025-02-30T00:00:00", "2025-01-13T12:34:56+99:99", "12:34:56"] {
+            assert_eq!(parse_rfc3339_or_utc(text), Err(TimeError::Form), "{text}");
+        }
+        assert_eq!(parse_rfc3339_or_utc("9999-01-01T00:00:00"), Err(TimeError::Range));
+    }
+
+    #[test]
+    fn milliseconds_are_cut() {
+        for (micros, text) in [
+            (1_736_771_696_789_999, "2025-01-13T12:34:56.789Z"),
+            (1_736_771_696_000_000, "2025-01-13T12:34:56.000Z"),
+            (-1, "1969-12-31T23:59:59.999Z"),
+        ] {
+            assert_eq!(format_millis(micros), text);
         }
     }
 

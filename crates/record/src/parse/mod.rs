@@ -240,7 +240,7 @@ fn syntax(jiter: &Jiter<'_>, error: &jiter::JiterError) -> BodyError {
 }
 
 /// What a value is called in messages.
-fn kind_of(peek: Peek) -> &'static str {
+pub(crate) fn kind_of(peek: Peek) -> &'static str {
     match peek {
         Peek::Null => "null",
         Peek::True | Peek::False => "a boolean",

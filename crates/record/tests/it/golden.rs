@@ -22,7 +22,7 @@ fn path(name: &str) -> PathBuf {
     ["tests", "golden", name].iter().collect()
 }
 
-fn read(name: &str) -> Vec<u8> {
+pub(crate) fn read(name: &str) -> Vec<u8> {
     fs::read(path(name)).unwrap_or_else(|error| panic!("read {name}: {error}"))
 }
 

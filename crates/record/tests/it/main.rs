@@ -6,6 +6,7 @@ mod docs;
 mod fold;
 mod golden;
 mod identity;
+mod logger;
 mod parse;
 mod parse_fields;
 mod parse_metadata;
