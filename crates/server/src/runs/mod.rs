@@ -62,9 +62,10 @@ impl Kept {
         Self { id: Arc::from(run_id), fold: Arc::default(), stamps, counted: None, is_changed: false }
     }
 
-    /// Counts it as it is now.
-    fn count(&mut self, rollup: &mut Rollup, now: Stamp) {
+    /// Counts it as it is now. True: it moved, or was not counted before.
+    fn count(&mut self, rollup: &mut Rollup, now: Stamp) -> bool {
         let (start, duration) = (self.fold.started_at(), self.fold.duration_micros());
+        let moves = self.counted != Some((start, duration));
         if let Some((start_before, duration_before)) = self.counted {
             if start != start_before {
                 self.stamps.start = now;
@@ -76,6 +77,7 @@ impl Kept {
         rollup.update(&self.id, self.counted.map(|(start, _)| start), &self.fold, self.stamps);
         self.counted = Some((start, duration));
         self.is_changed = false;
+        moves
     }
 }
 
@@ -91,12 +93,13 @@ struct State {
 }
 
 impl State {
-    /// Puts a run, as it is now, in place of what it was.
-    fn put(&mut self, run_id: &str, fold: RunFold, stamps: Stamps) {
+    /// Puts a run, as it is now, in place of what it was. True: it moved.
+    fn put(&mut self, run_id: &str, fold: RunFold, stamps: Stamps) -> bool {
         let mut kept = self.table.remove(run_id).unwrap_or_else(|| Kept::new(run_id, stamps));
         kept.fold = Arc::new(fold);
-        kept.count(&mut self.rollup, self.now);
+        let moves = kept.count(&mut self.rollup, self.now);
         self.table.insert(Arc::clone(&kept.id), kept);
+        moves
     }
 
     fn remove(&mut self, run_id: &str) {
@@ -107,8 +110,9 @@ impl State {
         }
     }
 
-    /// Adds a batch's records, whose positions are this directory's or another's; each run is counted anew once.
-    fn add(&mut self, first: u64, batch: &Batch, is_own: bool) {
+    /// Adds a batch's records, whose positions are this directory's or another's; each run is counted anew once. True: one of
+    /// them moved.
+    fn add(&mut self, first: u64, batch: &Batch, is_own: bool) -> bool {
         let Self { table, rollup, beside, now, .. } = self;
         let now = *now;
         let mut changed = Vec::new();
@@ -135,10 +139,19 @@ impl State {
                 }
             }
         }
+        let mut moves = false;
         for run_id in changed {
             if let Some(kept) = table.get_mut(run_id) {
-                kept.count(rollup, now);
+                moves |= kept.count(rollup, now);
             }
+        }
+        moves
+    }
+
+    /// A moment in which nothing moved is none: after a restart only the marks that moments left can say which was the last.
+    fn forget_unless(&mut self, moved: bool, before: Stamp) {
+        if !moved && self.now.0 == before.0 {
+            self.now = before;
         }
     }
 }
@@ -188,9 +201,11 @@ impl Runs {
         let before = state.place.through();
         note(&mut state.place);
         let through = state.place.through();
-        state.now = state.now.next(through);
+        let moment = state.now;
+        state.now = moment.next(through);
         // Only what comes from the journal of this directory moves its place there.
-        state.add(first, batch, through > before);
+        let moved = state.add(first, batch, through > before);
+        state.forget_unless(moved, moment);
         self.count.store(state.table.len(), Ordering::Relaxed);
     }
 
@@ -223,9 +238,10 @@ impl Runs {
     /// have lost what it cannot get back: it stays as it was. How many did.
     fn replace(&self, least: &[(String, u64)], mut anew: Folds) -> usize {
         let mut state = self.write();
-        state.now = state.now.next(0);
+        let moment = state.now;
+        state.now = moment.next(0);
         let now = state.now;
-        let mut kept = 0;
+        let (mut kept, mut moved) = (0, false);
         for (id, least) in least {
             let mut fold = anew.remove(id).unwrap_or_default();
             if fold.records() < *least {
@@ -238,9 +254,10 @@ impl Runs {
             if fold.records() == 0 {
                 state.remove(id);
             } else {
-                state.put(id, fold, Stamps { began: now, start: now, length: now });
+                moved |= state.put(id, fold, Stamps { began: now, start: now, length: now });
             }
         }
+        state.forget_unless(moved, moment);
         self.count.store(state.table.len(), Ordering::Relaxed);
         kept
     }

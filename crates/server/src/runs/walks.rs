@@ -75,6 +75,25 @@ impl World {
     }
 }
 
+#[test]
+fn a_walk_shows_nothing_that_came_after_a_restart_though_nothing_moved_before_it() {
+    let arrival = |run, is_foreign| Arrival { run, minute: 0, kind: "log", is_foreign };
+    let mut world = World::new();
+    world.arrive(&[arrival(1, false), arrival(2, true)]);
+    // One more of the same time, from elsewhere: it moves no run, and no position of this directory.
+    world.arrive(&[arrival(2, true)]);
+    let mut query = RunsQuery { order: RunsOrder::Oldest, limit: 1, ..RunsQuery::default() };
+    let (first, next) = world.runs.page(&query);
+    world.restart();
+    world.arrive(&[arrival(3, true)]);
+    query.after = next;
+    let (second, next) = world.runs.page(&query);
+    let ids: Vec<_> = first.iter().chain(&second).map(|run| run.run_id.as_str()).collect();
+    assert_eq!((ids.len(), ids.contains(&"r3")), (2, false), "{ids:?}");
+    query.after = next;
+    assert!(query.after.is_none() || world.runs.page(&query).0.is_empty());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
     #[test]
