@@ -19,6 +19,7 @@ from growth import connect, grow, print_growth
 from limits import limits, print_limits
 from questions import ask_all, export, page_ms
 from server import Server
+from slow import Slow
 
 # No upkeep while a load is on its way: what merging costs comes after the last ack.
 ALONE = {"RUNSTONE_LAKE_UPKEEP_INTERVAL_MS": "24h"}
@@ -53,6 +54,8 @@ def table(head, rows):
 
 
 class Bench:
+    COMPANY = ["alone", "slow", "queries", "spinning"]
+
     def __init__(self, arguments):
         self.arguments = arguments
         self.found = {"records": arguments.records}
@@ -126,8 +129,8 @@ class Bench:
             return run
 
     def crowd(self):
-        """Loads on a server that has records already: alone, beside a hundred clients with heavy queries, and beside two
-        processes that do nothing but keep both cores busy at the priority of the threads that answer queries."""
+        """Loads on a server that has records already: alone, beside a thousand slow connections, beside a hundred clients with
+        heavy queries, and beside two processes that keep both cores busy at the priority of the threads that answer queries."""
         records = self.arguments.records
         with Server(self.arguments.runstone) as server:
             self.load(server, records)
@@ -136,10 +139,13 @@ class Bench:
             loads, seed = {"full": ["--records", str(records)], "paced": paced}, 1
             found = {}
             for name, load in loads.items():
-                for beside in ["alone", "queries", "spinning"]:
+                for beside in self.COMPANY:
                     say(f"acks of a {name} load: {beside}")
                     seed += 1
-                    with {"alone": contextlib.nullcontext, "queries": lambda: Crowd(server.url, 100), "spinning": spinning}[beside]() as it:
+                    with {"alone": contextlib.nullcontext, "slow": lambda: Slow(server.url, 1_000),
+                          "queries": lambda: Crowd(server.url, 100), "spinning": spinning}[beside]() as it:
+                        # All of them are there before the load is.
+                        time.sleep(2 if beside == "slow" else 0)
                         sent = self.send(server, *load, "--seed", str(seed))
                     found[f"{name}_{beside}"] = sent["latency_ms"]
                     if beside == "queries":
@@ -177,6 +183,8 @@ class Bench:
         self.idle()
         self.rounds("ingest")
         self.rounds("ids", "--ids")
+        self.rounds("gzip", "--encoding", "gzip")
+        self.rounds("zstd", "--encoding", "zstd")
         self.single()
         run = self.ask()
         self.crowd()
@@ -206,12 +214,15 @@ class Bench:
             ["single-record posts, 32 connections, acks/s", "≥ 5,000", f"{single['acks_per_s']:,.0f}"],
             ["their p50 · p99, ms", "p99 ≤ 20", f"{single['p50']:.1f} · {single['p99']:.1f}"],
             ["idle: RSS, MB · ready after, ms", "≤ 60 · 300", f"{idle['rss_mb']:.0f} · {idle['ready_ms']:.0f}"],
-            *([f"ack p99 of a {load} load, ms: alone · beside 100 heavy queries · beside two spinning processes; queries ÷ alone",
-               "≤ 2" if name == "full" else "",
-               " · ".join(f"{crowd[f'{name}_{beside}']['p99']:.1f}" for beside in ["alone", "queries", "spinning"])
-               + f"; {crowd[f'{name}_queries']['p99'] / crowd[f'{name}_alone']['p99']:.2f}"]
+            *([f"ack p99 of a {load} load, ms: alone · beside 1,000 slow connections · beside 100 heavy queries · beside two spinning "
+               "processes; slow, queries ÷ alone",
+               "≤ 2, 2" if name == "full" else "",
+               " · ".join(f"{crowd[f'{name}_{beside}']['p99']:.1f}" for beside in self.COMPANY) + "; "
+               + ", ".join(f"{crowd[f'{name}_{beside}']['p99'] / crowd[f'{name}_alone']['p99']:.2f}" for beside in ("slow", "queries"))]
               for name, load in [("full", "full"), ("paced", "paced (20,000 records/s in batches of 100)")]),
             ["peak RSS, MB: with that crowd · with the large table", "", f"{crowd['peak_rss_mb']:.0f} · {found.get('large', {}).get('peak_rss_mb', 0):.0f}"],
+            ["CPU s per million at the last ack, bodies as they are · in gzip · in zstd", "",
+             " · ".join(f"{found[name]['cpu_s_per_million_at_last_ack']:.2f}" for name in ("ingest", "gzip", "zstd"))],
             ["CPU at the last ack, ids by the client ÷ ids by the server", "≤ 1.3",
              f"{found['ids']['cpu_s_per_million_at_last_ack'] / found['ingest']['cpu_s_per_million_at_last_ack']:.2f}"],
             ["export as Parquet, s · MB · RSS more, MB", "≤ 2 · · 150",

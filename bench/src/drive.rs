@@ -1,12 +1,15 @@
 //! Sends a load over keep-alive connections, each with one request under way, and keeps what every request took.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use http::{Request, header};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -35,6 +38,37 @@ pub(crate) struct Pace {
     /// Records a second, over all connections [default: as many as are taken]
     #[arg(long)]
     pub(crate) rate: Option<u32>,
+    /// How bodies are compressed [default: not at all]
+    #[arg(long)]
+    pub(crate) encoding: Option<Encoding>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Encoding {
+    Gzip,
+    Zstd,
+}
+
+impl Pace {
+    fn coded(&self, body: Bytes) -> Result<Bytes> {
+        Ok(match self.encoding {
+            None => body,
+            Some(Encoding::Gzip) => {
+                let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
+                encoder.write_all(&body)?;
+                encoder.finish()?.into()
+            }
+            Some(Encoding::Zstd) => zstd::encode_all(&*body, 1)?.into(),
+        })
+    }
+
+    fn coding(&self) -> &'static str {
+        match self.encoding {
+            None => "identity",
+            Some(Encoding::Gzip) => "gzip",
+            Some(Encoding::Zstd) => "zstd",
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -76,7 +110,7 @@ struct Shared {
 pub(crate) async fn drive(load: Load, pace: Pace) -> Result<Outcome> {
     ensure!(pace.connections > 0, "give --connections of at least 1");
     let made = if load.records() * ABOUT_BYTES_A_RECORD <= MADE_BEFORE_BYTES {
-        (0..load.batches()).map(|n| load.batch(n)).collect::<Result<_>>()?
+        (0..load.batches()).map(|n| pace.coded(load.batch(n)?)).collect::<Result<_>>()?
     } else {
         Vec::new()
     };
@@ -141,7 +175,7 @@ async fn send_all(shared: Arc<Shared>, mut client: SendRequest<Full<Bytes>>) -> 
         }
         let body = match shared.made.get(usize::try_from(n)?) {
             Some(body) => body.clone(),
-            None => shared.load.batch(n)?,
+            None => shared.pace.coded(shared.load.batch(n)?)?,
         };
         if let Some(rate) = shared.pace.rate {
             let due = Duration::from_secs_f64(n as f64 * shared.load.len(0) as f64 / f64::from(rate));
@@ -151,6 +185,7 @@ async fn send_all(shared: Arc<Shared>, mut client: SendRequest<Full<Bytes>>) -> 
             let request = Request::post(shared.pace.url.path())
                 .header(header::HOST, &host)
                 .header(header::CONTENT_TYPE, shared.load.content_type())
+                .header(header::CONTENT_ENCODING, shared.pace.coding())
                 .body(Full::new(body.clone()))?;
             let sent = Instant::now();
             client.ready().await?;
