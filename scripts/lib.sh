@@ -30,5 +30,7 @@ die() {
   exit 1
 }
 have() { command -v "$1" >/dev/null 2>&1; }
+# skips <part> <report>: what tests did not do on this machine goes into $SKIPS
+skips() { sed -n 's/.*\(skipped: [^<&]*\).*/\1/p' "$2" | sort | uniq -c | sed "s/^ *\([0-9]*\) /$1: \1 × /" >>"${SKIPS:-/dev/stderr}"; }
 # 83 → 1m23s
 minutes() { printf '%dm%02ds' $(($1 / 60)) $(($1 % 60)); }

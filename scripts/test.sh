@@ -5,9 +5,9 @@ set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 exec </dev/null 2>&1
 
-RESULTS=$(mktemp)
-export RESULTS
-trap 'rm -f "$RESULTS"' EXIT
+RESULTS=$(mktemp) SKIPS=$(mktemp)
+export RESULTS SKIPS
+trap 'rm -f "$RESULTS" "$SKIPS"' EXIT
 table=()
 broken=()
 
@@ -38,6 +38,8 @@ printf '   %s\n' "${table[@]}"
 passed=$(awk '{ n += $2 } END { print n + 0 }' "$RESULTS")
 failed=$(awk '{ n += $3 } END { print n + 0 }' "$RESULTS")
 note "total        $(minutes $SECONDS)"
+# What this machine does not allow is no failure, and must not look like a success either.
+sed 's/^/   /' "$SKIPS"
 [[ ${#broken[@]} == 0 ]] || note "failed parts: ${broken[*]}"
 echo "$passed passed, $failed failed"
 # No test at all is not a success.

@@ -11,6 +11,7 @@ status=0
 cargo nextest run "${SELECTION[@]}" --no-fail-fast -E "$filter" || status=$?
 [[ -s $report ]] || exit $((status ? status : 1))
 
+skips "$name" "$report"
 # <testsuites … tests="12" skipped="0" failures="1" errors="0" …>: a time-out or a crash is among the latter two.
 count() { sed -nE "/<testsuites /{s/.* $1=\"([0-9]+)\".*/\1/p;q}" "$report"; }
 failed=$(($(count failures) + $(count errors)))

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, GZIP, Header, JSON, NDJSON, Then, ZSTD, exchange, request};
 use crate::harness::{Answer, Server};
+use crate::lake::metric;
 use crate::oracle::{Random, rows};
 
 const RECORD_BYTES_MAX: usize = 256 << 10;
@@ -229,6 +230,8 @@ fn a_bad_record_costs_only_itself() {
     // Names that are paths made no files.
     let names = std::fs::read_dir(fixture.server.data()).unwrap().map(|entry| entry.unwrap().file_name());
     assert!(names.into_iter().all(|name| ["journal", "lake", "runs"].contains(&name.to_str().unwrap())));
+    let beside = std::fs::read_dir(fixture.server.data().parent().unwrap()).unwrap();
+    assert_eq!(beside.count(), 1, "nothing but the data directory");
 }
 
 #[test]
@@ -329,6 +332,7 @@ fn text_is_stored_as_it_is() {
     let nul = client.get("/api/v1/logs?run_id=zero").unwrap().json();
     assert_eq!(nul["records"][0]["message"], "a\u{fffd}b");
     assert_eq!(nul["records"][0]["metadata"], json!({"\u{fffd}": "\u{fffd}"}));
+    assert_eq!(metric(&server, "runstone_ingest_replaced_nuls_total"), 3.0);
     // A number that no column can hold stays exact where it is free.
     assert_eq!(server.post(r#"{"message":"x","run_id":"exact","metadata":{"n":18446744073709551616}}"#).status, 200);
     let exact = client.get("/api/v1/logs?run_id=exact").unwrap();

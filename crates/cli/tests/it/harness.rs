@@ -279,7 +279,7 @@ pub(crate) fn is_soaked() -> bool {
     std::env::var("NEXTEST_PROFILE").is_ok_and(|profile| profile == "soak")
 }
 
-/// Says something that is shown where a test fails, or was skipped.
+/// Says something that is shown where a test fails. What begins with `skipped: ` is shown at the end of `make test`, too.
 #[expect(clippy::print_stdout, reason = "what a test prints is shown when it fails")]
 pub(crate) fn say(words: impl std::fmt::Display) {
     println!("{words}");

@@ -38,20 +38,23 @@ struct Group {
 }
 
 impl Group {
-    /// Of either version, under the group that this process is in. `None`: this user may not make one.
+    /// Of either version. The first has it under the group that this process is in, the second beside that: a group with
+    /// processes of its own gives no memory to others below it. `None`: this user may not make one.
     fn new(limit: u64) -> Option<Group> {
         let own = fs::read_to_string("/proc/self/cgroup").ok()?;
         let under = |start: &str| {
             let line = own.lines().find_map(|line| line.split_once(':')?.1.strip_prefix(start))?;
             Some(line.trim_start_matches('/').to_owned())
         };
+        let beside = |group: String| Some(Path::new(&group).parent()?.to_str()?.to_owned());
         let versions = [
             (under("memory:"), "/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.oom_control"),
-            (under(":"), "/sys/fs/cgroup", "memory.max", "memory.events"),
+            (under(":").and_then(beside), "/sys/fs/cgroup", "memory.max", "memory.events"),
         ];
         versions.into_iter().find_map(|(own, mounted, file, events)| {
             let path = Path::new(mounted).join(own?).join(format!("runstone-test-{}", std::process::id()));
             fs::create_dir(&path).ok()?;
+            // What cannot have a limit is taken away again.
             let group = Group { events: path.join(events), path };
             fs::write(group.path.join(file), limit.to_string()).ok()?;
             group.events.exists().then_some(group)

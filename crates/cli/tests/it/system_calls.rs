@@ -16,7 +16,7 @@ use crate::lake::{Settings, in_the_lake, large, metric, ready, signal};
 use crate::oracle::{self, Batch, Random};
 
 /// The calls, and about how many of each the busiest thread makes in one life; strace counts them in each thread alone.
-const CALLS: [(&str, u64); 12] = [
+const CALLS: [(&str, u64); 13] = [
     ("pwrite64", 18),
     ("fdatasync", 18),
     ("fsync", 10),
@@ -28,6 +28,7 @@ const CALLS: [(&str, u64); 12] = [
     ("linkat", 2),
     ("unlink", 3),
     ("mkdir", 3),
+    ("rmdir", 1),
     ("flock", 1),
 ];
 /// A call that is never made so often: counting ends there.
@@ -60,7 +61,8 @@ impl World {
         let command = killed_at(call, n, &self.settings.path);
         let mut server = match Server::launch(self.dir.take().unwrap(), command) {
             Ok(server) => server,
-            Err(dead) => {
+            Err(mut dead) => {
+                assert_eq!(dead.wait(), None, "{call} {n}: it ended, and was not killed: {}", dead.printed());
                 self.dir = Some(dead.kill());
                 return true;
             }
@@ -116,6 +118,7 @@ impl World {
         let server = self.settings.start(self.dir.take().unwrap());
         until("it is ready", || is_ready(&server));
         let read = oracle::check(server.url(), &self.batches).len();
+        assert!(self.batches.iter().any(|batch| batch.acknowledged), "nothing was ever acknowledged");
         signal(&server, Signal::USR1);
         in_the_lake(&server, ready(&server).json()["durable_position"].as_u64().unwrap());
         assert_eq!(metric(&server, "runstone_lake_records"), read as f64);

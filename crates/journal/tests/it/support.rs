@@ -27,7 +27,7 @@ pub(crate) fn env(seed: u64) -> Env {
 pub(crate) fn first_seed() -> u64 {
     #[expect(clippy::disallowed_methods, reason = "which seeds are played is for whoever runs it to say")]
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-    let first = number("RUNSTONE_SEED").wrapping_add(number("NEXTEST_STRESS_CURRENT").wrapping_mul(1_000));
+    let first = number("RUNSTONE_SEED").wrapping_add(number("NEXTEST_STRESS_CURRENT").wrapping_mul(10_000));
     let _ = writeln!(std::io::stdout(), "RUNSTONE_SEED={first}");
     first
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use runstone_record::ErrorCode;
 use runstone_record::parse::{self, Parsed};
+use runstone_record::time::format_micros;
 use tokio::task::JoinHandle;
 
 use super::dice::Dice;
@@ -29,11 +30,23 @@ pub(super) struct Request {
 /// A request on its way.
 type Delivery = JoinHandle<Result<Taken, IntakeError>>;
 
+/// A record as it was sent, and as it has to be found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Record {
+    /// The client's own, if it gave one.
+    pub(super) id: Option<String>,
+    pub(super) run_id: String,
+    pub(super) kind: String,
+    pub(super) timestamp: String,
+    pub(super) title: String,
+}
+
 /// Everything that was sent.
 #[derive(Debug, Default)]
 pub(super) struct Clients {
     requests: Vec<Request>,
-    next: u64,
+    /// By their numbers.
+    records: Vec<Record>,
     /// Records that were acknowledged: each is there once.
     pub(super) acknowledged: BTreeSet<u64>,
     /// Records of which it was said that nothing happened: none is there.
@@ -48,8 +61,9 @@ const DELIVERIES_MAX: usize = 3;
 const TYPES: [&str; 7] = ["start", "status", "success", "error", "end", "activity", "log"];
 
 impl Clients {
-    pub(super) fn sent(&self) -> u64 {
-        self.next
+    /// The record of a number.
+    pub(super) fn sent(&self, number: u64) -> Option<&Record> {
+        self.records.get(usize::try_from(number).ok()?)
     }
 
     /// Makes a request of one to five records.
@@ -59,26 +73,28 @@ impl Clients {
         let mut lines = Vec::new();
         let mut records = Vec::new();
         for _ in 0..=dice.below(5) {
-            let (number, steals) = (self.next, dice.percent(4));
-            self.next += 1;
+            let (number, steals) = (self.records.len() as u64, dice.percent(4));
             // Now and then somebody else's id, with another payload: of one that is remembered.
             let known: Vec<&String> = self.ids.iter().filter(|(_, at)| *at == trims).map(|(id, _)| id).collect();
             let stolen = dice.pick(&known).filter(|_| steals).map(|id| (*id).clone());
             let own = with_ids.then(|| format!("01980000-0000-7000-8000-{number:012x}"));
             self.ids.extend(own.clone().filter(|_| stolen.is_none()).map(|id| (id, trims)));
-            let id = stolen.or(own);
-            let id = id.map(|id| format!(r#""id":"{id}","#)).unwrap_or_default();
+            let given = stolen.or(own);
+            let id = given.as_ref().map(|id| format!(r#""id":"{id}","#)).unwrap_or_default();
             let kind = dice.pick(&TYPES).copied().unwrap_or("log");
             let (run, at) = (dice.below(6), now + i64::try_from(dice.below(4_000_000)).unwrap_or(0) - 2_000_000);
-            let at = jiff::Timestamp::from_microsecond(at).unwrap();
+            let timestamp = format_micros(at);
             let padding = "x".repeat(dice.below(400) as usize);
             lines.push(format!(
-                r#"{{{id}"run_id":"run-{run}","type":"{kind}","timestamp":"{at}","message":"record {number}","title":"{padding}"}}"#
+                r#"{{{id}"run_id":"run-{run}","type":"{kind}","timestamp":"{timestamp}","message":"record {number}","title":"{padding}"}}"#
             ));
+            let (run_id, kind) = (format!("run-{run}"), kind.to_owned());
+            self.records.push(Record { id: given, run_id, kind, timestamp, title: padding });
             records.push(number);
         }
         let body = lines.join("\n");
-        let key = with_key.then(|| RequestKey { key: format!("key-{}", self.requests.len()), body_hash: self.next });
+        let key = with_key
+            .then(|| RequestKey { key: format!("key-{}", self.requests.len()), body_hash: self.records.len() as u64 });
         let is_repeatable = with_ids || with_key;
         let (in_flight, is_uncertain) = (Vec::new(), false);
         self.requests.push(Request { body, records, key, is_repeatable, trims, in_flight, is_uncertain });

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use runstone_journal::fs::Fs;
@@ -96,7 +96,7 @@ impl Life {
         empty: &Empty,
         runs_file: &Path,
     ) -> Result<Self, OpenError> {
-        let mut drawn = dice.clone();
+        let drawn = dice.clone();
         let entropy = dice.roll();
         let told = Arc::clone(clock);
         let env = Env {
@@ -116,11 +116,11 @@ impl Life {
         let fs: Arc<dyn Fs> = Arc::new(fs.clone());
         let (journal, writer, _) = Journal::open_stepwise(fs, env, options)?;
         let journal = Arc::new(journal);
-        let seed = u128::from(drawn.roll());
-        let minted = Arc::new(std::sync::atomic::AtomicU64::new(0));
+        // As many random bits as the system gives: with fewer, ids of two lives in one millisecond may be the same.
+        let drawn = Mutex::new(drawn);
         let entropy = Arc::new(move || {
-            let number = minted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            (seed << 64) ^ u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
+            let mut drawn = drawn.lock().unwrap();
+            (u128::from(drawn.roll()) << 64) | u128::from(drawn.roll())
         });
         let door = (Arc::clone(&journal), Arc::clone(clock) as Arc<dyn crate::clock::Clock>);
         let intake = Intake::new(door.0, door.1, entropy, IngestMetrics::default(), IDS_BYTES);

@@ -11,7 +11,7 @@ use runstone_record::run::RunFold;
 use runstone_record::{Batch, Column};
 use serde_json::Value;
 
-use super::clients::Clients;
+use super::clients::{Clients, Record};
 use super::dice::Dice;
 use super::life::{Empty, Life};
 use super::model::{Commit, Model};
@@ -331,17 +331,19 @@ impl World {
                 let mut json = Vec::new();
                 batch.write_json(row, "", first + row as u64, &mut json);
                 let json: Value = serde_json::from_slice(&json).unwrap();
-                let text = |name: &str| json[name].as_str().unwrap_or_default().to_owned();
-                found.push((first + row as u64, text("id"), text("message")));
+                found.push((first + row as u64, Found::of(&json)));
             }
         }
-        found.sort();
+        found.sort_by_key(|(position, _)| *position);
         let (mut seen, mut ids) = (BTreeSet::new(), BTreeSet::new());
-        for (next, (position, id, message)) in (1_u64..).zip(&found) {
+        for (next, (position, Found { id, message, record })) in (1_u64..).zip(&found) {
             assert_eq!(*position, next, "a gap, or a record twice: {message}");
             assert!(ids.insert(id), "the id {id} twice");
             let number: u64 = message.strip_prefix("record ").unwrap().parse().unwrap();
-            assert!(number < self.clients.sent() && seen.insert(number), "{message} is there twice");
+            assert!(seen.insert(number), "{message} is there twice");
+            let sent = self.clients.sent(number).unwrap_or_else(|| panic!("nobody sent {message}"));
+            let id = sent.id.is_some().then(|| id.clone());
+            assert_eq!(*sent, Record { id, ..record.clone() }, "{message}");
         }
         let lost: Vec<_> = self.clients.acknowledged.difference(&seen).collect();
         assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
@@ -375,10 +377,26 @@ async fn settle() {
     }
 }
 
-async fn rows_of(sql: &runstone_store::Sql) -> Vec<(u64, String, String)> {
-    let answer = sql.query("SELECT position, id, message FROM logs").await.unwrap().into_body();
+/// A record as it was found.
+struct Found {
+    id: String,
+    message: String,
+    record: Record,
+}
+
+impl Found {
+    fn of(json: &Value) -> Self {
+        let text = |name: &str| json[name].as_str().unwrap_or_default().to_owned();
+        let (run_id, kind) = (text("run_id"), text("type"));
+        let record = Record { id: None, run_id, kind, timestamp: text("timestamp"), title: text("title") };
+        Self { id: text("id"), message: text("message"), record }
+    }
+}
+
+async fn rows_of(sql: &runstone_store::Sql) -> Vec<(u64, Found)> {
+    let columns = "position, id, message, run_id, type, timestamp, title";
+    let answer = sql.query(format!("SELECT {columns} FROM logs").as_str()).await.unwrap().into_body();
     let answer: Value = serde_json::from_slice(&answer).unwrap();
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let row = |row: &Value| (row["position"].as_u64().unwrap(), text(&row["id"]), text(&row["message"]));
+    let row = |row: &Value| (row["position"].as_u64().unwrap(), Found::of(row));
     answer["rows"].as_array().unwrap().iter().map(row).collect()
 }
