@@ -136,7 +136,8 @@ pub async fn run(
     let unread = Answers::new(as_usize(config.http.answers_bytes_max), metrics.answers_bytes.clone());
     let held = middleware::from_fn_with_state(unread.clone(), answers::hold);
     let router = api::router(service.app.clone()).merge(extra).layer(held);
-    let router = layers::wrap(router, metrics.clone(), ids.clone(), &config.http.cors_origins);
+    let naming = layers::Naming { ids: ids.clone(), own_body: api::own_body };
+    let router = layers::wrap(router, metrics.clone(), naming, &config.http.cors_origins);
     listening(address);
     let served = serve::serve(listener, router, config.serve_options(unread), metrics, ids, stop).await;
     if served.cut > 0 {

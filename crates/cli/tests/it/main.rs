@@ -26,6 +26,7 @@ mod follow;
 mod foreign;
 mod framing;
 mod full;
+mod gateway;
 mod golden;
 mod harness;
 mod identity;

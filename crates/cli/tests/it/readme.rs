@@ -21,7 +21,8 @@ const NOT_RUN: &[&str] =
     &["make demo\n", "cargo build --release\nexport PATH=\"$PWD/target/release:$PATH\"\n", "runstone serve\n"];
 
 /// What an answer may have otherwise than the page: ids, cursors, and what the clock decides.
-const VOLATILE: &[&str] = &["id", "journal", "ingested_at", "next", "elapsed_ms", "request_id"];
+const VOLATILE: &[&str] =
+    &["id", "journal", "ingested_at", "created_at", "updated_at", "next", "elapsed_ms", "request_id"];
 
 pub(crate) fn repository() -> PathBuf {
     std::env::current_dir().unwrap().join("../..")

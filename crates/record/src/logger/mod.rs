@@ -16,7 +16,7 @@ use crate::parse::Parsed;
 
 pub use answer::Answer;
 pub use event::Shape;
-pub use stored::write_entry;
+pub use stored::{write_entry, write_entry_of};
 
 /// An entry to be appended.
 #[derive(Debug)]

@@ -5,6 +5,7 @@ mod errors;
 mod format;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzed;
+mod gateway;
 mod ingest;
 mod logs;
 mod metrics;
@@ -30,6 +31,7 @@ use runstone_record::ErrorCode;
 use runstone_store::lake::Upkeep;
 use runstone_store::{Recent, Sql};
 
+pub(crate) use self::gateway::own_body;
 use self::params::{NoParams, Params};
 use crate::clock::Clock;
 use crate::http::{Admission, ApiError, BodyLimits, etag};
@@ -78,6 +80,8 @@ pub(crate) fn router(app: App) -> Router {
         .route("/openapi.json", get(async move |_: NoParams| json_bytes(StatusCode::OK, document.clone())))
         // What comes after this is watched, not kept.
         .layer(middleware::from_fn(etag::validate))
+        .route("/log", post(gateway::log))
+        .route("/get/logs/{run_id}", get(gateway::logs))
         .route("/", get(status::index))
         .route("/health", get(status::health))
         .route("/ready", get(status::ready))

@@ -96,6 +96,9 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// How the body of a failure is written on paths whose clients expect another shape. `None`: in the one shape.
+pub type OwnBody = fn(path: &str) -> Option<fn(&ApiError) -> Vec<u8>>;
+
 /// The answer to a path that no route has.
 pub async fn not_found(uri: Uri) -> ApiError {
     ApiError::new(ErrorCode::NotFound, format!("no route has this path: {}", echo(uri.path())))

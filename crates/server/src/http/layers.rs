@@ -16,7 +16,7 @@ use runstone_record::limits::HEADER_BYTES_MAX;
 use tracing::Instrument;
 
 use crate::http::compress::compress;
-use crate::http::error::{echo, method_not_allowed, not_found};
+use crate::http::error::{OwnBody, echo, method_not_allowed, not_found};
 use crate::http::request_id::X_REQUEST_ID;
 use crate::http::{ApiError, RequestIds, cors, etag};
 use crate::metrics::{CodeLabels, HttpMetrics, RequestLabels, RouteLabels};
@@ -24,8 +24,17 @@ use crate::metrics::{CodeLabels, HttpMetrics, RequestLabels, RouteLabels};
 /// The label of a route or method that is not ours: clients must not make series.
 const OTHER: &str = "other";
 
+/// What an answer gets at the very end: the name of the exchange, and a failure its body.
+#[derive(Debug, Clone)]
+pub struct Naming {
+    /// Names exchanges.
+    pub ids: RequestIds,
+    /// Whose failures have another shape.
+    pub own_body: OwnBody,
+}
+
 /// `router` with the fallbacks and everything that each request passes. To be called last.
-pub fn wrap(router: Router, metrics: HttpMetrics, ids: RequestIds, cors_origins: &[String]) -> Router {
+pub fn wrap(router: Router, metrics: HttpMetrics, naming: Naming, cors_origins: &[String]) -> Router {
     let router = router
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
@@ -36,17 +45,23 @@ pub fn wrap(router: Router, metrics: HttpMetrics, ids: RequestIds, cors_origins:
         Some(cors) => router.layer(cors),
         None => router,
     };
-    router.layer(middleware::from_fn_with_state(metrics, observe)).layer(middleware::from_fn_with_state(ids, identify))
+    router
+        .layer(middleware::from_fn_with_state(metrics, observe))
+        .layer(middleware::from_fn_with_state(naming, identify))
 }
 
 /// Gives the exchange its name, and a failure its body.
-async fn identify(State(ids): State<RequestIds>, request: Request, next: Next) -> Response {
-    let id = ids.of(request.headers());
+async fn identify(State(naming): State<Naming>, request: Request, next: Next) -> Response {
+    let id = naming.ids.of(request.headers());
+    let own_body = (naming.own_body)(request.uri().path());
     // Of the gravest level, so that no filter takes the name away from a line that it lets through.
     let span = tracing::error_span!("request", id = id.as_str());
     let mut response = next.run(request).instrument(span).await;
     if let Some(error) = response.extensions().get::<ApiError>() {
-        let body = error.to_json(id.as_str());
+        let body = match own_body {
+            Some(write) => write(error),
+            None => error.to_json(id.as_str()),
+        };
         *response.body_mut() = Body::from(body);
     }
     response.headers_mut().insert(&X_REQUEST_ID, id.header());
@@ -132,8 +147,12 @@ mod tests {
             }),
         );
         let request = http::Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
-        let response = wrap(router, metrics.clone(), ids(), &[]).oneshot(request).await.unwrap();
+        let response = wrap(router, metrics.clone(), naming(), &[]).oneshot(request).await.unwrap();
         (response, metrics)
+    }
+
+    fn naming() -> Naming {
+        Naming { ids: ids(), own_body: |_| None }
     }
 
     async fn error_of(response: Response) -> String {
@@ -178,7 +197,7 @@ mod tests {
         for (more, status) in [(0, 200), (1, 431)] {
             let router = Router::new().route("/", get(async || "yes"));
             let request = http::Request::builder().uri("/").header("x", "a".repeat(bytes + more)).body(Body::empty());
-            let response = wrap(router, HttpMetrics::default(), ids(), &[]).oneshot(request.unwrap()).await.unwrap();
+            let response = wrap(router, HttpMetrics::default(), naming(), &[]).oneshot(request.unwrap()).await.unwrap();
             assert_eq!(response.status(), status);
         }
     }

@@ -32,7 +32,8 @@ impl Server {
         let metrics = HttpMetrics::default();
         let stop = CancellationToken::new();
         let ids = RequestIds::new(Arc::new(SystemClock), Arc::new(|| 1));
-        let router = layers::wrap(router, metrics.clone(), ids.clone(), &[]);
+        let router =
+            layers::wrap(router, metrics.clone(), layers::Naming { ids: ids.clone(), own_body: |_| None }, &[]);
         let served = tokio::spawn(serve::serve(listener, router, options, metrics.clone(), ids, stop.clone()));
         Self { address, metrics, stop, served }
     }

@@ -76,6 +76,8 @@ pub(super) struct Operation {
     body: Option<(&'static str, Vec<Content>)>,
     answers: BTreeMap<u16, Answer>,
     errors: Vec<ErrorCode>,
+    failure: Shape,
+    in_one_shape: bool,
 }
 
 impl Operation {
@@ -91,6 +93,8 @@ impl Operation {
             body: None,
             answers: BTreeMap::new(),
             errors: ALWAYS.to_vec(),
+            failure: Shapes::answer::<ErrorBody>,
+            in_one_shape: true,
         }
     }
 
@@ -152,6 +156,12 @@ impl Operation {
         )
     }
 
+    /// Its failures have another body than those of the other routes.
+    pub(super) fn fails_as(mut self, body: Shape) -> Operation {
+        (self.failure, self.in_one_shape) = (body, false);
+        self
+    }
+
     pub(super) fn fails(mut self, codes: &[ErrorCode]) -> Operation {
         let new: Vec<ErrorCode> = codes.iter().copied().filter(|code| !self.errors.contains(code)).collect();
         self.errors.extend(new);
@@ -171,7 +181,7 @@ impl Operation {
         }
         for code in ErrorCode::ALL.iter().filter(|code| self.errors.contains(code)) {
             let response = responses.entry(code.status()).or_insert_with(|| failure(code.status()));
-            add_failure(response, *code, shapes.answer::<ErrorBody>());
+            add_failure(response, *code, (self.failure)(shapes), self.in_one_shape);
         }
         let responses: Map<String, Value> =
             responses.into_iter().map(|(status, response)| (status.to_string(), response)).collect();
@@ -201,7 +211,7 @@ fn failure(status: u16) -> Value {
     json!({"description": "Failed as a whole:", "headers": refer(headers)})
 }
 
-fn add_failure(response: &mut Value, code: ErrorCode, schema: Value) {
+fn add_failure(response: &mut Value, code: ErrorCode, schema: Value, in_one_shape: bool) {
     let says = response["description"].as_str().unwrap_or_default();
     let before = if says.contains('`') { "," } else { "" };
     response["description"] = format!("{says}{before} `{code}`").into();
@@ -215,6 +225,7 @@ fn add_failure(response: &mut Value, code: ErrorCode, schema: Value) {
         None => content["schema"] = schema,
     }
     if let Some(example) = errors::example(code) {
+        let example = if in_one_shape { example } else { json!({"error": true, "message": example["message"]}) };
         content["examples"][code.as_str()] = json!({"value": example});
     }
 }

@@ -70,7 +70,8 @@ pub(super) fn logs(order: &str, of_run: bool) -> Vec<Value> {
 
 /// Which records.
 pub(super) fn filters(of_run: bool) -> Vec<Value> {
-    let level = json!({"anyOf": [{"type": "string", "enum": schema::levels()}, {"type": "integer"}]});
+    let number = json!({"type": "integer", "minimum": i64::MIN, "maximum": i64::MAX});
+    let level = json!({"anyOf": [{"type": "string", "enum": schema::levels()}, number]});
     let kinds = json!({"type": "string", "enum": schema::types()});
     let mut all =
         vec![query("level", "This level or a graver one; a number is one of Python's.", &level, "WARNING".into())];

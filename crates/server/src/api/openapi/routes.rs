@@ -6,7 +6,7 @@ use runstone_record::wire::{IngestAnswer, LogsPage, QueryAnswer, QueryRequest, R
 use serde_json::{Value, json};
 
 use super::operation::{Content, Operation};
-use super::{Shapes, counts, parameters};
+use super::{Shapes, counts, gateway, parameters};
 use crate::api::status::{HealthBody, ReadyBody};
 
 pub(super) fn all() -> Vec<Operation> {
@@ -20,6 +20,8 @@ pub(super) fn all() -> Vec<Operation> {
         counts::fields(),
         counts::values(),
         query(),
+        gateway::log(),
+        gateway::logs(),
         list_errors(),
         read_error(),
         openapi(),
