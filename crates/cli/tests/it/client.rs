@@ -45,7 +45,7 @@ impl Client {
     ) -> io::Result<Answer> {
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
-            None => BufReader::new(connect(&self.address)?),
+            None => BufReader::new(connect_within(&self.address, self.patience)?),
         };
         stream.get_ref().set_read_timeout(Some(self.patience))?;
         stream.get_mut().write_all(&request(method, path, headers, body))?;
@@ -92,7 +92,13 @@ pub(crate) fn exchange(url: &str, bytes: &[u8], then: Then) -> Option<Answer> {
 }
 
 pub(crate) fn connect(address: &str) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address)?;
+    connect_within(address, PATIENCE)
+}
+
+/// The kernel tries for minutes, and ever more rarely: who has less patience begins anew.
+fn connect_within(address: &str, patience: Duration) -> io::Result<TcpStream> {
+    let address = address.parse().map_err(|_| io::ErrorKind::InvalidInput)?;
+    let stream = TcpStream::connect_timeout(&address, patience)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
