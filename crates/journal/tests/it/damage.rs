@@ -252,11 +252,26 @@ fn a_payload_that_looks_like_a_group_is_not_taken_for_one() {
     assert!(frames.iter().skip(4).all(|frame| frame.payload == image));
 }
 
+/// The first position of a segment, which is its name.
+fn first(path: &Path) -> u64 {
+    path.file_stem().unwrap().to_str().unwrap().parse().unwrap()
+}
+
+/// Changes both copies of a header, which can be believed afterwards.
+fn change_header(fs: &SimFs, path: &Path, change: impl Fn(&mut [u8])) {
+    let mut bytes = fs.contents(path).unwrap();
+    for block in bytes.chunks_mut(512).take(2) {
+        change(block);
+        let crc = crc32c::crc32c(&block[..508]);
+        block[508..].copy_from_slice(&crc.to_le_bytes());
+    }
+    fs.set_contents(path, &bytes);
+}
+
 #[test]
 fn a_missing_segment_is_refused_and_its_positions_are_named() {
     let fs = filled(60, true);
     let paths = segments(&fs);
-    let first = |path: &Path| path.file_stem().unwrap().to_str().unwrap().parse::<u64>().unwrap();
     for (i, gone) in paths.iter().enumerate() {
         let fs = fs.copy();
         Fs::remove(&fs, gone).unwrap();
@@ -278,19 +293,34 @@ fn a_missing_segment_is_refused_and_its_positions_are_named() {
 }
 
 #[test]
+fn a_segment_that_names_no_predecessor_is_not_the_next_one() {
+    let fs = filled(60, true);
+    let paths = segments(&fs);
+    assert!(paths.len() > 4);
+    for (before, after) in paths.iter().zip(&paths[1..]).skip(1) {
+        let fs = fs.copy();
+        Fs::remove(&fs, before).unwrap();
+        // It says that it is the first of all, and others stand before it.
+        change_header(&fs, after, |block| block[64..80].fill(0));
+        match try_start(&fs) {
+            Err(OpenError::Missing { first: from, last, .. }) => {
+                assert_eq!((from, last), (first(before), Some(first(after) - 1)));
+            }
+            other => panic!("{other:?}"),
+        }
+        let report = check(&fs, Path::new(DIR), |_| {}).unwrap();
+        assert_eq!(report.missing, vec![(first(before), Some(first(after) - 1))]);
+    }
+}
+
+#[test]
 fn a_newer_major_version_is_refused_and_nothing_is_touched() {
     let fs = filled(20, true);
     let mut targets = segments(&fs);
     targets.push(Path::new(DIR).join("identity"));
     for path in targets {
         let fs = fs.copy();
-        let mut bytes = fs.contents(&path).unwrap();
-        for block in bytes.chunks_mut(512).take(2) {
-            block[8] = 2;
-            let crc = crc32c::crc32c(&block[..508]);
-            block[508..].copy_from_slice(&crc.to_le_bytes());
-        }
-        fs.set_contents(&path, &bytes);
+        change_header(&fs, &path, |block| block[8] = 2);
         let before = (fs.files(), fs.changes());
         match try_start(&fs) {
             Err(OpenError::NewerFormat { found: 2, supported: 1, path: named }) => assert_eq!(named, path),
