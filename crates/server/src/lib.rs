@@ -22,6 +22,8 @@ mod simulation;
 pub mod sources;
 mod start;
 pub mod telemetry;
+#[cfg(test)]
+mod workbench;
 
 #[cfg(any(test, fuzzing))]
 pub use api::fuzzed;

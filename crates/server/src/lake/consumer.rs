@@ -138,7 +138,7 @@ impl Consumer {
     }
 
     /// False: it is done.
-    fn step(&mut self) -> Result<bool, Trouble> {
+    pub(super) fn step(&mut self) -> Result<bool, Trouble> {
         if self.lake.is_none() {
             self.open()?;
         }

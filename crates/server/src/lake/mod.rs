@@ -7,6 +7,8 @@ mod course;
 mod flush;
 mod refused;
 mod status;
+#[cfg(test)]
+mod tests;
 mod trim;
 mod trouble;
 mod twin;

@@ -67,21 +67,26 @@ impl Caretaker {
     async fn run(self) {
         loop {
             let asked = tokio::time::timeout(self.interval, self.asked.notified()).await.is_ok();
-            if asked {
-                let control = Arc::clone(&self.control);
-                // Without the flush the work is the same, with less to do.
-                let _ = tokio::task::spawn_blocking(move || control.wait_flushed(FLUSH_TIME)).await;
-            }
-            // Where records must not be written, nothing is merged or deleted either.
-            if matches!(self.status.report().health, LakeHealth::Paused | LakeHealth::Failed) {
-                continue;
-            }
-            let Some(seen) = self.control.seen() else { continue };
-            let now_ms = self.clock.now_micros().div_euclid(1_000);
-            let effort = if asked { Effort::All } else { Effort::Usual };
-            let begun = Instant::now();
-            tell(&self.upkeep.run(&seen.lake, now_ms, effort).await, begun.elapsed(), asked);
+            self.look(asked).await;
         }
+    }
+
+    /// Does once what there is to do.
+    pub(super) async fn look(&self, asked: bool) {
+        if asked {
+            let control = Arc::clone(&self.control);
+            // Without the flush the work is the same, with less to do.
+            let _ = tokio::task::spawn_blocking(move || control.wait_flushed(FLUSH_TIME)).await;
+        }
+        // Where records must not be written, nothing is merged or deleted either.
+        if matches!(self.status.report().health, LakeHealth::Paused | LakeHealth::Failed) {
+            return;
+        }
+        let Some(seen) = self.control.seen() else { return };
+        let now_ms = self.clock.now_micros().div_euclid(1_000);
+        let effort = if asked { Effort::All } else { Effort::Usual };
+        let begun = Instant::now();
+        tell(&self.upkeep.run(&seen.lake, now_ms, effort).await, begun.elapsed(), asked);
     }
 }
 
