@@ -226,7 +226,7 @@ fn follow(runs: &Runs, rows: &LakeRows, own: &Own, stop: &AtomicBool) {
 }
 
 /// `known` is the version whose records of others are folded in.
-fn keep_up(
+pub(super) fn keep_up(
     runs: &Runs,
     rows: &LakeRows,
     own: &Own,

@@ -171,7 +171,7 @@ impl LakeRows {
     }
 
     /// Folds these runs once more. How many were kept as they were; none: it was stopped, and all are as before.
-    fn fold_anew(
+    pub(super) fn fold_anew(
         &self,
         runs: &Runs,
         own: &Own,

@@ -3,6 +3,8 @@
 
 mod consumer;
 mod lake;
+#[cfg(test)]
+mod lake_tests;
 mod left_out;
 mod metrics;
 #[cfg(test)]
