@@ -4,6 +4,8 @@
 mod inspect;
 mod stream;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 use std::sync::Arc;
