@@ -237,9 +237,9 @@ impl Parts {
         key: Option<&RequestKey>,
     ) -> Result<Arc<IngestAnswer>, IntakeError> {
         let (claim, batch) = self.claim(batch).await;
+        let mut held = HeldIds { ids: &self.ids, ticket: claim.ticket, batch: &batch, through: None };
         errors.extend(claim.conflicts.iter().map(|row| conflict(places[*row])));
         errors.sort_by_key(|error| error.index);
-        let mut held = HeldIds { ids: &self.ids, ticket: claim.ticket, batch: &batch, through: None };
         let appended =
             if batch.is_empty() { None } else { Some(self.append(&batch, claim.duplicates, &errors, key).await?) };
         held.through = Some(appended.map_or(0, |appended| appended.last));

@@ -1,6 +1,7 @@
 //! The door under faults: a journal on a simulated file system that fails when told to.
 
 use std::path::Path;
+use std::time::Duration;
 
 use runstone_journal::fs::sim::{Fault, Op, SimFs};
 use runstone_journal::{Env, Options};
@@ -114,6 +115,23 @@ async fn a_failed_request_frees_its_key_and_its_ids() {
     assert_eq!(stored(&intake), ["a"]);
     assert_eq!(intake.parts.ids.in_flight(), 0);
     assert!(fs.contents(Path::new("/journal/identity")).is_some(), "it ran on the simulated file system");
+}
+
+#[tokio::test]
+async fn a_panic_in_a_request_frees_its_key_and_its_ids() {
+    let intake = open(&SimFs::new(5));
+    intake.take(records(&[(1, "a")]), None).await.unwrap();
+    assert!(intake.begin(&key("k", 1)).await.unwrap().is_none());
+    // The refused one is looked up in a body that has no places.
+    let broken = Parsed { places: Vec::new(), ..records(&[(1, "other"), (2, "b")]) };
+    let failed = intake.take(broken, Some(key("k", 1))).await;
+    assert_eq!(failed.unwrap_err().code(), ErrorCode::Unavailable);
+    assert_eq!(intake.parts.ids.in_flight(), 0);
+    let again = tokio::time::timeout(Duration::from_secs(10), intake.begin(&key("k", 1))).await;
+    assert!(again.expect("the key is still held").unwrap().is_none());
+    let answer = intake.take(records(&[(1, "other"), (2, "b")]), Some(key("k", 1))).await.unwrap().answer;
+    assert_eq!((answer.accepted, answer.rejected), (1, 1));
+    assert_eq!(stored(&intake), ["a", "b"]);
 }
 
 #[tokio::test]
