@@ -14,6 +14,8 @@ mod params;
 mod query;
 mod runs;
 mod status;
+#[cfg(test)]
+mod tests;
 mod values;
 
 use std::sync::Arc;
