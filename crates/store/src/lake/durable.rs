@@ -188,11 +188,11 @@ impl Directory {
         dirs.into_iter().try_for_each(|dir| self.sync_dir_if_there(dir))
     }
 
-    /// Of what went with its directory nothing is left to be lost.
+    /// Of what went with its directory nothing is left to be lost. Another server may take it away at any moment.
     fn sync_dir_if_there(&self, path: &Path) -> io::Result<()> {
-        match self.disk.exists(path) {
-            true => self.sync_dir(path),
-            false => Ok(()),
+        match self.disk.sync_dir(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            done => done.inspect_err(|_| self.poisoned.store(true, Ordering::Release)),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -21,6 +21,8 @@ use crate::lake::{Effort, Lake, Upkeep, UpkeepOptions};
 struct Watched {
     calls: Mutex<Vec<String>>,
     fail: Mutex<Option<&'static str>>,
+    /// A directory that another server removes right before it is synced.
+    removed: Mutex<Option<PathBuf>>,
     unsynced: Arc<AtomicBool>,
 }
 
@@ -72,6 +74,9 @@ impl Disk for Watched {
     }
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.call("sync_dir", path)?;
+        if let Some(removed) = self.removed.lock().unwrap().take_if(|removed| removed == path) {
+            std::fs::remove_dir_all(removed)?;
+        }
         RealDisk.sync_dir(path)
     }
 }
@@ -237,6 +242,30 @@ async fn a_day_whose_directory_was_removed_gets_files_again() {
     std::fs::remove_dir_all(store.root()).unwrap();
     assert!(lake.put(encoded(JOURNAL, 0, 9), TODAY).await.is_err());
     assert!(!store.root().exists());
+}
+
+#[tokio::test]
+async fn a_day_that_another_server_removes_meanwhile_is_not_one_that_cannot_be_synced() {
+    let (_dir, store, disk) = world();
+    let lake = open(&store).await;
+    flush(&lake, JOURNAL, None, 9).await;
+    let day = store.root().join("date=2026-11-20");
+    let is_removed = || assert!(disk.removed.lock().unwrap().is_none() && !day.exists());
+    // A vacuum of ours deletes the last file of a day, and one of theirs the directory.
+    let files: Vec<_> = lake.snapshot().files.iter().map(|file| Ok(Location::from(file.path.as_str()))).collect();
+    *disk.removed.lock().unwrap() = Some(day.clone());
+    let deleted: Vec<_> = store.delete_stream(futures::stream::iter(files).boxed()).collect().await;
+    assert!(deleted.iter().all(Result::is_ok), "{deleted:?}");
+    is_removed();
+    // What they committed to a day is gone with it before we have seen the commit.
+    std::fs::create_dir(&day).unwrap();
+    foreign(&store, 2);
+    *disk.removed.lock().unwrap() = Some(day.clone());
+    assert_eq!(lake.refresh().await.unwrap().version, 2);
+    is_removed();
+    // All is believed as before, and goes on.
+    assert!(!disk.unsynced.load(Ordering::Acquire));
+    assert_eq!(flush(&lake, JOURNAL, Some(9), 19).await.version, 3);
 }
 
 #[tokio::test]
