@@ -1,11 +1,15 @@
 //! Retention and vacuum: what may go goes, and nothing else.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use runstone_record::limits;
+
+use super::super::vacuum::vacuum;
 use super::super::{Effort, Step};
 use super::world::*;
-use crate::lake::Lake;
+use crate::lake::{Change, Lake, checkpoint};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -40,7 +44,6 @@ async fn whole_days_leave_when_their_last_moment_is_old_enough() {
 
 /// A file of one row that arrived on a day.
 async fn put_day(lake: &Lake, date: i32) {
-    use crate::lake::Change;
     let file = encode(&rows_on(date, A, u64::try_from(date).unwrap(), &[1]), 10);
     let file = lake.put(file, date).await.unwrap();
     let change = Change {
@@ -232,7 +235,6 @@ async fn without_a_grace_only_what_left_the_table_goes() {
 
 #[tokio::test]
 async fn a_file_that_came_back_is_kept() {
-    use crate::lake::Change;
     let world = World::new();
     let lake = world.lake().await;
     for number in 0..4 {
@@ -255,4 +257,38 @@ async fn a_file_that_came_back_is_kept() {
     let report = upkeep.run(&lake, world.now_ms(), Effort::Usual).await;
     assert_eq!((report.failures.len(), report.deleted_files), (0, 1));
     assert_eq!(contents(&lake).await.len(), 4);
+}
+
+/// Checkpoints forget which files left the table by the machine's clock, whatever ours says.
+#[tokio::test]
+async fn within_the_longest_grace_the_log_remembers_what_left() {
+    #[expect(clippy::disallowed_methods, reason = "it is the machine's clock that checkpoints ask")]
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now_ms = i64::try_from(since_1970.as_millis()).unwrap();
+    let grace_ms = i64::try_from(limits::LAKE_VACUUM_GRACE_MS_MAX).unwrap();
+    let world = World::new();
+    world.clock_ms.store(now_ms - 30 * DAY_MS, Ordering::Relaxed);
+    let lake = world.lake().await;
+    for number in 0..2 {
+        flush(&lake, A, TODAY, &[number]).await;
+    }
+    let uploaded = lake.snapshot().files.to_vec();
+    for (file, left_ms) in uploaded.iter().zip([-HOUR_MS, HOUR_MS]) {
+        world.clock_ms.store(now_ms - grace_ms + left_ms, Ordering::Relaxed);
+        let change = Change {
+            journal: None,
+            add: Vec::new(),
+            remove: vec![Arc::clone(file)],
+            data_change: true,
+            operation: "DELETE",
+            metrics: Vec::new(),
+        };
+        lake.commit(change).await.unwrap();
+    }
+    world.clock_ms.store(now_ms, Ordering::Relaxed);
+    checkpoint::write(&lake.store(), &lake.snapshot()).await.unwrap();
+    assert_eq!(vacuum(&lake, now_ms, grace_ms).await.unwrap().files, 1);
+    let there = world.store.paths().await;
+    assert!(!there.contains(&uploaded[0].path), "its grace is over");
+    assert!(there.contains(&uploaded[1].path), "it left within the grace");
 }
