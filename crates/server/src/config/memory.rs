@@ -15,9 +15,11 @@ const OWN: u64 = 128 << 20;
 const STEP: u64 = 1 << 20;
 
 /// What is held in memory, and the least of it that is of use.
-const SHARES: [(&str, u64); 10] = [
+const SHARES: [(&str, u64); 11] = [
     ("journal.queue_bytes_max", 4 << 20),
     ("lake.flush_bytes", 4 << 20),
+    // A merge has a whole file in memory before it is uploaded.
+    ("lake.file_bytes", 8 << 20),
     ("lake.group_bytes", 4 << 20),
     ("recent.bytes_max", 4 << 20),
     ("ids.bytes_max", 8 << 20),
