@@ -144,8 +144,6 @@ class Bench:
                     seed += 1
                     with {"alone": contextlib.nullcontext, "slow": lambda: Slow(server.url, 1_000),
                           "queries": lambda: Crowd(server.url, 100), "spinning": spinning}[beside]() as it:
-                        # All of them are there before the load is.
-                        time.sleep(2 if beside == "slow" else 0)
                         sent = self.send(server, *load, "--seed", str(seed))
                     found[f"{name}_{beside}"] = sent["latency_ms"]
                     if beside == "queries":

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import threading
+import time
 import urllib.parse
 
 PAUSE = 1.0
@@ -26,6 +27,9 @@ class Slow:
 
     def __enter__(self):
         self.thread.start()
+        # All of them are there before anything is measured.
+        while self.opened < self.size:
+            time.sleep(PAUSE / 10)
         return self
 
     def __exit__(self, *_):

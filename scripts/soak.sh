@@ -19,56 +19,55 @@ wanted() { [[ -z ${PARTS:-} || " $PARTS " == *" $1 "* ]]; }
 # at <n>: so many times, at least once
 at() { echo $((times * $1 > 0 ? times * $1 : 1)); }
 
-part() { # <name> <what one run does> <runs> <filter>
-  local name=$1 what=$2 runs=$3 filter=$4 started=$SECONDS outcome=ok
+part() { # <name> <what one run does> <runs> <command>…
+  local name=$1 what=$2 runs=$3 started=$SECONDS outcome=ok
+  shift 3
   wanted "$name" || return 0
-  if [[ $name == fuzz ]]; then
-    fuzz
-    return
-  fi
   say "$name: $runs × $what"
-  cargo nextest run "${SELECTION[@]}" --profile soak --no-fail-fast --stress-count "$runs" -E "$filter" || outcome=FAILED
+  "$@" || outcome=FAILED
   [[ $outcome == ok ]] || broken+=("$name")
   table+=("$(printf '%-12s %7s  %6d × %-58s %s' "$name" "$(minutes $((SECONDS - started)))" "$runs" "$what" "$outcome")")
-  local report=$ROOT/target/nextest/soak/junit.xml
+}
+
+# tests <filter>: all that it names, so many times as the part runs
+tests() {
+  local report=$ROOT/target/nextest/soak/junit.xml status=0
+  rm -f "$report"
+  # shellcheck disable=SC2154 # a part's
+  cargo nextest run "${SELECTION[@]}" --profile soak --no-fail-fast --stress-count "$runs" -E "$1" || status=$?
+  # shellcheck disable=SC2154 # likewise
   [[ ! -s $report ]] || skips "$name" "$report"
+  return "$status"
 }
 
 # Every part, in order. With names only it is asked which there are.
 parts() {
   local part=$1
   RUNSTONE_SEEDS=1000 "$part" simulation "1,000 histories, the first from seed $RUNSTONE_SEED on" "$(at 5)" \
-    'test(what_was_promised_is_found_in_every_history)'
-  "$part" crashes "a crash at every change of a journal, 200 random lives" "$(at 50)" 'binary(it) & package(runstone-journal) & test(crash::)'
-  "$part" damage "torn tails at every sector, 2,000 flipped bits" "$(at 25)" 'package(runstone-journal) & test(damage::)'
-  "$part" faults "every failure of every system call of a journal" "$(at 50)" 'package(runstone-journal) & test(faults::)'
-  "$part" kills "100 kills under load" "$(at 10)" 'test(a_hundred_kills_under_load)'
-  "$part" calls "a kill before every system call that changes a file" "$(at 1)" 'package(runstone-cli) & test(/^system_calls::/)'
-  "$part" power "20 power cuts under load" "$(at 25)" 'test(power_cuts_under_load)'
+    tests 'test(what_was_promised_is_found_in_every_history)'
+  "$part" crashes "a crash at every change of a journal, 200 random lives" "$(at 50)" tests 'binary(it) & package(runstone-journal) & test(crash::)'
+  "$part" damage "torn tails at every sector, 2,000 flipped bits" "$(at 25)" tests 'package(runstone-journal) & test(damage::)'
+  "$part" faults "every failure of every system call of a journal" "$(at 50)" tests 'package(runstone-journal) & test(faults::)'
+  "$part" kills "100 kills under load" "$(at 10)" tests 'test(a_hundred_kills_under_load)'
+  "$part" calls "a kill before every system call that changes a file" "$(at 1)" tests 'package(runstone-cli) & test(/^system_calls::/)'
+  "$part" power "20 power cuts under load" "$(at 25)" tests 'test(power_cuts_under_load)'
   "$part" lake "a power cut, a kill, a failure at every step of the lake" "$(at 10)" \
-    'package(runstone-store) & test(/::(power|crash|damage|faults|full)::/)'
+    tests 'package(runstone-store) & test(/::(power|crash|damage|faults|full)::/)'
   "$part" disk "full and read-only disks, no descriptors, failed syncs" "$(at 10)" \
-    'package(runstone-cli) & test(/^(disk|full|read_only)::/)'
+    tests 'package(runstone-cli) & test(/^(disk|full|read_only)::/)'
   "$part" border "readers across the border of a lake whose servers are killed" "$(at 10)" \
-    'package(runstone-cli) & (test(/^border::/) | test(kills_under_load))'
-  "$part" writers "two writers, foreign writers, storage that fails" "$(at 5)" 'package(runstone-cli) & test(/^(storage_faults|writers)::/)'
+    tests 'package(runstone-cli) & (test(/^border::/) | test(kills_under_load))'
+  "$part" writers "two writers, foreign writers, storage that fails" "$(at 5)" tests 'package(runstone-cli) & test(/^(storage_faults|writers)::/)'
   "$part" copies "a delivery 100 times, copies of a directory, two servers" "$(at 10)" \
-    'package(runstone-cli) & (test(/^(identity|copies|directories)::/) | test(a_second_server_on_one_directory))'
-  "$part" signals "SIGTERM and SIGSTOP under load, a sync that stalls" "$(at 10)" 'package(runstone-cli) & test(/^(process|stalls)::/)'
-  "$part" input "bad input, damaged at random, slow clients" "$(at 25)" 'package(runstone-cli) & test(/^(bad_input|framing|slow_readers|damage)::/)'
-  "$part" runs "random orders of a run's records" "$(at 25)" 'package(runstone-record) | (package(runstone-server) & test(/^runs::/))'
-  "$part" memory "a server in 256 MiB that is asked for everything" "$(at 10)" 'package(runstone-cli) & test(/^pressure::/)'
-  "$part" fuzz "six targets, $(at 60) s each" 1 ""
+    tests 'package(runstone-cli) & (test(/^(identity|copies|directories)::/) | test(a_second_server_on_one_directory))'
+  "$part" signals "SIGTERM and SIGSTOP under load, a sync that stalls" "$(at 10)" tests 'package(runstone-cli) & test(/^(process|stalls)::/)'
+  "$part" input "bad input, damaged at random, slow clients" "$(at 25)" tests 'package(runstone-cli) & test(/^(bad_input|framing|slow_readers|damage)::/)'
+  "$part" runs "random orders of a run's records" "$(at 25)" tests 'package(runstone-record) | (package(runstone-server) & test(/^runs::/))'
+  "$part" memory "a server in 256 MiB that is asked for everything" "$(at 10)" tests 'package(runstone-cli) & test(/^pressure::/)'
+  "$part" fuzz "six targets, $(at 60) s each" 1 scripts/fuzz.sh "$(at 60)"
 }
 
 name_of() { known+=("$1"); }
-
-fuzz() {
-  local started=$SECONDS outcome=ok
-  say "fuzz"
-  scripts/fuzz.sh "$(at 60)" || { outcome=FAILED && broken+=(fuzz); }
-  table+=("$(printf '%-12s %7s  %-67s %s' fuzz "$(minutes $((SECONDS - started)))" "six targets, $(at 60) s each" "$outcome")")
-}
 
 # Where seeds begin; each repetition of a test begins elsewhere, and says where.
 export RUNSTONE_SEED=${RUNSTONE_SEED:-$((RANDOM << 15 | RANDOM))}

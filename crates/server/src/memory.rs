@@ -91,6 +91,6 @@ mod tests {
 
     #[test]
     fn this_machine_has_memory() {
-        assert!(limit().is_none_or(|bytes| bytes > 16 << 20), "{:?}", limit());
+        assert!(limit().is_some_and(|bytes| bytes > 16 << 20), "{:?}", limit());
     }
 }

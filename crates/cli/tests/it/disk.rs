@@ -16,7 +16,7 @@ use crate::damage::segments;
 use crate::harness::{Answer, Server, until, write};
 use crate::kills::torn_tails;
 use crate::oracle::{self, Batch, Random};
-use crate::system_calls::can_trace;
+use crate::system_calls::{can_trace, trace};
 
 /// How soon writing goes on when the trouble is over.
 const RECOVERY_DEADLINE: Duration = Duration::from_secs(10);
@@ -214,13 +214,7 @@ fn a_segment_that_cannot_be_opened_for_want_of_descriptors_is_a_503_that_passes(
 
 /// Lets syncs of a server fail from outside: `when` as strace(1) has it.
 fn fail_syncs(server: &Server, when: &str) -> Child {
-    let inject = format!("inject=fdatasync:error=EIO:when={when}");
-    let mut command = Command::new("strace");
-    command.args(["-f", "-qq", "-e", "trace=fdatasync", "-e", &inject, "-o", "/dev/null"]);
-    let tracer = command.args(["-p", &server.pid().to_string()]).stderr(Stdio::null()).spawn().unwrap();
-    let status = || fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap_or_default();
-    until("it is traced", || !status().contains("TracerPid:\t0"));
-    tracer
+    trace(&server.pid().to_string(), &["-f"], "fdatasync", &format!("error=EIO:when={when}"))
 }
 
 #[test]

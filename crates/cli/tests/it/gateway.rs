@@ -115,8 +115,8 @@ fn every_invalid_event_is_400_in_the_loggers_words_and_stores_nothing() {
         (entry(&format!(r#"{whole},"timestamp":"yesterday""#)), "timestamp"),
         (entry(&format!(r#"{whole},"timestamp":"2025-02-30T00:00:00Z""#)), "timestamp"),
         (entry(&format!(r#"{whole},"row_count":-1"#)), "row_count"),
-        (entry(&format!(r#"{whole},"metadata":{{"a":1e400}}"#)), ""),
-        (entry(&deep), ""),
+        (entry(&format!(r#"{whole},"metadata":{{"a":1e400}}"#)), "out of range"),
+        (entry(&deep), "nested at most 32 deep"),
         (entry(&format!(r#"{whole},"title":"again""#)), "title"),
         (entry(r#""type":5,"title":"t","description":"d""#), "type must be a string"),
     ];

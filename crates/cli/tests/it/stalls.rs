@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Scope, ScopedJoinHandle, park_timeout};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::client::{Client, JSON};
 use crate::harness::{Server, is_soaked, until, write};
 use crate::lake::{large, metric, signal};
 use crate::oracle::{self, Batch, Random};
-use crate::system_calls::can_trace;
+use crate::system_calls::{can_trace, trace};
 
 /// What a client waits for an answer.
 const PATIENCE: Duration = Duration::from_millis(700);
@@ -130,18 +130,12 @@ fn small_queues(dir: &TempDir) -> String {
 
 /// The next sync of a server takes so long, and the ones after it do not.
 fn stall_a_sync(server: &Server, time: Duration) -> Child {
-    let inject = format!("inject=fdatasync:delay_enter={}:when=1", time.as_micros());
     let writer = fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap().map(|task| task.unwrap().path());
     let name = |task: &std::path::Path| fs::read_to_string(task.join("comm")).unwrap_or_default();
     let writer = writer.filter(|task| name(task).contains("journal")).map(|task| task.file_name().unwrap().to_owned());
     let writer: Vec<_> = writer.collect();
     let [writer] = writer.as_slice() else { panic!("one thread writes the journal: {writer:?}") };
-    let mut strace = Command::new("strace");
-    strace.args(["-qq", "-e", "trace=fdatasync", "-e", &inject, "-o", "/dev/null", "-p"]).arg(writer);
-    let tracer = strace.stderr(Stdio::null()).spawn().unwrap();
-    let status = format!("/proc/{}/task/{}/status", server.pid(), writer.to_str().unwrap());
-    until("it is traced", || !fs::read_to_string(&status).unwrap().contains("TracerPid:\t0"));
-    tracer
+    trace(writer.to_str().unwrap(), &[], "fdatasync", &format!("delay_enter={}:when=1", time.as_micros()))
 }
 
 #[test]

@@ -2,8 +2,9 @@
 //! flushes and stops: whatever was done and whatever was not, a start without help has what was acknowledged. Owns the
 //! kills, which strace makes; `oracle` judges what is left.
 
+use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -147,6 +148,18 @@ fn killed_at(call: &str, n: u64, config: &Path) -> Command {
     let mut command = runstone_under(strace);
     command.args(["serve", "--listen", "127.0.0.1:0", "--config"]).arg(config);
     command
+}
+
+/// Has a call of a running process, or of one of its threads, tampered with, in the words of strace(1).
+pub(crate) fn trace(id: &str, flags: &[&str], call: &str, inject: &str) -> Child {
+    let (trace, inject) = (format!("trace={call}"), format!("inject={call}:{inject}"));
+    let mut strace = Command::new("strace");
+    strace.args(flags).args(["-qq", "-e", &trace, "-e", &inject, "-o", "/dev/null", "-p", id]);
+    let tracer = strace.stderr(Stdio::null()).spawn().unwrap();
+    // A thread has a directory of its own there, though it is not listed.
+    let status = || fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    until("it is traced", || status().contains("TracerPid:") && !status().contains("TracerPid:\t0"));
+    tracer
 }
 
 /// May this user trace processes?

@@ -26,10 +26,29 @@ struct Success<'a> {
     warning: Option<&'a str>,
 }
 
-#[derive(Serialize)]
-struct Failure<'a> {
+/// The body of a request that failed.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", schemars(rename = "GatewayError"))]
+pub struct Failure<'a> {
+    /// Always true.
     error: bool,
+    /// What is wrong, and what to do.
     message: &'a str,
+}
+
+impl Failure<'_> {
+    /// The body as text.
+    #[must_use]
+    pub fn body(message: &str) -> String {
+        json(&Failure { error: true, message })
+    }
+}
+
+/// What is said of an entry that was fine and could not be appended.
+#[must_use]
+pub fn not_appended(reason: &str) -> String {
+    format!("Failed to append log: {reason}")
 }
 
 fn json(body: &impl Serialize) -> String {
@@ -54,11 +73,11 @@ impl Answer {
     /// The entry was fine and could not be appended. A function answers with [`ErrorCode::Internal`].
     #[must_use]
     pub fn failed(code: ErrorCode, reason: &str) -> Self {
-        Self::error(code, &format!("Failed to append log: {reason}"))
+        Self::error(code, &not_appended(reason))
     }
 
     pub(super) fn error(code: ErrorCode, message: &str) -> Self {
-        Self { status: code.status(), body: json(&Failure { error: true, message }) }
+        Self { status: code.status(), body: Failure::body(message) }
     }
 
     /// What a function answers: the body as an object, or, where an HTTP request is to be answered, as text with its type.

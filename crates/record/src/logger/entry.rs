@@ -26,7 +26,7 @@ pub(super) fn read(event: &[u8], now: i64) -> Result<Entry, Refusal> {
         .map(|name| member(&members, name).ok_or_else(|| Refusal::new(format!("Missing required field: {name}"))));
     let (run_id, log_entry) = (run_id?, log_entry?);
     let fields = event::members(log_entry.json)
-        .map_err(|error| Refusal::new(format!("Invalid log_entry: {error}")))?
+        .map_err(|error| Refusal::of_entry(&error))?
         .map_err(|got| Refusal::new(format!("Invalid field: log_entry must be an object, got {got}")))?;
     for name in REQUIRED_IN_ENTRY {
         if member(&fields, name).is_none() {
@@ -145,7 +145,7 @@ fn parse_record(json: &[u8]) -> Result<Parsed, Refusal> {
 fn refusal(error: &ItemError) -> Refusal {
     let message = &error.message;
     match error.field.as_deref() {
-        None => Refusal::new(format!("Invalid log_entry: {message}")),
+        None => Refusal::of_entry(message),
         Some("run_id") => invalid("Invalid field", &format!("run_id {message}")),
         Some(name) => invalid(IN_ENTRY, &format!("{name} {message}")),
     }

@@ -14,7 +14,7 @@ use crate::code::ErrorCode;
 use crate::ids::RecordId;
 use crate::parse::Parsed;
 
-pub use answer::Answer;
+pub use answer::{Answer, Failure, not_appended};
 pub use event::Shape;
 pub use stored::{write_entry, write_entry_of};
 
@@ -46,6 +46,12 @@ pub struct Refusal {
 impl Refusal {
     fn new(message: impl Into<String>) -> Self {
         Self { message: message.into() }
+    }
+
+    /// Of an entry as a whole.
+    #[must_use]
+    pub fn of_entry(why: &str) -> Self {
+        Self::new(format!("Invalid log_entry: {why}"))
     }
 
     /// The answer to the event.

@@ -332,6 +332,21 @@ fn a_record_is_written_as_the_entry_that_it_was() {
     );
 }
 
+#[test]
+fn a_printed_record_is_written_as_the_same_entry_with_its_id() {
+    let text = r#"{"run_id":"r","log_entry":{"type":"info","title":"t","description":"d","metadata":{"n":1e40},"level":"DEBUG"}}"#;
+    let batch = batch(read(text.as_bytes(), NOW).1.unwrap());
+    let (mut record, mut entry, mut out) = (Vec::new(), Vec::new(), Vec::new());
+    batch.write_json(0, "7b29fa3a-e81e-4d1b-bc29-fa3ae81e1d1b/1", 7, &mut record);
+    write_entry(&batch, 0, &mut entry);
+    assert_eq!(write_entry_of(&record, &mut out), Some(crate::time::format_micros(batch.ingested_at())));
+    let id = format!(r#""id":"{}","level""#, batch.ids().get(0));
+    assert_eq!(String::from_utf8(out).unwrap(), String::from_utf8(entry).unwrap().replace(r#""level""#, &id));
+    for other in ["", "[]", "{}", r#"{"timestamp":"yesterday"}"#] {
+        assert_eq!(write_entry_of(other.as_bytes(), &mut Vec::new()), None, "{other}");
+    }
+}
+
 /// Events that are nearly right, with anything in every place.
 fn nearly() -> impl Strategy<Value = String> {
     let value = prop_oneof![

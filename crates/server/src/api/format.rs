@@ -117,9 +117,7 @@ pub(super) fn respond(
     metrics: &ExportMetrics,
 ) -> Result<Response, ApiError> {
     let (label, media_type) = name_of(format);
-    let export = export.inspect_err(|error| metrics.finish(label, error.code().as_str()))?;
-    let metered = Metered { export, format: label, metrics: metrics.clone(), state: State::Unread };
-    let mut response = Response::new(Body::from_stream(metered));
+    let mut response = Response::new(Body::from_stream(metered(export, format, metrics)?));
     let headers = response.headers_mut();
     let kind = match format {
         Format::Csv => HeaderValue::from_static("text/csv; charset=utf-8"),
@@ -135,6 +133,17 @@ pub(super) fn respond(
     Ok(varies(response))
 }
 
+/// Has a streamed answer counted.
+pub(super) fn metered(
+    export: Result<Export, QueryError>,
+    format: Format,
+    metrics: &ExportMetrics,
+) -> Result<Metered, QueryError> {
+    let (label, _) = name_of(format);
+    let export = export.inspect_err(|error| metrics.finish(label, error.code().as_str()))?;
+    Ok(Metered { export, format: label, metrics: metrics.clone(), state: State::Unread })
+}
+
 /// How far a streamed answer has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -144,7 +153,7 @@ enum State {
 }
 
 /// A streamed answer that counts its bytes and how it ends.
-struct Metered {
+pub(super) struct Metered {
     export: Export,
     format: &'static str,
     metrics: ExportMetrics,

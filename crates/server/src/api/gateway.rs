@@ -13,29 +13,19 @@ use futures::{Stream, StreamExt};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode, Version};
 use runstone_record::Column;
-use runstone_record::logger::{self, Answer};
+use runstone_record::logger::{self, Answer, Failure, Refusal};
 use runstone_record::time::{format_millis, parse_rfc3339};
-use runstone_store::{Export, Format, LogsQuery, Order, QueryError};
-use serde::Serialize;
+use runstone_store::{Format, LogsQuery, Order, QueryError};
 
-use super::format::Wanted;
+use super::format::{Metered, Wanted, metered};
+use super::ingest::aside;
 use super::params::{NoParams, path_run};
 use super::{App, json_bytes};
 use crate::http::{ApiError, MediaType, body};
-
-/// A request that failed.
-#[derive(Debug, Serialize, schemars::JsonSchema)]
-#[schemars(rename = "GatewayError")]
-pub(super) struct FailureBody<'a> {
-    /// Always true.
-    error: bool,
-    /// What is wrong, and what to do.
-    message: &'a str,
-}
+use crate::intake::IntakeError;
 
 fn failure(error: &ApiError) -> Vec<u8> {
-    // A boolean and a text cannot fail to be written.
-    serde_json::to_vec(&FailureBody { error: true, message: error.message() }).unwrap_or_default()
+    Failure::body(error.message()).into_bytes()
 }
 
 /// Failures are written as the gateway's clients expect them, whoever finds them.
@@ -52,17 +42,16 @@ pub(super) async fn log(
 ) -> Result<Response, ApiError> {
     MediaType::of(&headers)?;
     let payload = body::read(&headers, body, &app.body_limits, &app.admission).await?;
-    let entry = match logger::read(&payload.bytes, app.clock.now_micros()).1 {
+    let (event, now) = (payload.bytes.clone(), app.clock.now_micros());
+    let entry = match aside(event.len(), move || logger::read(&event, now).1).await? {
         Ok(entry) => entry,
         Err(refusal) => return Ok(answer(&refusal.answer())),
     };
     let appended = Answer::appended(&entry);
-    let taken = app.intake.take(entry.parsed, None).await.map_err(|error| {
-        let message = format!("Failed to append log: {error}");
-        ApiError::new(error.code(), message)
-    })?;
+    let failed = |error: IntakeError| ApiError::new(error.code(), logger::not_appended(&error.to_string()));
+    let taken = app.intake.take(entry.parsed, None).await.map_err(failed)?;
     if let Some(refused) = taken.answer.errors.first() {
-        return Ok(answer(&logger::Refusal { message: format!("Invalid log_entry: {}", refused.message) }.answer()));
+        return Ok(answer(&Refusal::of_entry(&refused.message).answer()));
     }
     app.metrics.ingest.bytes.inc_by(payload.bytes.len() as u64);
     Ok(answer(&appended))
@@ -86,7 +75,7 @@ pub(super) async fn logs(
     app.fresh(&app.recent_progress).await?;
     let query =
         LogsQuery { order: Order::Oldest, equals: vec![(Column::RunId, run_id.clone())], ..LogsQuery::default() };
-    let records = app.sql.export(query, None, Format::Ndjson).await?;
+    let records = metered(app.sql.export(query, None, Format::Ndjson).await, Format::Ndjson, &app.metrics.exports)?;
     let entries = Entries::new(records, &run_id);
     let mut response = Response::new(Body::from_stream(entries));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -95,43 +84,38 @@ pub(super) async fn logs(
 
 /// Makes one document of the lines of an export.
 struct Entries {
-    records: Export,
+    records: Metered,
     /// What has no end of line yet.
     rest: BytesMut,
     out: Vec<u8>,
-    count: u64,
     /// When the first and the last were taken.
     taken: Option<(String, String)>,
     has_ended: bool,
 }
 
 impl Entries {
-    fn new(records: Export, run_id: &str) -> Self {
+    fn new(records: Metered, run_id: &str) -> Self {
         // An identifier needs no escapes.
         let out = format!("{{\"run_id\":\"{run_id}\",\"logs\":[").into_bytes();
-        Self { records, rest: BytesMut::new(), out, count: 0, taken: None, has_ended: false }
+        Self { records, rest: BytesMut::new(), out, taken: None, has_ended: false }
     }
 
-    fn add(&mut self, piece: &[u8]) {
+    fn add(&mut self, piece: &[u8]) -> Result<(), QueryError> {
         self.rest.extend_from_slice(piece);
         while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
             let line = self.rest.split_to(end);
             self.rest.advance(1);
-            let before = self.out.len();
-            if self.count > 0 {
+            if self.taken.is_some() {
                 self.out.push(b',');
             }
-            let Some(at) = logger::write_entry_of(&line, &mut self.out) else {
-                // It came from this server.
-                self.out.truncate(before);
-                continue;
-            };
-            self.count += 1;
+            let at = logger::write_entry_of(&line, &mut self.out);
+            let at = at.ok_or_else(|| QueryError::Internal("make an entry of a record".to_owned()))?;
             self.taken = Some(match self.taken.take() {
                 None => (at.clone(), at),
                 Some((first, last)) => (first.min(at.clone()), last.max(at)),
             });
         }
+        Ok(())
     }
 
     fn end(&mut self) {
@@ -150,25 +134,23 @@ impl Stream for Entries {
             return Poll::Ready(None);
         }
         loop {
-            match self.records.poll_next_unpin(context) {
+            let polled = self.records.poll_next_unpin(context);
+            let done = match polled {
                 Poll::Pending if self.out.is_empty() => return Poll::Pending,
                 Poll::Pending => break,
-                Poll::Ready(Some(Ok(piece))) => {
-                    self.add(&piece);
-                    if !self.out.is_empty() {
-                        break;
-                    }
-                }
-                Poll::Ready(Some(Err(error))) => {
-                    tracing::info!(%error, "break an answer off");
-                    self.has_ended = true;
-                    return Poll::Ready(Some(Err(error)));
-                }
+                Poll::Ready(Some(piece)) => piece.and_then(|piece| self.add(&piece)),
                 Poll::Ready(None) => {
                     self.end();
                     self.has_ended = true;
-                    break;
+                    Ok(())
                 }
+            };
+            if let Err(error) = done {
+                self.has_ended = true;
+                return Poll::Ready(Some(Err(error)));
+            }
+            if !self.out.is_empty() {
+                break;
             }
         }
         Poll::Ready(Some(Ok(std::mem::take(&mut self.out).into())))

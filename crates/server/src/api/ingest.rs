@@ -65,17 +65,24 @@ pub(super) async fn append(
 }
 
 async fn parse(media: MediaType, bytes: Bytes) -> Result<Parsed, ApiError> {
-    let small = bytes.len() <= PARSE_INLINE_BYTES_MAX;
+    let length = bytes.len();
     let read = move || match media {
         MediaType::Json => parse::json(&bytes),
         MediaType::Ndjson => parse::ndjson(&bytes),
     };
-    if small {
-        return Ok(read()?);
+    Ok(aside(length, read).await??)
+}
+
+/// Reads a body of so many bytes.
+pub(super) async fn aside<T: Send + 'static>(
+    length: usize,
+    read: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    if length <= PARSE_INLINE_BYTES_MAX {
+        return Ok(read());
     }
-    let parsed = tokio::task::spawn_blocking(read).await;
-    Ok(parsed
-        .map_err(|_| ApiError::new(ErrorCode::Internal, "the server failed to parse the body; its log says more"))??)
+    let read = tokio::task::spawn_blocking(read).await;
+    read.map_err(|_| ApiError::new(ErrorCode::Internal, "the server failed to parse the body; its log says more"))
 }
 
 fn answer(answer: &IngestAnswer, replayed: bool) -> Result<Response, ApiError> {

@@ -1,11 +1,11 @@
 //! The routes of the Logger's callers, as the document shows them.
 
+use runstone_record::logger::Failure;
 use runstone_record::{ErrorCode, RecordType, schema};
 use serde_json::{Value, json};
 
 use super::operation::{Content, Operation};
 use super::{Shapes, parameters};
-use crate::api::gateway::FailureBody;
 
 fn object(required: &[&str], properties: &Value) -> Value {
     json!({"type": "object", "required": required, "properties": properties})
@@ -57,7 +57,7 @@ pub(super) fn log() -> Operation {
         .body("The event, or one of API Gateway or of a function URL with it in its body.", vec![body])
         .answers(200, "It is durable.", vec![Content::json(answer, appended)])
         .fails(&[ErrorCode::DiskFull, ErrorCode::JournalFull])
-        .fails_as(Shapes::answer::<FailureBody<'_>>)
+        .fails_as(Shapes::answer::<Failure<'_>>)
 }
 
 pub(super) fn logs() -> Operation {
@@ -81,5 +81,5 @@ pub(super) fn logs() -> Operation {
         .takes(vec![parameters::run_id()])
         .answers(200, "The log.", vec![Content::json(answer, example)])
         .fails(&[ErrorCode::NotFound, ErrorCode::NotAcceptable, ErrorCode::QueryTimeout, ErrorCode::QueryLimit])
-        .fails_as(Shapes::answer::<FailureBody<'_>>)
+        .fails_as(Shapes::answer::<Failure<'_>>)
 }
