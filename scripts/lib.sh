@@ -7,6 +7,8 @@ TOOLS=$CACHE/tools
 # Outside the clone, so that a fresh clone starts from what is built already.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$CACHE/target}
 export PATH=$TOOLS/bin:$CACHE/venv/bin:$PATH
+# The build directory may have what was compiled in another clone, which insta would look for snapshots in.
+export INSTA_WORKSPACE_ROOT=$ROOT
 # A broken connection to a registry is tried again by cargo and pip, not by us.
 export CARGO_NET_RETRY=${CARGO_NET_RETRY:-5} PIP_DISABLE_PIP_VERSION_CHECK=1
 # One selection everywhere: another would mean other features of the same dependencies, and building all of DataFusion

@@ -26,6 +26,8 @@ use crate::unit::{Unit, may_pass};
 
 /// Rows of small frames that are read back before they are passed on together.
 const READ_ROWS: usize = 8 << 10;
+/// Bytes of them: what a reader holds is not counted as the query's memory.
+const READ_BYTES: usize = 1 << 20;
 
 /// What every partition of a scan does.
 #[derive(Debug)]
@@ -305,9 +307,9 @@ impl FrameReader {
     /// The next records, with the first and the last row but one that belong to the range.
     pub(crate) fn next_chunk(&mut self, columns: ColumnSet) -> Result<Option<(Chunk, usize, usize)>> {
         let mut parts: Vec<Arc<Chunk>> = Vec::new();
-        let mut rows = 0;
+        let (mut rows, mut bytes) = (0, 0);
         let from = self.next;
-        while rows < READ_ROWS && self.next <= self.range.last {
+        while rows < READ_ROWS && bytes < READ_BYTES && self.next <= self.range.last {
             let (first, payload) = self.frames.next().ok_or_else(|| self.gap())?.map_err(unreadable)?;
             let batch =
                 Batch::decode_columns(&payload, columns).map_err(|error| unreadable(OlderError(error.into())))?;
@@ -319,6 +321,7 @@ impl FrameReader {
             }
             self.next = chunk.last() + 1;
             rows += chunk.rows;
+            bytes += chunk.bytes;
             parts.push(Arc::new(chunk));
         }
         let Some(first) = parts.first() else {
@@ -348,4 +351,51 @@ pub(crate) fn unread(file: &LakeFile, error: &DataFusionError) -> DataFusionErro
 
 fn unreadable(error: OlderError) -> DataFusionError {
     DataFusionError::External(Box::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use runstone_record::IdMint;
+    use runstone_record::build::BatchBuilder;
+
+    use super::*;
+
+    const ROWS: u64 = 10;
+    const FRAMES: u64 = 32;
+    const TEXT_BYTES: usize = 40 << 10;
+
+    /// Frames of a few large records.
+    #[derive(Debug)]
+    struct Large;
+
+    impl Older for Large {
+        fn frames(&self, first: u64, last: u64) -> Result<Frames, OlderError> {
+            let text = "x".repeat(TEXT_BYTES);
+            Ok(Box::new((first..=last).step_by(usize::try_from(ROWS).unwrap()).map(move |first| {
+                let mut builder = BatchBuilder::default();
+                for _ in 0..ROWS {
+                    builder.set_text(Column::Exception, &text);
+                    builder.end_row(None);
+                }
+                let batch = builder.stamp(&mut IdMint::new(first, 1), 1_763_640_000_000_000, None);
+                Ok((first, batch.encode().into()))
+            })))
+        }
+    }
+
+    #[test]
+    fn large_frames_are_not_read_back_many_at_once() {
+        let range = Evicted { journal: "j".into(), first: 1, last: ROWS * FRAMES, times: (0, i64::MAX), is_cut: false };
+        let mut reader = FrameReader::new(&Large, range).unwrap();
+        let (mut chunks, mut next) = (0, 1);
+        while let Some((chunk, start, end)) = reader.next_chunk(ColumnSet::of(&[Column::Exception])).unwrap() {
+            let bytes = chunk.bytes;
+            assert!(bytes < 2 * READ_BYTES, "{bytes}");
+            assert_eq!((chunk.first, start, end), (next, 0, chunk.rows));
+            next = chunk.last() + 1;
+            chunks += 1;
+        }
+        assert_eq!(next, ROWS * FRAMES + 1);
+        assert!(chunks > FRAMES / 8, "{chunks}");
+    }
 }

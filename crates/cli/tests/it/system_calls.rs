@@ -103,13 +103,14 @@ impl World {
         flushed.get()
     }
 
-    /// What is there after a start without help; then everything is sent again that has no answer.
+    /// What is there after a start without help; then everything is sent again that has no answer, and something new.
     fn judge(&mut self, life: &str) {
         let server = self.settings.start(self.dir.take().unwrap());
         assert!(torn_tails(&server) <= 1, "{life}: {}", server.printed());
         assert!(!server.printed().contains("panicked"), "{life}: {}", server.printed());
         until("it is ready", || is_ready(&server));
         oracle::check(server.url(), &self.batches);
+        self.batches.push(large(&mut self.random));
         goes_on(&mut Client::new(server.url()), &mut self.batches);
         self.dir = Some(server.kill());
     }

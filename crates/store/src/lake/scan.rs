@@ -14,6 +14,7 @@ use datafusion::datasource::physical_plan::parquet::metadata::CachedParquetMetaD
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSource;
 use datafusion::datasource::table_schema::TableSchema;
+use datafusion::execution::memory_pool::MemoryLimit;
 use datafusion::execution::object_store::{ObjectStoreRegistry, ObjectStoreUrl};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -36,8 +37,10 @@ use crate::lake::source::int_bounds;
 const PREDICATE_CACHE_BYTES: usize = 8 << 20;
 /// Bytes at a file's end that the first read takes: most footers are smaller.
 const FOOTER_BYTES: usize = 64 << 10;
-/// Bytes that the rows of one batch should take, once decoded.
+/// Bytes that the rows of one batch should take, once decoded: this much, or their share of what queries may have in memory,
+/// as which they are not counted.
 const BATCH_BYTES: u64 = 16 << 20;
+const BATCH_SHARE: u64 = 16;
 /// How much larger decoded rows are than their file, about.
 const GROWTH: u64 = 10;
 /// Values of `IN (…)` by which row groups are ruled out.
@@ -186,7 +189,11 @@ impl FileReader {
         let mut config = self.config.clone();
         config.file_groups = vec![FileGroup::new(vec![opened])];
         config.limit = limit;
-        config.batch_size = Some(batch_rows(file).min(rows_max));
+        let bytes_max = match self.context.memory_pool().memory_limit() {
+            MemoryLimit::Finite(bytes) => BATCH_BYTES.min(bytes as u64 / BATCH_SHARE),
+            MemoryLimit::Infinite | MemoryLimit::Unknown => BATCH_BYTES,
+        };
+        config.batch_size = Some(batch_rows(file, bytes_max).min(rows_max));
         config.open(0, Arc::clone(&self.context))
     }
 
@@ -212,9 +219,9 @@ fn options() -> TableParquetOptions {
 }
 
 /// Large records come a few at a time.
-fn batch_rows(file: &LakeFile) -> usize {
+fn batch_rows(file: &LakeFile, bytes_max: u64) -> usize {
     let row = file.stats.rows.map_or(0, |rows| file.bytes.saturating_mul(GROWTH) / rows.max(1));
-    usize::try_from((BATCH_BYTES / row.max(1)).max(BATCH_ROWS_MIN)).unwrap_or(usize::MAX)
+    usize::try_from((bytes_max / row.max(1)).max(BATCH_ROWS_MIN)).unwrap_or(usize::MAX)
 }
 
 /// The stores that a scan can reach: the lake's.
