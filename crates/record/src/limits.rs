@@ -233,6 +233,10 @@ pub const LAKE_QUIET_MS: i64 = 3_600_000;
 pub const LAKE_FILES_OPENING_MAX: usize = 8;
 /// Bytes of a data file that is read whole rather than in parts.
 pub const LAKE_READ_WHOLE_BYTES: u64 = 1 << 20;
+/// Bytes of a small data file that have one checksum: who reads less reads all of them.
+pub const LAKE_SUM_BLOCK_BYTES: usize = 4 << 10;
+/// Checksums of a data file; where it would have more, each is of twice as many bytes.
+pub const LAKE_SUM_BLOCKS_MAX: usize = 1 << 10;
 /// Files that leave the lake in one commit because they are old enough.
 pub const LAKE_RETIRE_FILES_MAX: usize = 1_000;
 /// Files that are deleted at a time after they left the lake's table.

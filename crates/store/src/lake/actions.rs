@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::LakeError;
 use super::file::LakeFile;
 use super::stats;
+use super::sums::{self, Sums};
 
 /// One line of a commit: exactly one of these, or none that matters here.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -115,6 +116,8 @@ pub(crate) struct Add {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) stats: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tags: Option<BTreeMap<String, Option<String>>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) deletion_vector: Option<serde_json::Value>,
 }
 
@@ -214,6 +217,7 @@ pub(crate) fn add(file: &LakeFile, data_change: bool) -> Result<Add, LakeError> 
         modification_time: file.modified_ms,
         data_change,
         stats: stats::to_json(&file.stats),
+        tags: file.sums.as_ref().map(|sums| BTreeMap::from([(sums::TAG.to_owned(), Some(sums.tag()))])),
         deletion_vector: None,
     })
 }
@@ -236,12 +240,15 @@ pub(crate) fn file(add: &Add) -> Result<LakeFile, LakeError> {
         return Err(LakeError::Unsupported(format!("{} has a deletion vector; rewrite it (REORG … PURGE)", add.path)));
     }
     let date = add.partition_values.get("date").and_then(Option::as_deref).and_then(stats::parse_date);
+    let bytes = u64::try_from(add.size).unwrap_or(0);
+    let sums = add.tags.as_ref().and_then(|tags| tags.get(sums::TAG)).and_then(Option::as_deref);
     Ok(LakeFile {
         path: decode_path(&add.path)?,
-        bytes: u64::try_from(add.size).unwrap_or(0),
+        bytes,
         date,
         modified_ms: add.modification_time,
         stats: add.stats.as_deref().map(stats::from_json).unwrap_or_default(),
+        sums: sums.and_then(|sums| Sums::parse(sums, bytes)),
     })
 }
 

@@ -2,6 +2,8 @@
 
 use runstone_record::Column;
 
+use super::sums::Sums;
+
 /// A data file of the table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LakeFile {
@@ -15,6 +17,8 @@ pub struct LakeFile {
     pub modified_ms: i64,
     /// What its entry says about its rows.
     pub stats: FileStats,
+    /// The checksums of its bytes; None where another writer, or an older server, wrote it.
+    pub sums: Option<Sums>,
 }
 
 /// What is known of a file's rows without opening it.

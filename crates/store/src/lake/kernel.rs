@@ -261,20 +261,19 @@ fn adds(batch: &RecordBatch) -> Result<Vec<Add>, LakeError> {
     let sizes = column("size")?.as_primitive_opt::<Int64Type>().ok_or_else(shape)?;
     let modified = column("modificationTime")?.as_primitive_opt::<Int64Type>().ok_or_else(shape)?;
     let vectors = batch.column_by_name("deletionVector").and_then(|column| column.as_struct_opt());
-    let partitions = column("fileConstantValues")?
-        .as_struct_opt()
-        .and_then(|constants| constants.column_by_name("partitionValues"))
-        .and_then(|partitions| partitions.as_map_opt())
-        .ok_or_else(shape)?;
+    let constants = column("fileConstantValues")?.as_struct_opt().ok_or_else(shape)?;
+    let map = |name: &str| constants.column_by_name(name).and_then(|map| map.as_map_opt()).ok_or_else(shape);
+    let (partitions, tags) = (map("partitionValues")?, map("tags")?);
     (0..batch.num_rows())
         .map(|row| {
             Ok(Add {
                 path: paths.value(row).to_owned(),
-                partition_values: partition_values(partitions, row).ok_or_else(shape)?,
+                partition_values: texts(partitions, row).ok_or_else(shape)?,
                 size: sizes.value(row),
                 modification_time: modified.value(row),
                 data_change: true,
                 stats: stats(batch, row),
+                tags: texts(tags, row),
                 deletion_vector: vectors.filter(|vectors| has_vector(vectors, row)).map(|_| true.into()),
             })
         })
@@ -310,11 +309,12 @@ fn has_vector(vectors: &StructArray, row: usize) -> bool {
     vectors.is_valid(row) && kind.is_some_and(|kind| kind.is_valid(row))
 }
 
-fn partition_values(partitions: &MapArray, row: usize) -> Option<BTreeMap<String, Option<String>>> {
-    if partitions.is_null(row) {
+/// What a map of texts has in a row.
+fn texts(map: &MapArray, row: usize) -> Option<BTreeMap<String, Option<String>>> {
+    if map.is_null(row) {
         return Some(BTreeMap::new());
     }
-    let entries = partitions.value(row);
+    let entries = map.value(row);
     let texts = |column: usize| entries.column(column).as_any().downcast_ref::<StringArray>();
     let (keys, values) = (texts(0)?, texts(1)?);
     Some(keys.iter().zip(values).filter_map(|(key, value)| Some((key?.to_owned(), value.map(str::to_owned)))).collect())

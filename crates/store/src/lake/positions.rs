@@ -21,6 +21,7 @@ use runstone_record::build::BatchBuilder;
 use runstone_record::{Batch, Column, ColumnSet, Kind, RecordId};
 
 use crate::columns::logs_schema;
+use crate::lake::checked::damage;
 use crate::lake::fetch::list_text;
 use crate::lake::{FileReader, Lake, LakeError, LakeFile, LakeSnapshot};
 
@@ -235,6 +236,7 @@ fn failed(path: &str, error: &DataFusionError) -> LakeError {
     let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
     let of_store = causes.filter_map(|cause| cause.downcast_ref::<object_store::Error>()).last();
     match of_store {
+        Some(error) if damage(error).is_some() => LakeError::Damaged(format!("{path}: {error}")),
         Some(object_store::Error::NotFound { .. }) => LakeError::Damaged(format!("{path} is gone")),
         Some(_) => LakeError::Storage { action: format!("read {path}"), source: error.strip_backtrace().into() },
         None => LakeError::Damaged(format!("{path}: {}", error.strip_backtrace())),

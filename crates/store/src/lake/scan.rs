@@ -9,29 +9,32 @@ use arrow::datatypes::{DataType, Schema};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::config::TableParquetOptions;
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::parquet::metadata::CachedParquetMetaData;
+use datafusion::datasource::physical_plan::parquet::{CachedParquetFileReaderFactory, ParquetFileReaderFactory};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSource;
 use datafusion::datasource::table_schema::TableSchema;
+use datafusion::execution::cache::cache_manager::FileMetadataCache;
 use datafusion::execution::memory_pool::MemoryLimit;
 use datafusion::execution::object_store::{ObjectStoreRegistry, ObjectStoreUrl};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::SortOrderPushdownResult;
-use datafusion::physical_plan::metrics::MetricsSet;
+use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::prelude::SessionConfig;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
+use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::basic::{ConvertedType, LogicalType, TimeUnit};
 use parquet::file::metadata::RowGroupMetaData;
 use runstone_record::Column;
 use url::Url;
 
 use crate::columns::logs_schema;
-use crate::lake::LakeFile;
+use crate::lake::checked::checked;
 use crate::lake::source::int_bounds;
+use crate::lake::{LakeFile, Sums};
 
 /// Bytes of decoded values that filters and answers share, for each open file.
 const PREDICATE_CACHE_BYTES: usize = 8 << 20;
@@ -101,7 +104,7 @@ impl FileReader {
         session: &SessionConfig,
     ) -> Result<Self> {
         let footers = runtime.cache_manager.get_file_metadata_cache();
-        let readers = Arc::new(CachedParquetFileReaderFactory::new(Arc::clone(&store), footers));
+        let readers = Arc::new(CheckedReaders { store: Arc::clone(&store), footers });
         let source = ParquetSource::new(table.clone())
             .with_table_parquet_options(options())
             .with_metadata_size_hint(FOOTER_BYTES)
@@ -185,6 +188,9 @@ impl FileReader {
             let place = |place| i64::try_from(place).unwrap_or(i64::MAX);
             opened = opened.with_range(place(start), place(end));
         }
+        if let Some(sums) = &file.sums {
+            opened = opened.with_extension(sums.clone());
+        }
         let rows_max = self.context.session_config().batch_size();
         let mut config = self.config.clone();
         config.file_groups = vec![FileGroup::new(vec![opened])];
@@ -222,6 +228,27 @@ fn options() -> TableParquetOptions {
 fn batch_rows(file: &LakeFile, bytes_max: u64) -> usize {
     let row = file.stats.rows.map_or(0, |rows| file.bytes.saturating_mul(GROWTH) / rows.max(1));
     usize::try_from((bytes_max / row.max(1)).max(BATCH_ROWS_MIN)).unwrap_or(usize::MAX)
+}
+
+/// Readers of files that compare what they read with the files' sums, the first time footers too.
+#[derive(Debug)]
+struct CheckedReaders {
+    store: Arc<dyn ObjectStore>,
+    footers: Arc<FileMetadataCache>,
+}
+
+impl ParquetFileReaderFactory for CheckedReaders {
+    fn create_reader(
+        &self,
+        partition: usize,
+        file: PartitionedFile,
+        footer_bytes: Option<usize>,
+        metrics: &ExecutionPlanMetricsSet,
+    ) -> Result<Box<dyn AsyncFileReader + Send>> {
+        let store = checked(&self.store, file.extension::<Sums>());
+        let readers = CachedParquetFileReaderFactory::new(store, Arc::clone(&self.footers));
+        readers.create_reader(partition, file, footer_bytes, metrics)
+    }
 }
 
 /// The stores that a scan can reach: the lake's.

@@ -26,7 +26,9 @@ use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::statistics::Statistics;
 use runstone_record::{Column, Kind, limits};
 
+use super::checked::{checked, damage};
 use super::encode::{file_schema, is_text};
+use super::sums::Sums;
 use super::takeover::Stored;
 use super::{LakeError, LakeFile};
 
@@ -69,8 +71,8 @@ pub(crate) struct Source {
 /// Where the bytes come from.
 #[derive(Debug, Clone)]
 enum FileBytes {
-    /// A small file, fetched whole.
-    Whole(Bytes),
+    /// A small file, fetched whole, and the sums that parts of it are compared with.
+    Whole(Bytes, Option<Sums>),
     Stored(Arc<dyn ObjectStore>, Path),
 }
 
@@ -103,9 +105,9 @@ impl Source {
         let path = object_path(&file.path);
         let bytes = if file.bytes <= limits::LAKE_READ_WHOLE_BYTES {
             let answer = store.get(&path).await.map_err(|error| unread(&file.path, error))?;
-            FileBytes::Whole(answer.bytes().await.map_err(|error| unread(&file.path, error))?)
+            FileBytes::Whole(answer.bytes().await.map_err(|error| unread(&file.path, error))?, file.sums.clone())
         } else {
-            FileBytes::Stored(Arc::clone(store), path)
+            FileBytes::Stored(checked(store, file.sums.as_ref()), path)
         };
         Self::with(bytes, file.bytes, file.path.clone()).await
     }
@@ -113,7 +115,7 @@ impl Source {
     /// Opens a file that is in memory.
     pub(crate) async fn of(bytes: Bytes, name: &str) -> Result<Opened, LakeError> {
         let length = bytes.len() as u64;
-        Self::with(FileBytes::Whole(bytes), length, name.to_owned()).await
+        Self::with(FileBytes::Whole(bytes, None), length, name.to_owned()).await
     }
 
     async fn with(bytes: FileBytes, length: u64, name: String) -> Result<Opened, LakeError> {
@@ -306,6 +308,9 @@ pub(crate) async fn blocking<T: Send + 'static>(
 }
 
 fn unread(path: &str, error: object_store::Error) -> LakeError {
+    if let Some(damage) = damage(&error) {
+        return LakeError::Damaged(format!("{path}: {damage}"));
+    }
     match error {
         object_store::Error::NotFound { .. } => LakeError::Conflict(format!("another writer deleted {path}")),
         error => LakeError::Storage { action: format!("read {path}"), source: error.into() },
@@ -326,7 +331,10 @@ impl FileBytes {
                 Ok(data) => Ok(data),
                 Err(error) => Err(cut_short(store, path, ranges).await.unwrap_or_else(|| unread(name, error))),
             },
-            FileBytes::Whole(bytes) => ranges
+            FileBytes::Whole(bytes, Some(sums)) => {
+                sums.cut(bytes, ranges).map_err(|damage| LakeError::Damaged(format!("{name}: {damage}")))
+            }
+            FileBytes::Whole(bytes, None) => ranges
                 .iter()
                 .map(|range| {
                     let within = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());

@@ -15,6 +15,8 @@ use super::commit::{self, Change, Outcome, Writer};
 use super::encode::Encoded;
 use super::kernel::Keeping;
 use super::snapshot::{LakeSnapshot, Step};
+use super::source::blocking;
+use super::sums::Sums;
 use super::table::{Lake, new_id};
 use super::upkeep::COMPACTED;
 use super::{LakeError, LakeFile, stats, support};
@@ -39,11 +41,13 @@ impl Lake {
         let now_ms = self.now_ms();
         let path = format!("date={day}/{}{made}.parquet", self.id(now_ms));
         let bytes = file.bytes.len() as u64;
+        let whole = file.bytes.clone();
+        let sums = blocking(move || Ok(Sums::of(&whole))).await?;
         self.upload(&Path::from(path.as_str()), file.bytes).await.map_err(|source| LakeError::Storage {
             action: format!("upload {path}, {bytes} bytes"),
             source: source.into(),
         })?;
-        Ok(LakeFile { path, bytes, date: Some(date), modified_ms: now_ms, stats: file.stats })
+        Ok(LakeFile { path, bytes, date: Some(date), modified_ms: now_ms, stats: file.stats, sums: Some(sums) })
     }
 
     async fn upload(&self, path: &Path, bytes: Bytes) -> object_store::Result<()> {

@@ -354,3 +354,25 @@ fn empty_lists_are_not_taken_for_missing_ones() {
     assert_eq!(world.number("SELECT count(capabilities) FROM logs"), 120);
     assert_eq!(world.number("SELECT count(*) FROM logs WHERE array_length(capabilities) > 0"), 0);
 }
+
+#[test]
+fn a_flipped_bit_is_an_error_and_no_answer() {
+    let mut world = hours(1);
+    let shelf = world.shelf();
+    let path = shelf.path(&shelf.lake.snapshot().files[0]);
+    let sound = std::fs::read(&path).unwrap();
+    let sums =
+        "SELECT sum(position) AS p, max(timestamp) AS t, count(DISTINCT message) AS m, min(ingested_at) AS i FROM logs";
+    let expected = text(&world, sums);
+    // Where the columns lie. Each query waits a second for a newer version of the table.
+    for at in [60, 700, 2_000] {
+        let mut bytes = sound.clone();
+        bytes[at] ^= 1 << (at % 8);
+        std::fs::write(&path, &bytes).unwrap();
+        let error = world.try_query(sums).map(|answer| answer.rows).expect_err("a damaged file was read");
+        assert_eq!(error.code(), ErrorCode::Unavailable, "{at}: {error}");
+        assert!(error.to_string().contains("are not what was written"), "{at}: {error}");
+    }
+    std::fs::write(&path, sound).unwrap();
+    assert_eq!(text(&world, sums), expected);
+}

@@ -35,6 +35,11 @@ impl DeadLetters for Letters {
 /// A record: its id's number (None: the server mints one), what it says, and when it happened, if the client says.
 type Line = (Option<u64>, &'static str, Option<u32>);
 
+/// A text that is larger than what has one checksum, however it is compressed.
+fn long(number: u64) -> &'static str {
+    (0..500).map(|part| id(number * 1_000 + part)).collect::<String>().leak()
+}
+
 /// Numbers as random ids.
 fn id(number: u64) -> String {
     let hash = xxhash_rust::xxh3::xxh3_128(&number.to_le_bytes());
@@ -293,7 +298,7 @@ async fn a_file_that_is_missing_or_damaged_does_not_hold_up_the_flush() {
     for (harm, harmed, others_are_found) in harms {
         let world = World::new().await;
         // Two row groups of four rows, and a file beside.
-        let lines: Vec<Line> = (0..8).map(|number| (Some(number), "one", Some(number as u32))).collect();
+        let lines: Vec<Line> = (0..8).map(|number| (Some(number), long(number), Some(number as u32))).collect();
         world.flush(JOURNAL, &lines, NOW, u64::MAX).await.unwrap();
         let first = world.lake.snapshot().files[0].path.clone();
         world.flush(JOURNAL, &[(Some(100), "other", Some(9))], NOW + 1, u64::MAX).await.unwrap();

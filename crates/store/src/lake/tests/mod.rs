@@ -14,6 +14,7 @@ mod damage;
 mod faults;
 mod fetch;
 mod files;
+mod flips;
 mod flush;
 mod full;
 mod local;

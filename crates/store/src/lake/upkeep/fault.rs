@@ -30,6 +30,8 @@ pub(crate) async fn find(lake: &Lake, merge: &Merge, whole: bool) -> Result<Vec<
 
 async fn read_all(source: &Source) -> Result<(), LakeError> {
     for group in 0..source.metadata().num_row_groups() {
+        // With its filters, which are not among its rows.
+        source.stored(group).await?;
         let reading = Reading { group, columns: None, rows: None };
         let read = source.read(reading, |batches| {
             for batch in batches {

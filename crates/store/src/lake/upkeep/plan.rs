@@ -200,6 +200,7 @@ mod tests {
             bytes,
             date: Some(date),
             modified_ms: NOW_MS - 10 * 3_600_000,
+            sums: None,
             stats: FileStats {
                 rows: Some(bytes / 100),
                 columns: vec![

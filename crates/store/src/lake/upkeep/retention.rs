@@ -100,6 +100,7 @@ mod tests {
             date,
             modified_ms: 0,
             stats: FileStats { rows: None, columns: column.into_iter().collect() },
+            sums: None,
         }
     }
 

@@ -203,6 +203,49 @@ async fn a_file_that_is_missing_or_damaged_holds_up_no_other() {
     }
 }
 
+#[tokio::test]
+async fn no_merge_carries_a_flipped_bit_on() {
+    use object_store::ObjectStoreExt;
+    let whole = World::new();
+    let lake = whole.lake().await;
+    // Two row groups that are taken over byte for byte, and two that are written anew.
+    for start in [0, 1_000, 2_000, 2_050] {
+        flush(&lake, A, TODAY, &(start..start + 100).collect::<Vec<_>>()).await;
+        if start < 2_000 {
+            whole.run(&lake, Effort::All).await;
+        }
+    }
+    let (files, before) = (std::sync::Arc::clone(&lake.snapshot().files), contents(&lake).await);
+    let mut left = 0;
+    for flip in 0..600_u64 {
+        let world = whole.fork();
+        let lake = world.lake().await;
+        let random = |salt: u64, end: usize| {
+            let number = xxhash_rust::xxh3::xxh3_64_with_seed(&flip.to_le_bytes(), salt);
+            usize::try_from(number % end as u64).unwrap()
+        };
+        let harmed = &files[random(0, files.len())];
+        let path = object_store::path::Path::from(harmed.path.as_str());
+        let mut bytes = world.store.get(&path).await.unwrap().bytes().await.unwrap().to_vec();
+        let at = random(1, bytes.len());
+        bytes[at] ^= 1 << random(2, 8);
+        let own = contents_of(&lake, std::slice::from_ref(harmed)).await;
+        world.store.put(&path, bytes.into()).await.unwrap();
+        let report = world.upkeep().run(&lake, world.now_ms(), Effort::All).await;
+        let mut there = lake.snapshot().files.to_vec();
+        let is_left = there.iter().any(|file| file.path == harmed.path);
+        there.retain(|file| file.path != harmed.path);
+        let mut expected = before.clone();
+        if is_left {
+            assert!(report.failures[0].why.contains("are not what was written"), "{report:?}");
+            expected.retain(|key, _| !own.contains_key(key));
+            left += 1;
+        }
+        assert_same(&contents_of(&lake, &there).await, &expected, (&harmed.path, at));
+    }
+    assert!(left > 500, "{left}");
+}
+
 async fn do_harm(world: &World, lake: &Lake, file: &crate::lake::LakeFile, harm: Harm) {
     use arrow::array::{ArrayRef, RecordBatch, StringArray};
     use object_store::ObjectStoreExt;

@@ -185,8 +185,12 @@ pub(super) async fn flush(lake: &Lake, journal: &str, date: i32, times: &[i64]) 
 pub(super) type Contents = BTreeMap<(String, i64), Vec<String>>;
 
 pub(super) async fn contents(lake: &Lake) -> Contents {
+    contents_of(lake, &lake.refresh().await.unwrap().files).await
+}
+
+pub(super) async fn contents_of(lake: &Lake, files: &[Arc<LakeFile>]) -> Contents {
     let mut contents = Contents::new();
-    for file in lake.refresh().await.unwrap().files.iter() {
+    for file in files {
         let source = open(lake, file).await;
         for group in 0..source.metadata().num_row_groups() {
             let batches = source
