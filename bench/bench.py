@@ -3,6 +3,7 @@ needs for the same records in the same run.
 
 usage: bench.py --runstone BINARY --load BINARY [--records 1000000] [--rounds 3] [--large 10000000] [--json FILE]
        bench.py --runstone BINARY --load BINARY --growth [--sizes 1000000,10000000,100000000] [--json FILE]
+       bench.py --runstone BINARY --load BINARY --profile [--json FILE]
 """
 import argparse
 import contextlib
@@ -20,6 +21,7 @@ from limits import limits, print_limits
 from questions import ask_all, export, page_ms
 from server import Server
 from slow import Slow
+from stages import print_profile, profile
 
 # No upkeep while a load is on its way: what merging costs comes after the last ack.
 ALONE = {"RUNSTONE_LAKE_UPKEEP_INTERVAL_MS": "24h"}
@@ -248,6 +250,7 @@ def main():
     parser.add_argument("--large", type=int, default=10_000_000, help="0: leave it out")
     parser.add_argument("--no-reference", action="store_true")
     parser.add_argument("--growth", action="store_true", help="only: how cost grows with records and connections")
+    parser.add_argument("--profile", action="store_true", help="only: where the CPU of a load goes")
     parser.add_argument("--sizes", default="1000000,10000000,100000000")
     parser.add_argument("--json", type=pathlib.Path)
     arguments = parser.parse_args()
@@ -259,6 +262,11 @@ def main():
         print_limits(table, machine)
         print_growth(table, growth, connections)
         bench.found = {"machine": machine, "growth": growth, "connections": connections}
+    elif arguments.profile:
+        profiles = {"as they are": profile(bench), "in gzip": profile(bench, "--encoding", "gzip"),
+                    "in zstd": profile(bench, "--encoding", "zstd")}
+        print_profile(table, profiles)
+        bench.found = {"profiles": profiles}
     else:
         bench.all()
     if arguments.json:

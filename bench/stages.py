@@ -1,0 +1,79 @@
+"""Where the CPU of a load goes: samples of perf(1), each counted for the part of the server that its stack is in."""
+import collections
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+from server import Server
+
+# Samples a second of CPU, and bytes of stack that each takes along.
+FREQUENCY, STACK_BYTES = 499, 16_384
+# Whole threads; then the function nearest to the sample that one of the patterns names.
+THREADS = {"journal-writer": "journal: write, sync", "relay-recent": "recent records", "relay-runs": "runs"}
+STAGES = [
+    ("socket", r"poll_read|poll_write|sock_recvmsg|sock_sendmsg"),
+    ("body: decompress, collect", r"server::http::decode"),
+    ("JSON into columns, validated", r"runstone_record::(parse|build|identifier|values|time|json|words)"),
+    ("ids and frames", r"server::intake|codec::write|runstone_journal"),
+    ("lake: merge files", r"store::lake::upkeep"),
+    ("lake: sort", r"Texts::(sort|new)|lake::(order|plan|layout|suspects)"),
+    ("lake: zstd, Parquet", r"lake::(pages|texts|encode|bounds|stats|sums)|parquet::"),
+    ("lake: commit, write files", r"lake::(commit|log|disk|durable|actions|kernel|write|local)"),
+    ("lake: read frames, gather", r"codec::read|store::(merge|chunk|rows|layout|lake)|server::(lake|relay)"),
+    ("HTTP", r"server::http|server::api|hyper|axum"),
+]
+
+
+def stage(thread, frames):
+    if thread in THREADS:
+        return THREADS[thread]
+    for frame in frames:
+        for name, pattern in STAGES:
+            if re.search(pattern, frame):
+                return name
+    return "the rest"
+
+
+def samples(text):
+    """A thread and the functions of its stack, the innermost first, for each sample that `perf script` prints."""
+    for block in text.split("\n\n"):
+        lines = block.splitlines()
+        if lines:
+            yield lines[0].strip(), [line.split(maxsplit=1)[-1] for line in lines[1:]]
+
+
+def profile(bench, *how):
+    """CPU seconds of each stage, from the first record until all are in the lake and merged."""
+    if not shutil.which("perf"):
+        raise SystemExit("error: a profile needs perf: apt-get install linux-perf")
+    with tempfile.TemporaryDirectory(prefix="runstone-profile-") as directory:
+        data = pathlib.Path(directory) / "perf.data"
+        with Server(bench.arguments.runstone) as server:
+            perf = subprocess.Popen(
+                ["perf", "record", "--quiet", "--freq", str(FREQUENCY), "--call-graph", f"dwarf,{STACK_BYTES}", "--pid",
+                 str(server.process.pid), "--output", data])
+            while not (data.exists() and data.stat().st_size):
+                if perf.poll() is not None:
+                    raise SystemExit("error: perf may not record: see kernel.perf_event_paranoid in perf-security(7)")
+                time.sleep(0.05)
+            bench.load(server, bench.arguments.records, *how)
+            server.settle(bench.arguments.records)
+            perf.send_signal(signal.SIGINT)
+            perf.wait()
+        script = ["perf", "script", "--input", data, "--no-inline", "--fields", "comm,ip,sym"]
+        text = subprocess.run(script, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+    found = collections.Counter(stage(*sample) for sample in samples(text.decode(errors="replace")))
+    return {name: count / FREQUENCY for name, count in found.items()}
+
+
+def print_profile(table, profiles):
+    names = sorted({name for found in profiles.values() for name in found}, key=lambda name: -sum(
+        found.get(name, 0) for found in profiles.values()))
+    rows = [[name, *(f"{found.get(name, 0):.2f} ({found.get(name, 0) / sum(found.values()):.0%})" for found in profiles.values())]
+            for name in names]
+    rows.append(["together", *(f"{sum(found.values()):.2f}" for found in profiles.values())])
+    table(["CPU s, until all is in the lake and merged", *(f"bodies {how}" for how in profiles)], rows)
