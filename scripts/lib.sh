@@ -19,8 +19,10 @@ SELECTION=(--workspace --features runstone-cli/azure --locked)
 # shellcheck disable=SC2034 # likewise
 FAULTS='(package(runstone-journal) & binary(it) & test(/^(crash|damage|faults)::/))
   | (package(runstone-server) & test(/^simulation::/))
-  | (package(runstone-store) & test(/::(power|crash|damage|faults|full)::/))
-  | (package(runstone-cli) & test(/^(bad_input|border|copies|damage|directories|disk|framing|full|kills|power|pressure|process|read_only|slow_readers|stalls|storage_faults|system_calls)::/))'
+  | (package(runstone-store) & (test(/::(power|crash|damage|faults|full|flips)::/) | test(no_merge_carries_a_flipped_bit_on)))
+  | (package(runstone-cli) & (test(kills_under_load)
+    | test(/^(ages|bad_input|border|copies|damage|directories|disk|framing|full|golden|identity|kills|lake_trouble|loghub_like)::/)
+    | test(/^(power|pressure|process|read_only|slow_readers|stalls|storage_faults|system_calls|writers)::/)))'
 cd "$ROOT" || exit
 # The pinned release may be on the machine under the name of its channel only, and rustup unable to fetch it.
 if ! rustc --version >/dev/null 2>&1 && rustc +stable --version >/dev/null 2>&1; then export RUSTUP_TOOLCHAIN=stable; fi

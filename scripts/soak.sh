@@ -47,6 +47,8 @@ parts() {
     tests 'test(what_was_promised_is_found_in_every_history)'
   "$part" crashes "a crash at every change of a journal, 200 random lives" "$(at 50)" tests 'binary(it) & package(runstone-journal) & test(crash::)'
   "$part" damage "torn tails at every sector, 2,000 flipped bits" "$(at 25)" tests 'package(runstone-journal) & test(damage::)'
+  "$part" flips "3,200 flipped bits of data files: read, merged, verified" "$(at 25)" \
+    tests 'package(runstone-store) & (test(/::flips::/) | test(no_merge_carries_a_flipped_bit_on))'
   "$part" faults "every failure of every system call of a journal" "$(at 50)" tests 'package(runstone-journal) & test(faults::)'
   "$part" kills "100 kills under load" "$(at 10)" tests 'test(a_hundred_kills_under_load)'
   "$part" calls "a kill before every system call that changes a file" "$(at 1)" tests 'package(runstone-cli) & test(/^system_calls::/)'

@@ -181,13 +181,14 @@ async fn send_all(shared: Arc<Shared>, mut client: SendRequest<Full<Bytes>>) -> 
             let due = Duration::from_secs_f64(n as f64 * shared.load.len(0) as f64 / f64::from(rate));
             tokio::time::sleep_until((shared.started + due).into()).await;
         }
+        // Who is refused waits for its answer until it is taken.
+        let sent = Instant::now();
         for tries in 0.. {
             let request = Request::post(shared.pace.url.path())
                 .header(header::HOST, &host)
                 .header(header::CONTENT_TYPE, shared.load.content_type())
                 .header(header::CONTENT_ENCODING, shared.pace.coding())
                 .body(Full::new(body.clone()))?;
-            let sent = Instant::now();
             client.ready().await?;
             let answer = client.send_request(request).await?;
             let status = answer.status().as_u16();

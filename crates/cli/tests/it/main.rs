@@ -8,6 +8,7 @@
     reason = "a test that panics fails, which is its job"
 )]
 
+mod ages;
 mod bad_input;
 mod border;
 mod cli_help;

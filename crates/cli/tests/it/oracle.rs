@@ -338,8 +338,7 @@ fn place<'r>(record: Option<&&'r Record>) -> Option<(&'r str, &'r str)> {
     record.map(|record| (text(record, "timestamp"), text(record, "id")))
 }
 
-/// Microseconds of a moment's day: all of them are of one day.
+/// Microseconds since 1970.
 fn micros(moment: &str) -> i64 {
-    let part = |at: usize, digits: usize| moment[at..at + digits].parse::<i64>().unwrap();
-    ((part(11, 2) * 60 + part(14, 2)) * 60 + part(17, 2)) * 1_000_000 + part(20, 6)
+    moment.parse::<jiff::Timestamp>().unwrap().as_microsecond()
 }

@@ -176,16 +176,30 @@ impl Stream for Metered {
                 return polled;
             }
             Poll::Ready(Some(Err(error))) => {
-                tracing::info!(format = self.format, %error, "break an export off");
-                error.code().as_str()
+                self.break_off(error);
+                return polled;
             }
             Poll::Ready(None) => "ok",
         };
+        self.end(outcome);
+        polled
+    }
+}
+
+impl Metered {
+    /// It goes no further, by a failure of its own or of who makes another form of it.
+    pub(super) fn break_off(&mut self, error: &QueryError) {
+        if self.state != State::Ended {
+            tracing::info!(format = self.format, %error, "break an export off");
+            self.end(error.code().as_str());
+        }
+    }
+
+    fn end(&mut self, outcome: &'static str) {
         if self.state != State::Ended {
             self.state = State::Ended;
             self.metrics.finish(self.format, outcome);
         }
-        polled
     }
 }
 

@@ -4,7 +4,7 @@ use http::HeaderMap;
 use runstone_store::Order;
 
 use super::params::Params;
-use super::{logs, metrics, runs};
+use super::{logs, metrics, runs, values};
 
 /// Reads a query string as every route does that has parameters.
 pub fn parameters(query: &str) {
@@ -12,6 +12,7 @@ pub fn parameters(query: &str) {
     let _ = params().and_then(|params| logs::read_query(params, Order::Newest, &HeaderMap::new()));
     let _ = params().and_then(|params| runs::read_query(params, 7));
     let _ = params().and_then(metrics::read_query);
+    let _ = params().and_then(values::read_query);
 }
 
 #[test]

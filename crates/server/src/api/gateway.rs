@@ -146,6 +146,7 @@ impl Stream for Entries {
                 }
             };
             if let Err(error) = done {
+                self.records.break_off(&error);
                 self.has_ended = true;
                 return Poll::Ready(Some(Err(error)));
             }

@@ -5,7 +5,7 @@ use axum::response::Response;
 use http::StatusCode;
 use runstone_record::wire::{FieldBody, FieldsAnswer, ValueBody, ValuesAnswer};
 use runstone_record::{Column, ErrorCode};
-use runstone_store::{Fields, LogsQuery, Values, ValuesQuery, has_values, logs_schema, sql_type_name};
+use runstone_store::{Fields, Values, ValuesQuery, has_values, logs_schema, sql_type_name};
 
 use super::logs::{is_filter, read_filter};
 use super::params::Params;
@@ -15,8 +15,10 @@ use crate::http::error::echo;
 
 pub(super) async fn fields(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
     let mut params = app.params(query.as_deref())?;
-    let filter = app.read_filter(&mut params)?;
+    let sources = app.sources_of(&mut params);
+    let mut filter = read_filter(&mut params)?;
     params.finish()?;
+    filter.any_of.extend(sources);
     app.fresh(&app.recent_progress).await?;
     let found = app.observed(app.sql.fields(filter)).await?;
     json(StatusCode::OK, &fields_body(&found))
@@ -24,16 +26,23 @@ pub(super) async fn fields(State(app): State<App>, RawQuery(query): RawQuery) ->
 
 pub(super) async fn values(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
     let mut params = app.params(query.as_deref())?;
+    let sources = app.sources_of(&mut params);
+    let mut wanted = read_query(params)?;
+    wanted.filter.any_of.extend(sources);
+    let field = wanted.column.name().to_owned();
+    app.fresh(&app.recent_progress).await?;
+    let Values { values, truncated } = app.observed(app.sql.values(wanted)).await?;
+    let values = values.into_iter().map(|(value, records)| ValueBody { value, records }).collect();
+    json(StatusCode::OK, &ValuesAnswer { field, values, truncated })
+}
+
+/// What is to be counted, without the sources that the configuration names.
+pub(super) fn read_query(mut params: Params) -> Result<ValuesQuery, ApiError> {
     let field = params.text("field");
     let (prefix, limit) = (params.text("prefix"), params.limit()?);
-    let filter = app.read_filter(&mut params)?;
+    let filter = read_filter(&mut params)?;
     params.finish()?;
-    let column = column(field.as_deref())?;
-    app.fresh(&app.recent_progress).await?;
-    let Values { values, truncated } =
-        app.observed(app.sql.values(ValuesQuery { filter, column, prefix, limit })).await?;
-    let values = values.into_iter().map(|(value, records)| ValueBody { value, records }).collect();
-    json(StatusCode::OK, &ValuesAnswer { field: column.name().to_owned(), values, truncated })
+    Ok(ValuesQuery { filter, column: column(field.as_deref())?, prefix, limit })
 }
 
 /// The field whose values are counted.
@@ -50,15 +59,6 @@ fn column(field: Option<&str>) -> Result<Column, ApiError> {
             bad(format!("values of {} hardly repeat, or are no words; count those of {}", column.name(), countable()))
         }
         None => bad(format!("must be one of {}, got {}", countable(), echo(field))),
-    }
-}
-
-impl App {
-    fn read_filter(&self, params: &mut Params) -> Result<LogsQuery, ApiError> {
-        let sources = self.sources_of(params);
-        let mut filter = read_filter(params)?;
-        filter.any_of.extend(sources);
-        Ok(filter)
     }
 }
 

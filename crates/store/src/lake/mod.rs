@@ -40,7 +40,7 @@ mod support;
 mod table;
 mod takeover;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod texts;
 mod upkeep;
 mod upload;

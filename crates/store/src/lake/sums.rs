@@ -31,6 +31,9 @@ pub(crate) enum Damage {
     /// These bytes are others.
     #[error("bytes {} to {} are not what was written", .0.start, .0.end.saturating_sub(1))]
     Differs(Range<u64>),
+    /// It has not so many.
+    #[error("it has {length} bytes by its entry, and is read until {end}")]
+    Beyond { length: u64, end: u64 },
     /// It is shorter or longer.
     #[error("it has {found} bytes, not {said}")]
     Length { found: u64, said: u64 },
@@ -79,7 +82,7 @@ impl Sums {
         let mut wide = Vec::with_capacity(ranges.len());
         for range in ranges {
             if range.end > self.length {
-                return Err(Damage::Length { found: self.length, said: range.end });
+                return Err(Damage::Beyond { length: self.length, end: range.end });
             }
             wide.push(range.start / block * block..range.end.next_multiple_of(block).min(self.length));
         }

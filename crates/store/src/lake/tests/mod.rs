@@ -21,4 +21,4 @@ mod local;
 pub(super) mod machine;
 pub(super) mod power;
 mod protocols;
-mod world;
+pub(crate) mod world;

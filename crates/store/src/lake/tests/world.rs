@@ -1,5 +1,6 @@
 //! A lake in a temporary directory, and files to put into it. Their bytes are no Parquet: nothing here opens them.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -23,6 +24,16 @@ impl Time {
     pub(crate) fn new() -> Self {
         Self(Arc::new(AtomicI64::new(NOW_MS)))
     }
+}
+
+/// Where seeds begin: at 0, and elsewhere for each repetition of a soak. Printed, so that a failure can be played again with
+/// `RUNSTONE_SEED`.
+pub(crate) fn first_seed() -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "which seeds are played is for whoever runs it to say")]
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    let first = number("RUNSTONE_SEED").wrapping_add(number("NEXTEST_STRESS_CURRENT").wrapping_mul(10_000));
+    let _ = writeln!(std::io::stdout(), "RUNSTONE_SEED={first}");
+    first
 }
 
 pub(crate) fn options(location: &std::path::Path) -> LakeOptions {
