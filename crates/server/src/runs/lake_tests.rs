@@ -149,8 +149,10 @@ fn a_stop_does_not_wait_for_a_lake_that_does_not_answer() {
     begun.recv().unwrap();
     stop.store(true, Ordering::Release);
     let ended = ended.recv_timeout(AT_ONCE);
-    // Now it may go on, and so may the runtime's end.
-    drop(File::options().read(true).write(true).open(&file).unwrap());
+    // Now it may go on, and so may the runtime's end; who comes to open it only now finds nothing to wait for.
+    let writer = File::options().read(true).write(true).open(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    drop(writer);
     reader.join().unwrap();
     assert!(ended.expect("it waits for the lake"));
 }
