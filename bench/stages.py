@@ -64,7 +64,7 @@ def profile(bench, settings, *how):
                 if perf.poll() is not None:
                     raise SystemExit("error: perf may not record: see kernel.perf_event_paranoid in perf-security(7)")
                 time.sleep(0.05)
-            bench.load(server, bench.arguments.records, *how)
+            bench.load_unrefused(server, bench.arguments.records, *how)
             server.settle(bench.arguments.records)
             taken = server.cpu_seconds() - before
             perf.send_signal(signal.SIGINT)
