@@ -225,8 +225,8 @@ impl RunFold {
     /// The same in seconds.
     #[must_use]
     pub fn duration(&self) -> f64 {
-        // Microseconds of centuries fit a float's 53 bits.
-        #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
+        // Microseconds of 285 years fit a float's 53 bits; of more the last one may be off.
+        #[expect(clippy::cast_precision_loss, reason = "a microsecond in 285 years")]
         let micros = self.duration_micros() as f64;
         micros / 1e6
     }
