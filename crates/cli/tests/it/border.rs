@@ -14,7 +14,7 @@ use crate::kills::is_ready;
 use crate::lake::{Settings, metric, position, signal};
 use crate::oracle::{self, Random, Record};
 
-/// How long each of the servers is read.
+/// How long each of the servers is read, at least.
 const ROUND: Duration = Duration::from_secs(3);
 const ROUNDS: usize = 3;
 /// Records of a round after which they come one by one: who walks over all of them must come to the end.
@@ -28,9 +28,24 @@ struct Round<'a> {
     done: AtomicBool,
     /// The last position that was acknowledged.
     acknowledged: AtomicU64,
+    /// Questions, walks and exports that came to their end.
+    asked: AtomicU64,
+    walks: AtomicU64,
+    exports: AtomicU64,
 }
 
-impl Round<'_> {
+impl<'a> Round<'a> {
+    fn new(url: &'a str, acknowledged: u64) -> Self {
+        let zero = AtomicU64::default;
+        let (acknowledged, done) = (AtomicU64::new(acknowledged), AtomicBool::new(false));
+        Self { url, done, acknowledged, asked: zero(), walks: zero(), exports: zero() }
+    }
+
+    fn was_looked_at(&self) -> bool {
+        let enough = |done: &AtomicU64, least| done.load(Ordering::Acquire) >= least;
+        enough(&self.asked, 4) && enough(&self.walks, 1) && enough(&self.exports, 1)
+    }
+
     fn goes_on(&self) -> bool {
         !self.done.load(Ordering::Acquire)
     }
@@ -66,9 +81,9 @@ fn send(round: &Round<'_>, random: &mut Random) {
 }
 
 /// Asks for sums: at each moment they are those of all positions up to one.
-fn count(round: &Round<'_>, filter: &str) -> u64 {
+fn count(round: &Round<'_>, filter: &str) {
     let _ending = Ending(&round.done);
-    let (mut client, mut asked, mut highest) = (Client::new(round.url), 0, 0);
+    let (mut client, mut highest) = (Client::new(round.url), 0);
     while round.goes_on() {
         let acknowledged = round.acknowledged.load(Ordering::Acquire);
         let row = oracle::rows(&mut client, &format!("{QUESTION}{filter}")).remove(0);
@@ -79,15 +94,14 @@ fn count(round: &Round<'_>, filter: &str) -> u64 {
         assert!(high >= acknowledged, "{acknowledged} was acknowledged, {high} is shown");
         assert!(high >= highest, "{highest} was shown before {high}");
         highest = high;
-        asked += 1;
+        round.asked.fetch_add(1, Ordering::AcqRel);
     }
-    asked
 }
 
 /// Walks all pages: together they show every position up to the highest one once.
-fn walk(round: &Round<'_>, order: &str) -> u64 {
+fn walk(round: &Round<'_>, order: &str) {
     let _ending = Ending(&round.done);
-    let (mut client, mut walks) = (Client::new(round.url), 0);
+    let mut client = Client::new(round.url);
     while round.goes_on() {
         let acknowledged = round.acknowledged.load(Ordering::Acquire);
         let (mut seen, mut cursor) = (Vec::new(), String::new());
@@ -104,7 +118,7 @@ fn walk(round: &Round<'_>, order: &str) -> u64 {
                     seen.sort_unstable();
                     seen.dedup();
                     assert_eq!(seen.len(), shown, "{order}: a position stands on one page");
-                    return walks;
+                    return;
                 }
                 None => break,
             }
@@ -113,15 +127,14 @@ fn walk(round: &Round<'_>, order: &str) -> u64 {
         let all: Vec<u64> = (1..=seen.len() as u64).collect();
         assert!(seen == all, "{order}: {} positions, not those from 1 on: {:?}", seen.len(), first_wrong(&seen));
         assert!(seen.len() as u64 >= acknowledged, "{acknowledged} was acknowledged, {} are shown", seen.len());
-        walks += 1;
+        round.walks.fetch_add(1, Ordering::AcqRel);
     }
-    walks
 }
 
 /// Exports everything: each shows every position up to the highest one once, in the order of its times.
-fn export(round: &Round<'_>, order: &str) -> u64 {
+fn export(round: &Round<'_>, order: &str) {
     let _ending = Ending(&round.done);
-    let (mut client, mut exports) = (Client::new(round.url), 0);
+    let mut client = Client::new(round.url);
     while round.goes_on() {
         let acknowledged = round.acknowledged.load(Ordering::Acquire);
         let answer = client.get(&format!("/api/v1/logs?order={order}&format=ndjson")).unwrap();
@@ -142,9 +155,8 @@ fn export(round: &Round<'_>, order: &str) -> u64 {
         let all: Vec<u64> = (1..=seen.len() as u64).collect();
         assert!(seen == all, "{order}: {} positions, not those from 1 on: {:?}", seen.len(), first_wrong(&seen));
         assert!(seen.len() as u64 >= acknowledged, "{acknowledged} was acknowledged, {} are shown", seen.len());
-        exports += 1;
+        round.exports.fetch_add(1, Ordering::AcqRel);
     }
-    exports
 }
 
 /// The first position that is not where it should be, and its neighbours.
@@ -157,7 +169,8 @@ fn first_wrong(seen: &[u64]) -> &[u64] {
 fn move_the_border(server: &Server, round: &Round<'_>) -> (f64, u64) {
     let _ending = Ending(&round.done);
     let begun = Instant::now();
-    while begun.elapsed() < ROUND && round.goes_on() {
+    // However slow the machine is: what nobody looked at shows nothing.
+    while (begun.elapsed() < ROUND || !round.was_looked_at()) && round.goes_on() {
         let before = position(server);
         signal(server, Signal::USR1);
         until("the border moves", || position(server) > before || !round.goes_on());
@@ -177,7 +190,7 @@ fn every_position_is_shown_once_while_the_border_moves_and_memory_is_lost() {
     for _ in 0..ROUNDS {
         let server = settings.start(dir);
         let url = server.url().to_owned();
-        let round = Round { url: &url, done: AtomicBool::new(false), acknowledged: AtomicU64::new(last) };
+        let round = Round::new(&url, last);
         std::thread::scope(|scope| {
             let (round, mut own) = (&round, Random(random.next()));
             let sender = scope.spawn(move || send(round, &mut own));
@@ -187,18 +200,18 @@ fn every_position_is_shown_once_while_the_border_moves_and_memory_is_lost() {
             let exporters = ["oldest", "newest"].map(|order| scope.spawn(move || export(round, order)));
             let (files, through) = move_the_border(&server, round);
             sender.join().unwrap();
-            asked += counters.into_iter().map(|counter| counter.join().unwrap()).sum::<u64>();
-            walks += walkers.into_iter().map(|walker| walker.join().unwrap()).sum::<u64>();
-            exports += exporters.into_iter().map(|exporter| exporter.join().unwrap()).sum::<u64>();
+            counters.into_iter().chain(walkers).chain(exporters).for_each(|reader| reader.join().unwrap());
             merged += files;
             assert!(through > 0, "nothing came to the lake");
         });
         last = round.acknowledged.load(Ordering::Acquire);
+        asked += round.asked.load(Ordering::Acquire);
+        walks += round.walks.load(Ordering::Acquire);
+        exports += round.exports.load(Ordering::Acquire);
         dir = server.kill();
     }
     println!("{last} records, {asked} questions, {walks} walks, {exports} exports, {merged} files merged");
-    assert!(asked > 10 && walks > 2 && merged > 0.0, "{asked} questions, {walks} walks, {merged} files merged");
-    assert!(exports > 2, "{exports} exports");
+    assert!(merged > 0.0, "nothing was merged");
     let server = settings.start(dir);
     until("it is ready", || is_ready(&server));
     let row = oracle::rows(&mut Client::new(server.url()), QUESTION).remove(0);
