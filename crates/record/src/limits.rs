@@ -259,3 +259,29 @@ pub const LAKE_COPY_PROBES_MAX: u64 = 32 << 20;
 pub const LAKE_COPY_FILES_MAX: usize = 32;
 /// Row groups that one flush reads for random ids, apart from those in which a record may be by its time.
 pub const LAKE_COPY_GROUPS_MAX: usize = 64;
+
+/// Bytes of a line in the file of the sink `console`.
+pub const CONSOLE_LINE_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of the prefix that the names of PostgreSQL's tables begin with: with ours behind it they stay below its 63.
+pub const POSTGRES_PREFIX_BYTES_MAX: usize = 30;
+/// Connections to PostgreSQL.
+pub const POSTGRES_CONNECTIONS_MAX: usize = 4;
+/// Milliseconds to connect to PostgreSQL.
+pub const POSTGRES_CONNECT_TIMEOUT_MS: u64 = 10_000;
+/// Milliseconds that a statement waits for a lock in PostgreSQL.
+pub const POSTGRES_LOCK_TIMEOUT_MS: u64 = 5_000;
+/// Milliseconds that a statement may take in PostgreSQL.
+pub const POSTGRES_STATEMENT_TIMEOUT_MS: u64 = 30_000;
+/// Milliseconds beyond that after which its answer is no longer waited for: then the server does not keep time itself.
+pub const POSTGRES_GRACE_MS: u64 = 5_000;
+/// Milliseconds that an index may take to be built in PostgreSQL, on a table that has rows: nobody waits for it.
+pub const POSTGRES_INDEX_TIMEOUT_MS: u64 = 3_600_000;
+/// How often a delivery to PostgreSQL is tried before its caller is told to come again later.
+pub const POSTGRES_TRIES_MAX: usize = 5;
+/// Milliseconds of the first and of the longest pause between them.
+pub const POSTGRES_BACKOFF_MS: (u64, u64) = (100, 5_000);
+/// Bytes that are sent to PostgreSQL at once.
+pub const POSTGRES_PIECE_BYTES: usize = 128 << 10;
+/// Rows that leave PostgreSQL in one statement because they are old enough.
+pub const POSTGRES_RETIRE_ROWS_MAX: i64 = 5_000;

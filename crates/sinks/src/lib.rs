@@ -1,0 +1,16 @@
+//! Where records go besides the lake: destinations that take the journal's frames at their own pace.
+//!
+//! Owns the trait that each of them implements ([`Sink`]), what is said of a record that one cannot take ([`DeadLetter`]),
+//! the suite that all of them pass (`contract`), and the destinations themselves, a feature each. Refuses to read the
+//! journal and to decide when to try again: the caller does both.
+
+#[cfg(feature = "console")]
+pub mod console;
+#[cfg(feature = "contract")]
+pub mod contract;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+
+mod sink;
+
+pub use sink::{Cause, DeadLetter, Delivered, Delivery, Frame, Sink, SinkError};

@@ -1,0 +1,5 @@
+//! Sinks against real targets.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed helper is a failed test")]
+
+mod console;
+mod suite;
