@@ -81,7 +81,7 @@ fn row(builder: &mut BatchBuilder, position: u64) {
 }
 
 /// A frame of so many records. Those at `poison` are what the target cannot take.
-fn frame<T: Target>(target: &T, first: u64, len: u64, poison: &[u64]) -> Frame {
+pub fn frame<T: Target>(target: &T, first: u64, len: u64, poison: &[u64]) -> Frame {
     let mut builder = BatchBuilder::default();
     for position in first..first + len {
         row(&mut builder, position);
@@ -98,11 +98,13 @@ fn frame<T: Target>(target: &T, first: u64, len: u64, poison: &[u64]) -> Frame {
 }
 
 /// Frames of `len` records each, one after another from position 1.
-fn frames<T: Target>(target: &T, count: u64, len: u64) -> Vec<Frame> {
+pub fn frames<T: Target>(target: &T, count: u64, len: u64) -> Vec<Frame> {
     (0..count).map(|place| frame(target, 1 + place * len, len, &[])).collect()
 }
 
-fn last(frames: &[Frame]) -> u64 {
+/// The position of the last record.
+#[must_use]
+pub fn last(frames: &[Frame]) -> u64 {
     frames.last().map_or(0, |frame| frame.first + frame.batch.len() as u64 - 1)
 }
 
@@ -111,15 +113,19 @@ fn delivery(source: &str, after: u64, frames: &[Frame]) -> (u64, Vec<Frame>, Str
 }
 
 /// Delivers once.
-async fn once<S: Sink>(sink: &mut S, source: &str, after: u64, frames: &[Frame]) -> Result<Delivered, SinkError> {
+///
+/// # Errors
+/// What the sink says.
+pub async fn once<S: Sink>(sink: &mut S, source: &str, after: u64, frames: &[Frame]) -> Result<Delivered, SinkError> {
     let (after, frames, source) = delivery(source, after, frames);
     let through = last(&frames).max(after);
     let delivery = Delivery { source: &source, after, frames: &frames, through };
     tokio::time::timeout(DEADLINE, sink.deliver(delivery)).await.expect("an answer to a delivery")
 }
 
-/// What all of these records look like.
-fn expected(source: &str, frames: &[Frame], without: &[u64]) -> Vec<Stored> {
+/// What these records look like in a target, but for those at some positions.
+#[must_use]
+pub fn expected(source: &str, frames: &[Frame], without: &[u64]) -> Vec<Stored> {
     let whole = Delivery { source, after: 0, frames, through: last(frames) };
     let stored = |(batch, row, position): (&runstone_record::Batch, usize, u64)| {
         let mut json = Vec::new();
@@ -129,14 +135,15 @@ fn expected(source: &str, frames: &[Frame], without: &[u64]) -> Vec<Stored> {
     whole.records().filter(|(_, _, position)| !without.contains(position)).map(stored).collect()
 }
 
-async fn stored<T: Target>(target: &T) -> Vec<Stored> {
+/// All records of a target, those of a source together and in their order.
+pub async fn stored<T: Target>(target: &T) -> Vec<Stored> {
     let mut records = target.records().await;
     records.sort();
     records
 }
 
-/// Feeds a sink as a server does: from its cursor, again and again, a frame at a time.
-async fn feed<S: Sink>(sink: &mut S, source: &str, frames: &[Frame]) {
+/// Feeds a sink as a server does: from its cursor, again and again, a frame at a time, until all are there.
+pub async fn feed<S: Sink>(sink: &mut S, source: &str, frames: &[Frame]) {
     let through = last(frames);
     let fed = async {
         loop {

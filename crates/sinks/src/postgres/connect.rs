@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use runstone_record::limits::{
-    POSTGRES_BACKOFF_MS, POSTGRES_CONNECT_TIMEOUT_MS, POSTGRES_CONNECTIONS_MAX, POSTGRES_LOCK_TIMEOUT_MS,
-    POSTGRES_STATEMENT_TIMEOUT_MS, POSTGRES_TRIES_MAX,
+    POSTGRES_BACKOFF_MS, POSTGRES_CONNECT_TIMEOUT_MS, POSTGRES_CONNECTIONS_MAX, POSTGRES_GRACE_MS,
+    POSTGRES_LOCK_TIMEOUT_MS, POSTGRES_STATEMENT_TIMEOUT_MS, POSTGRES_TRIES_MAX,
 };
 use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -29,6 +29,8 @@ pub struct Options {
     pub lock_timeout: Duration,
     /// How long a statement may take.
     pub statement_timeout: Duration,
+    /// How much longer its answer is waited for.
+    pub grace: Duration,
     /// How often a delivery is tried.
     pub tries_max: usize,
     /// The first and the longest pause between tries.
@@ -47,6 +49,7 @@ impl Options {
             connect_timeout: Duration::from_millis(POSTGRES_CONNECT_TIMEOUT_MS),
             lock_timeout: Duration::from_millis(POSTGRES_LOCK_TIMEOUT_MS),
             statement_timeout: Duration::from_millis(POSTGRES_STATEMENT_TIMEOUT_MS),
+            grace: Duration::from_millis(POSTGRES_GRACE_MS),
             tries_max: POSTGRES_TRIES_MAX,
             backoff: (Duration::from_millis(first), Duration::from_millis(longest)),
         }
@@ -117,7 +120,8 @@ pub(super) fn pool(options: &Options) -> Result<(Pool, MakeRustlsConnect), SinkE
         config.application_name("runstone");
     }
     config.connect_timeout(options.connect_timeout).tcp_user_timeout(options.statement_timeout);
-    config.keepalives_idle(options.statement_timeout);
+    // In whole seconds, of which there must be one.
+    config.keepalives_idle(options.statement_timeout.max(Duration::from_secs(1)));
     // As libpq: a certificate that is named is asked for.
     let is_asked = trust == Trust::Anybody && root_certificate.is_some() && config.get_ssl_mode() == SslMode::Require;
     let trust = if is_asked { Trust::Authority } else { trust };

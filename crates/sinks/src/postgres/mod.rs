@@ -23,7 +23,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use deadpool_postgres::{ClientWrapper, Object, Pool};
-use runstone_record::limits::POSTGRES_GRACE_MS;
 use tokio::sync::Mutex;
 use tokio_postgres::CancelToken;
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -147,7 +146,7 @@ impl Parts {
 
     /// Waits for a statement's answer, a little longer than the server may take for it.
     async fn within<T, E: Into<Trouble>>(&self, answer: impl Future<Output = Result<T, E>>) -> Result<T, Trouble> {
-        let time = self.options.statement_timeout + Duration::from_millis(POSTGRES_GRACE_MS);
+        let time = self.options.statement_timeout + self.options.grace;
         match tokio::time::timeout(time, answer).await {
             Ok(answer) => answer.map_err(Into::into),
             Err(_) => Err(Trouble::Late(time)),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use deadpool_postgres::{ClientWrapper, Object};
-use runstone_record::limits::{POSTGRES_GRACE_MS, POSTGRES_INDEX_TIMEOUT_MS};
+use runstone_record::limits::POSTGRES_INDEX_TIMEOUT_MS;
 use tokio_postgres::Client;
 
 use super::load::begin;
@@ -179,7 +179,7 @@ async fn migrate(parts: &Parts, client: &mut ClientWrapper, missing: &Missing) -
     // Building waits for transactions of others, which is no harm: it keeps nobody out.
     let limits = format!("SET statement_timeout = {POSTGRES_INDEX_TIMEOUT_MS}; SET lock_timeout = 0");
     parts.within(client.batch_execute(&limits)).await?;
-    let time = Duration::from_millis(POSTGRES_INDEX_TIMEOUT_MS + POSTGRES_GRACE_MS);
+    let time = Duration::from_millis(POSTGRES_INDEX_TIMEOUT_MS) + parts.options.grace;
     for index in &missing.indexes {
         let name = names.index(index.name);
         let mut statements = Vec::new();

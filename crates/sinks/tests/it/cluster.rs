@@ -62,7 +62,7 @@ impl Cluster {
         let more = configure(&cluster);
         let settings = format!(
             "listen_addresses = ''\nunix_socket_directories = '{}'\nfsync = off\nmax_connections = 60\n\
-             shared_buffers = 16MB\ndeadlock_timeout = 100ms\n{more}\n",
+             shared_buffers = 16MB\ndeadlock_timeout = 1s\n{more}\n",
             cluster.dir.display()
         );
         cluster.write("settings", &settings);
@@ -77,6 +77,10 @@ impl Cluster {
 
     fn data(&self) -> PathBuf {
         self.dir.join("data")
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// A file in its directory, which belongs to whom the server runs as.
@@ -164,6 +168,14 @@ impl Session {
         // One line at a time: nothing comes behind it before the next statement.
         let mut lines = BufReader::with_capacity(1, stdout).lines();
         lines.find(|line| line.as_ref().is_ok_and(|line| line == "done")).expect("an answer").unwrap();
+    }
+
+    /// Says something without waiting.
+    pub(crate) fn begin(&mut self, sql: &str) {
+        use std::io::Write;
+        let stdin = self.child.stdin.as_mut().unwrap();
+        writeln!(stdin, "{sql}").unwrap();
+        stdin.flush().unwrap();
     }
 }
 

@@ -1,5 +1,9 @@
 //! Tables of PostgreSQL.
 
+mod faults;
+mod proxy;
+mod schema;
+
 use std::sync::Mutex;
 use std::time::Duration;
 

@@ -1,0 +1,233 @@
+//! PostgreSQL stops, is killed, is locked, loses answers: rows and cursor stay together.
+
+use std::time::{Duration, Instant};
+
+use runstone_sinks::contract::{NEXT_SOURCE, SOURCE, Target, expected, feed, frame, frames, last, once, stored};
+use runstone_sinks::postgres::Postgres;
+use runstone_sinks::{Delivered, Frame, Sink, SinkError};
+
+use super::proxy::Proxy;
+use super::{Tables, options};
+
+/// Waits until it is so.
+async fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !so() {
+        assert!(start.elapsed() < Duration::from_secs(60), "wait for: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Sinks whose COPY waits inside for a lock that somebody has.
+struct Stuck {
+    tables: Tables,
+    holder: crate::cluster::Session,
+}
+
+impl Stuck {
+    async fn new() -> Self {
+        let tables = Tables::new();
+        tables.open().cursor(SOURCE).await.unwrap();
+        tables.cluster.ask(
+            "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS \
+             $$BEGIN IF NEW.position = 30 THEN PERFORM pg_advisory_xact_lock(42); END IF; RETURN NEW; END$$",
+        );
+        tables.cluster.ask("CREATE TRIGGER wait BEFORE INSERT ON test_logs FOR EACH ROW EXECUTE FUNCTION wait()");
+        let mut holder = tables.cluster.session();
+        holder.say("SELECT pg_advisory_lock(42);");
+        Self { tables, holder }
+    }
+
+    fn waiting(&self) -> String {
+        self.tables.cluster.ask(
+            "SELECT pid FROM pg_stat_activity WHERE application_name = 'runstone' AND query LIKE 'COPY%' \
+             AND wait_event_type = 'Lock'",
+        )
+    }
+
+    /// Delivers, has something happen while COPY is half done, and looks at what came of it.
+    async fn meanwhile(mut self, happens: impl FnOnce(&Tables, &str)) {
+        let frames = frames(&self.tables, 3, 20);
+        let mut options = options(&self.tables.cluster.url());
+        options.lock_timeout = Duration::from_secs(60);
+        let mut sink = Postgres::new(options).unwrap();
+        let (own, rest) = (frames.clone(), frames.clone());
+        let fed = tokio::spawn(async move {
+            feed(&mut sink, SOURCE, &own).await;
+        });
+        until("a COPY that waits", || !self.waiting().is_empty()).await;
+        let waiting = self.waiting();
+        happens(&self.tables, &waiting);
+        self.holder.begin("SELECT pg_advisory_unlock_all();");
+        fed.await.unwrap();
+        assert_eq!(stored(&self.tables).await, expected(SOURCE, &rest, &[]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backend_that_is_terminated_inside_copy() {
+    let terminate = |tables: &Tables, pid: &str| {
+        assert_eq!(tables.cluster.ask(&format!("SELECT pg_terminate_backend({pid})")), "t");
+    };
+    Stuck::new().await.meanwhile(terminate).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backend_that_is_killed_inside_copy_takes_all_others_with_it() {
+    let kill = |tables: &Tables, pid: &str| {
+        assert!(tables.cluster.program("kill").args(["-9", pid]).status().unwrap().success());
+    };
+    Stuck::new().await.meanwhile(kill).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_stops_at_once_inside_copy() {
+    let restart = |tables: &Tables, _: &str| {
+        tables.cluster.down();
+        tables.cluster.up();
+    };
+    Stuck::new().await.meanwhile(restart).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_are_ended_again_and_again() {
+    let tables = Tables::new();
+    let frames = frames(&tables, 120, 30);
+    let mut sink = tables.open();
+    sink.cursor(SOURCE).await.unwrap();
+    let own = frames.clone();
+    let fed = tokio::spawn(async move { feed(&mut sink, SOURCE, &own).await });
+    let mut ended = 0;
+    while !fed.is_finished() {
+        let pids = tables
+            .cluster
+            .ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'runstone'");
+        ended += pids.lines().count();
+        tokio::task::yield_now().await;
+    }
+    fed.await.unwrap();
+    assert!(ended > 3, "{ended}");
+    assert_eq!(stored(&tables).await, expected(SOURCE, &frames, &[]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deadlock() {
+    let tables = Tables::new();
+    let frames = frames(&tables, 2, 20);
+    let mut options = options(&tables.cluster.url());
+    options.lock_timeout = Duration::from_secs(60);
+    let mut sink = Postgres::new(options).unwrap();
+    once(&mut sink, SOURCE, 0, &frames[..1]).await.unwrap();
+    let mut other = tables.cluster.session();
+    other.say("SET deadlock_timeout = '10min'; BEGIN; LOCK TABLE test_logs IN SHARE MODE;");
+    let own = frames.clone();
+    let fed = tokio::spawn(async move { feed(&mut sink, SOURCE, &own).await });
+    let waits =
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'runstone' AND wait_event_type = 'Lock'";
+    until("a COPY that waits", || tables.cluster.ask(waits) == "1").await;
+    // Each now waits for the other; the one that looks for deadlocks is ours.
+    other.begin("UPDATE test_cursors SET position = position; COMMIT;");
+    fed.await.unwrap();
+    let deadlocks = "SELECT deadlocks > 0 FROM pg_stat_database WHERE datname = 'postgres'";
+    until("a deadlock that is counted", || tables.cluster.ask(deadlocks) == "t").await;
+    assert_eq!(stored(&tables).await, expected(SOURCE, &frames, &[]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sinks_that_race_on_one_source() {
+    let tables = Tables::new();
+    let poison = [3, 40, 41];
+    let frames: Vec<Frame> = (0..12).map(|place| frame(&tables, 1 + place * 10, 10, &poison)).collect();
+    let mut racing = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let (mut sink, frames) = (tables.open(), frames.clone());
+        racing.spawn(async move { feed(&mut sink, SOURCE, &frames).await });
+    }
+    racing.join_all().await;
+    assert_eq!(stored(&tables).await, expected(SOURCE, &frames, &poison));
+    let mut letters = tables.letters().await;
+    letters.sort_unstable();
+    assert_eq!(letters, poison);
+}
+
+#[tokio::test]
+async fn an_answer_to_a_commit_that_is_lost_is_no_second_delivery() {
+    let tables = Tables::new();
+    let proxy = Proxy::start(tables.cluster.dir()).await;
+    let mut sink = Postgres::new(options(&proxy.url())).unwrap();
+    sink.cursor(SOURCE).await.unwrap();
+    let frames = [frame(&tables, 1, 5, &[2]), frame(&tables, 6, 5, &[])];
+    for (after, frame, letters) in [(0, &frames[..1], vec![2]), (5, &frames[1..], vec![])] {
+        proxy.lose_next_commit();
+        let Delivered { dead_letters } = once(&mut sink, SOURCE, after, frame).await.unwrap();
+        assert_eq!(dead_letters.iter().map(|letter| letter.position).collect::<Vec<_>>(), letters);
+        assert!(proxy.has_lost());
+    }
+    assert_eq!(stored(&tables).await, expected(SOURCE, &frames, &[2]));
+    assert_eq!(tables.letters().await, [2]);
+}
+
+#[tokio::test]
+async fn a_server_that_falls_silent_is_left_in_time() {
+    let tables = Tables::new();
+    let proxy = Proxy::start(tables.cluster.dir()).await;
+    let mut options = options(&proxy.url());
+    options.connect_timeout = Duration::from_millis(300);
+    options.statement_timeout = Duration::from_millis(200);
+    options.grace = Duration::from_millis(100);
+    let mut sink = Postgres::new(options).unwrap();
+    let frames = frames(&tables, 2, 5);
+    once(&mut sink, SOURCE, 0, &frames[..1]).await.unwrap();
+    proxy.silence(true);
+    let answer = once(&mut sink, SOURCE, 5, &frames[1..]).await;
+    assert!(matches!(answer, Err(SinkError::Away { .. })), "{answer:?}");
+    proxy.silence(false);
+    feed(&mut sink, SOURCE, &frames).await;
+    assert_eq!(stored(&tables).await, expected(SOURCE, &frames, &[]));
+}
+
+/// A client that uses an id twice, a copied directory, and both with what was stored before.
+#[tokio::test]
+async fn of_two_records_with_one_id_the_first_stays() {
+    let tables = Tables::new();
+    let mut sink = tables.open();
+    let record = |n: u32, message: &str| {
+        format!(r#"{{"id":"01980000-0000-7000-8000-00000000000{n}","message":"{message}","metadata":{{"v":1.0}}}}"#)
+    };
+    let deliver = |texts: Vec<String>, now: i64, first: u64| {
+        let parsed = runstone_record::parse::json(format!("[{}]", texts.join(",")).as_bytes()).unwrap();
+        assert_eq!(parsed.errors, []);
+        let mut mint = runstone_record::IdMint::new(1, u128::from(first) << 40);
+        Frame { first, batch: parsed.builder.stamp(&mut mint, now, None) }
+    };
+    let first = deliver(vec![record(1, "one"), record(2, "two"), record(1, "other"), record(2, "two")], 1_000, 1);
+    let delivered = once(&mut sink, SOURCE, 0, std::slice::from_ref(&first)).await.unwrap();
+    let places =
+        |delivered: &Delivered| -> Vec<u64> { delivered.dead_letters.iter().map(|one| one.position).collect() };
+    assert_eq!(places(&delivered), [3]);
+    assert!(delivered.dead_letters[0].reason.contains(&format!("{SOURCE} 1")), "{delivered:?}");
+    // Sent again much later, without a time of its own: it is the same record. 1.00 is not what was sent before.
+    let again =
+        deliver(vec![record(1, "one"), record(2, "two").replace("1.0", "1.00"), record(3, "three")], 2_000_000, 1);
+    let delivered = once(&mut sink, NEXT_SOURCE, 0, std::slice::from_ref(&again)).await.unwrap();
+    assert_eq!(places(&delivered), [2]);
+    let mut all = expected(SOURCE, std::slice::from_ref(&first), &[3, 4]);
+    all.extend(expected(NEXT_SOURCE, std::slice::from_ref(&again), &[1, 2]));
+    assert_eq!(stored(&tables).await, all);
+    assert_eq!(sink.cursor(SOURCE).await.unwrap(), last(&[first]));
+}
+
+/// What the table's owner does not want is a dead letter too.
+#[tokio::test]
+async fn a_constraint_of_the_owner_makes_dead_letters() {
+    let tables = Tables::new();
+    let mut sink = tables.open();
+    sink.cursor(SOURCE).await.unwrap();
+    tables.cluster.ask("ALTER TABLE test_logs ADD CONSTRAINT even CHECK (position % 2 = 0)");
+    let frames = frames(&tables, 3, 5);
+    feed(&mut sink, SOURCE, &frames).await;
+    let odd: Vec<u64> = (1..=15).step_by(2).collect();
+    assert_eq!(stored(&tables).await, expected(SOURCE, &frames, &odd));
+    let reasons = tables.cluster.ask("SELECT DISTINCT reason LIKE '%\"even\"%(23514)' FROM test_dead_letters");
+    assert_eq!((reasons.as_str(), tables.letters().await.len()), ("t", 8));
+}
