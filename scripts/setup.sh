@@ -107,6 +107,8 @@ debian npm nodejs npm
 debian strace strace
 # What SQL is compared with. Debian keeps its programs out of the path.
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || debian initdb postgresql
+# Certificates for its connections.
+debian openssl openssl
 readers
 azurite
 

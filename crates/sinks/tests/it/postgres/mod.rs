@@ -1,8 +1,11 @@
 //! Tables of PostgreSQL.
 
 mod faults;
+mod fills;
 mod proxy;
+mod retire;
 mod schema;
+mod tls;
 
 use std::sync::Mutex;
 use std::time::Duration;
