@@ -123,16 +123,21 @@ impl Cluster {
         format!("postgres:///{database}?host={}&user=test", self.dir.display())
     }
 
-    fn psql(&self, sql: &str) -> Command {
+    fn psql(&self, database: &str, sql: &str) -> Command {
         let mut psql = self.program("psql");
         psql.args(["-X", "-h"]).arg(&self.dir).args(["-U", "test", "-v", "ON_ERROR_STOP=1", "-At", "-q"]);
-        psql.args(["-c", sql, "postgres"]);
+        psql.args(["-c", sql, database]);
         psql
     }
 
     /// What somebody else is told, a line a row with bars between.
     pub(crate) fn ask(&self, sql: &str) -> String {
-        run(&mut self.psql(sql)).trim_end().to_owned()
+        self.ask_of("postgres", sql)
+    }
+
+    /// The same, in another database.
+    pub(crate) fn ask_of(&self, database: &str, sql: &str) -> String {
+        run(&mut self.psql(database, sql)).trim_end().to_owned()
     }
 
     /// A session of somebody else that goes on until it is ended.

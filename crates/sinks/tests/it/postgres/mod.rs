@@ -2,6 +2,7 @@
 
 mod faults;
 mod fills;
+mod guide;
 mod proxy;
 mod retire;
 mod schema;
