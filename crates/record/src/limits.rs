@@ -281,6 +281,8 @@ pub const POSTGRES_INDEX_TIMEOUT_MS: u64 = 3_600_000;
 pub const POSTGRES_TRIES_MAX: usize = 5;
 /// Milliseconds of the first and of the longest pause between them.
 pub const POSTGRES_BACKOFF_MS: (u64, u64) = (100, 5_000);
+/// Rows that one statement brings to PostgreSQL; fewer where they take too long.
+pub const POSTGRES_COPY_ROWS_MAX: usize = 5_000;
 /// Bytes that are sent to PostgreSQL at once.
 pub const POSTGRES_PIECE_BYTES: usize = 128 << 10;
 /// Rows that leave PostgreSQL in one statement because they are old enough.

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use deadpool_postgres::{ClientWrapper, Transaction};
 use futures::SinkExt;
-use runstone_record::limits::POSTGRES_PIECE_BYTES;
+use runstone_record::limits::{POSTGRES_COPY_ROWS_MAX, POSTGRES_PIECE_BYTES};
 use tokio_postgres::{CopyInSink, IsolationLevel, Statement};
 
 use super::encode::{HEADER, Rows, TRAILER};
@@ -43,6 +43,8 @@ impl Work for Cursor<'_> {
 pub(super) struct Load<'a> {
     pub(super) delivery: Delivery<'a>,
     pub(super) rows: Rows,
+    /// Rows that one statement brings.
+    rows_max: usize,
     /// The letters of a try whose commit was not answered.
     pub(super) unsure: Option<Vec<DeadLetter>>,
 }
@@ -52,22 +54,38 @@ impl Work for Load<'_> {
     type Output = Vec<DeadLetter>;
 
     async fn run(&mut self, parts: &Parts, client: &mut ClientWrapper) -> Result<Vec<DeadLetter>, Trouble> {
-        match self.straight(parts, client).await {
+        let done = match self.straight(parts, client).await {
             Err(Trouble::Refused(_)) if self.rows.len() > 0 => self.with_care(parts, client).await,
             Err(Trouble::Refused(reason)) => Err(Trouble::wrong(format!("move the cursor: {reason}"))),
             done => done,
+        };
+        if done.as_ref().is_err_and(Trouble::is_slow) {
+            self.rows_max = (self.rows_max / 4).max(1);
         }
+        done
     }
 }
 
-impl Load<'_> {
+impl<'a> Load<'a> {
+    pub(super) fn new(delivery: Delivery<'a>) -> Self {
+        Self { delivery, rows: Rows::of(delivery), rows_max: POSTGRES_COPY_ROWS_MAX, unsure: None }
+    }
+
+    /// The rows of each statement.
+    fn pieces(&self) -> impl DoubleEndedIterator<Item = Range<usize>> + use<> {
+        let (rows, rows_max) = (self.rows.len(), self.rows_max);
+        (0..rows.div_ceil(rows_max)).map(move |piece| piece * rows_max..rows.min((piece + 1) * rows_max))
+    }
+
     async fn straight(&mut self, parts: &Parts, client: &mut ClientWrapper) -> Result<Vec<DeadLetter>, Trouble> {
         let transaction = begin(parts, client).await?;
         move_cursor(parts, &transaction, self.delivery).await?;
         if self.rows.len() > 0 {
             let statement = copy_statement(&parts.names.logs());
             let statement = parts.within(transaction.prepare_cached(&statement)).await?;
-            copy(parts, &transaction, &statement, &self.rows, &(0..self.rows.len())).await?;
+            for piece in self.pieces() {
+                copy(parts, &transaction, &statement, &self.rows, &piece).await?;
+            }
         }
         self.commit(parts, transaction, Vec::new()).await
     }
@@ -101,7 +119,7 @@ impl Load<'_> {
         let statement = parts.within(transaction.prepare(&copy_statement(STAGING))).await?;
         let records: Vec<_> = delivery.records().collect();
         let mut letters = Vec::new();
-        let mut work: Vec<Range<usize>> = std::iter::once(0..rows.len()).collect();
+        let mut work: Vec<Range<usize>> = self.pieces().rev().collect();
         while let Some(range) = work.pop() {
             let piece = parts.within(transaction.savepoint("piece")).await?;
             match take(parts, &piece, &statement, &rows, &range).await {
@@ -126,7 +144,7 @@ impl Load<'_> {
             }
         }
         letters.sort_by_key(|letter| letter.position);
-        keep(parts, &transaction, &letters).await?;
+        super::letters::keep(parts, &transaction, &letters).await?;
         self.commit(parts, transaction, letters).await
     }
 }
@@ -238,28 +256,4 @@ fn differs() -> String {
          AND NOT COALESCE(l.\"timestamp\" = l.\"ingested_at\" AND s.\"timestamp\" = s.\"ingested_at\", false)))",
         differ.join(" OR ")
     )
-}
-
-/// Keeps letters, in the transaction that moves the cursor past them.
-async fn keep(parts: &Parts, transaction: &Transaction<'_>, letters: &[DeadLetter]) -> Result<(), Trouble> {
-    if letters.is_empty() {
-        return Ok(());
-    }
-    let column = |text: fn(&DeadLetter) -> String| -> Vec<String> { letters.iter().map(text).collect() };
-    let sources = column(|letter| letter.source.clone());
-    let positions: Vec<i64> = letters.iter().map(|letter| i64::try_from(letter.position).unwrap_or(i64::MAX)).collect();
-    let ids = column(|letter| letter.id.to_string());
-    let reasons = column(|letter| letter.reason.replace('\0', "\u{FFFD}"));
-    let records = column(|letter| letter.record.clone());
-    let insert = format!(
-        "INSERT INTO {} (\"source\", \"position\", \"record_id\", \"reason\", \"record\") \
-         SELECT s, p, i::uuid, w, r FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[]) \
-         AS letters(s, p, i, w, r) ON CONFLICT (\"source\", \"position\") DO NOTHING",
-        parts.names.dead_letters()
-    );
-    match parts.within(transaction.execute(&insert, &[&sources, &positions, &ids, &reasons, &records])).await {
-        Ok(_) => Ok(()),
-        Err(Trouble::Refused(reason)) => Err(Trouble::wrong(format!("keep dead letters: {reason}"))),
-        Err(trouble) => Err(trouble),
-    }
 }

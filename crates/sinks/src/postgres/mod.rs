@@ -9,6 +9,7 @@ mod connect;
 mod encode;
 mod fill;
 mod json;
+mod letters;
 mod load;
 mod names;
 mod retire;
@@ -31,7 +32,6 @@ pub use connect::Options;
 pub use names::PrefixError;
 
 use crate::{Delivered, Delivery, Sink, SinkError};
-use encode::Rows;
 use names::Names;
 use trouble::Trouble;
 
@@ -165,7 +165,7 @@ impl Sink for Postgres {
     }
 
     async fn deliver(&mut self, delivery: Delivery<'_>) -> Result<Delivered, SinkError> {
-        let mut load = load::Load { delivery, rows: Rows::of(delivery), unsure: None };
+        let mut load = load::Load::new(delivery);
         match self.persist("bring records to PostgreSQL", &mut load).await {
             Ok(dead_letters) => Ok(Delivered { dead_letters }),
             // Only the answer was lost.

@@ -113,9 +113,7 @@ async fn look(parts: &Parts, client: &Client) -> Result<Missing, Trouble> {
 /// A text of any length takes what a shorter one would.
 fn fits(field: &Field, kind: &str) -> bool {
     let is_text = field.kind.starts_with("character varying");
-    kind == field.kind
-        || (is_text && matches!(kind, "text" | "character varying"))
-        || (field.name == "id" && kind == "integer")
+    kind == field.kind || (is_text && matches!(kind, "text" | "character varying"))
 }
 
 async fn indexes(parts: &Parts, client: &Client, missing: &mut Missing) -> Result<(), Trouble> {

@@ -46,6 +46,18 @@ impl Trouble {
         matches!(self, Trouble::Moved(_) | Trouble::Refused(_))
     }
 
+    /// Did a statement take too long? A smaller one may not.
+    pub(super) fn is_slow(&self) -> bool {
+        match self {
+            Trouble::Late(_) => true,
+            Trouble::Again(cause) => {
+                let said = cause.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::code);
+                said == Some(&SqlState::QUERY_CANCELED)
+            }
+            _ => false,
+        }
+    }
+
     /// What the caller of the sink is told; `action` is what was tried.
     pub(super) fn tell(self, action: &str) -> SinkError {
         let away = |source: Cause| SinkError::Away { action: action.to_owned(), source };
@@ -72,8 +84,7 @@ impl From<tokio_postgres::Error> for Trouble {
         if *code == SqlState::UNDEFINED_TABLE || *code == SqlState::UNDEFINED_COLUMN {
             return Trouble::Gone(error.into());
         }
-        // All of our records have a value there, and what we send has the form of the types that we expect.
-        if *code == SqlState::NOT_NULL_VIOLATION || *code == SqlState::INVALID_BINARY_REPRESENTATION {
+        if is_the_tables(said) {
             let problem = format!("write records: the table is not what is expected: {text}");
             return Trouble::Wrong { problem, source: Some(error.into()) };
         }
@@ -88,6 +99,19 @@ impl From<tokio_postgres::Error> for Trouble {
             _ => Trouble::Again(error.into()),
         }
     }
+}
+
+/// Is this the table's fault, although its class is that of bad data? Every record would meet it.
+fn is_the_tables(said: &DbError) -> bool {
+    let code = said.code();
+    // All of our records have values there, and what we send has the form of the types that we expect.
+    *code == SqlState::NOT_NULL_VIOLATION
+        || *code == SqlState::INVALID_BINARY_REPRESENTATION
+        // The numbers of rows have run out, or begin below those that are there.
+        || *code == SqlState::SEQUENCE_GENERATOR_LIMIT_EXCEEDED
+        || (*code == SqlState::UNIQUE_VIOLATION && said.constraint().is_some_and(|name| name.ends_with("_pkey")))
+        // No partition is there for the row: that has the code of a constraint, and no constraint's name.
+        || (*code == SqlState::CHECK_VIOLATION && said.constraint().is_none())
 }
 
 /// An error that is not the server's word.

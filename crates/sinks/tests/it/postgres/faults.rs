@@ -231,3 +231,65 @@ async fn a_constraint_of_the_owner_makes_dead_letters() {
     let reasons = tables.cluster.ask("SELECT DISTINCT reason LIKE '%\"even\"%(23514)' FROM test_dead_letters");
     assert_eq!((reasons.as_str(), tables.letters().await.len()), ("t", 8));
 }
+
+/// A table that is slow takes less at a time, and all of it.
+#[tokio::test]
+async fn a_table_in_which_each_row_takes_long() {
+    let tables = Tables::new();
+    let mut options = options(&tables.cluster.url());
+    options.statement_timeout = Duration::from_millis(500);
+    let mut sink = Postgres::new(options).unwrap();
+    sink.cursor(SOURCE).await.unwrap();
+    tables.cluster.ask(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(0.001); RETURN NEW; END$$",
+    );
+    tables.cluster.ask("CREATE TRIGGER slow BEFORE INSERT ON test_logs FOR EACH ROW EXECUTE FUNCTION slow()");
+    let frames = frames(&tables, 1, 2_000);
+    once(&mut sink, SOURCE, 0, &frames).await.unwrap();
+    assert_eq!(stored(&tables).await, expected(SOURCE, &frames, &[]));
+}
+
+/// What every record would meet is no fault of theirs: nothing becomes a dead letter.
+#[tokio::test]
+async fn a_fault_of_the_table_pauses_the_sink() {
+    let tables = Tables::new();
+    let mut sink = tables.open();
+    let frames = frames(&tables, 3, 5);
+    once(&mut sink, SOURCE, 0, &frames[..1]).await.unwrap();
+    for (breaks, mends) in [
+        ("SELECT setval('test_logs_id_seq', 1)", "SELECT setval('test_logs_id_seq', 1000)"),
+        ("ALTER SEQUENCE test_logs_id_seq MAXVALUE 1000", "ALTER SEQUENCE test_logs_id_seq MAXVALUE 100000"),
+        (
+            "ALTER TABLE test_logs ADD tenant text NOT NULL DEFAULT 'x'; ALTER TABLE test_logs ALTER tenant DROP DEFAULT",
+            "ALTER TABLE test_logs DROP COLUMN tenant",
+        ),
+    ] {
+        tables.cluster.ask(breaks);
+        let answer = once(&mut sink, SOURCE, 5, &frames[1..]).await;
+        assert!(matches!(answer, Err(SinkError::Misconfigured { .. })), "{breaks}: {answer:?}");
+        tables.cluster.ask(mends);
+    }
+    once(&mut sink, SOURCE, 5, &frames[1..]).await.unwrap();
+    assert_eq!(stored(&tables).await, expected(SOURCE, &frames, &[]));
+    assert_eq!(tables.letters().await, [0_u64; 0]);
+}
+
+#[tokio::test]
+async fn dead_letters_are_read_page_by_page_and_removed() {
+    let tables = Tables::new();
+    let mut sink = tables.open();
+    let poison = [2, 3, 9, 12];
+    let frame = frame(&tables, 1, 12, &poison);
+    let sent = once(&mut sink, SOURCE, 0, std::slice::from_ref(&frame)).await.unwrap().dead_letters;
+    let (mut walked, mut after) = (Vec::new(), None);
+    loop {
+        let page = sink.dead_letters(after, 3).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some((SOURCE, last.position));
+        walked.extend(page);
+    }
+    assert_eq!(walked, sent);
+    assert_eq!(sink.remove_dead_letters(SOURCE, &[3, 9, 10]).await.unwrap(), 2);
+    assert_eq!(sink.remove_dead_letters(NEXT_SOURCE, &[2]).await.unwrap(), 0);
+    assert_eq!(tables.letters().await, [2, 12]);
+}

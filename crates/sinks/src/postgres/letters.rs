@@ -1,0 +1,107 @@
+//! Dead letters in their table: kept as the cursor passes them, read, and removed by those who have sent them again. Refuses to
+//! decide what becomes one.
+
+use async_trait::async_trait;
+use deadpool_postgres::{ClientWrapper, Transaction};
+use runstone_record::RecordId;
+use runstone_record::limits::PAGE_ROWS_MAX;
+
+use super::trouble::Trouble;
+use super::{Parts, Postgres, Work};
+use crate::{DeadLetter, SinkError};
+
+impl Postgres {
+    /// A page of dead letters in the order of source and position: at most `limit` and at most a page of the API, behind that of
+    /// the source and position `after`.
+    ///
+    /// # Errors
+    /// Says what the caller is to do.
+    pub async fn dead_letters(&self, after: Option<(&str, u64)>, limit: usize) -> Result<Vec<DeadLetter>, SinkError> {
+        let (source, position) = after.unwrap_or(("", 0));
+        let limit = i64::try_from(limit.min(PAGE_ROWS_MAX)).unwrap_or(i64::MAX);
+        let mut page = Page { source, position: number(position), limit };
+        self.persist("read dead letters in PostgreSQL", &mut page).await
+    }
+
+    /// Removes dead letters of a source, and gives their number: they were sent again, or nobody wants them.
+    ///
+    /// # Errors
+    /// Says what the caller is to do.
+    pub async fn remove_dead_letters(&self, source: &str, positions: &[u64]) -> Result<u64, SinkError> {
+        let positions = positions.iter().copied().map(number).collect();
+        self.persist("remove dead letters in PostgreSQL", &mut Remove { source, positions }).await
+    }
+}
+
+fn number(position: u64) -> i64 {
+    i64::try_from(position).unwrap_or(i64::MAX)
+}
+
+struct Page<'a> {
+    source: &'a str,
+    position: i64,
+    limit: i64,
+}
+
+#[async_trait]
+impl Work for Page<'_> {
+    type Output = Vec<DeadLetter>;
+
+    async fn run(&mut self, parts: &Parts, client: &mut ClientWrapper) -> Result<Vec<DeadLetter>, Trouble> {
+        let statement = format!(
+            "SELECT \"source\", \"position\", \"record_id\"::text, \"reason\", \"record\" FROM {} \
+             WHERE (\"source\", \"position\") > ($1, $2) ORDER BY \"source\", \"position\" LIMIT $3",
+            parts.names.dead_letters()
+        );
+        let rows = parts.within(client.query(&statement, &[&self.source, &self.position, &self.limit])).await?;
+        let letter = |row: &tokio_postgres::Row| {
+            let id = RecordId::parse(row.get(2)).map_err(|error| Trouble::Wrong {
+                problem: "read a dead letter in PostgreSQL".to_owned(),
+                source: Some(error.into()),
+            });
+            let position = u64::try_from(row.get::<_, i64>(1)).unwrap_or(0);
+            Ok(DeadLetter { source: row.get(0), position, id: id?, reason: row.get(3), record: row.get(4) })
+        };
+        rows.iter().map(letter).collect()
+    }
+}
+
+struct Remove<'a> {
+    source: &'a str,
+    positions: Vec<i64>,
+}
+
+#[async_trait]
+impl Work for Remove<'_> {
+    type Output = u64;
+
+    async fn run(&mut self, parts: &Parts, client: &mut ClientWrapper) -> Result<u64, Trouble> {
+        let table = parts.names.dead_letters();
+        let statement = format!("DELETE FROM {table} WHERE \"source\" = $1 AND \"position\" = ANY($2)");
+        parts.within(client.execute(&statement, &[&self.source, &self.positions])).await
+    }
+}
+
+/// Keeps letters, in the transaction that moves the cursor past them.
+pub(super) async fn keep(parts: &Parts, transaction: &Transaction<'_>, letters: &[DeadLetter]) -> Result<(), Trouble> {
+    if letters.is_empty() {
+        return Ok(());
+    }
+    let column = |text: fn(&DeadLetter) -> String| -> Vec<String> { letters.iter().map(text).collect() };
+    let sources = column(|letter| letter.source.clone());
+    let positions: Vec<i64> = letters.iter().map(|letter| number(letter.position)).collect();
+    let ids = column(|letter| letter.id.to_string());
+    let reasons = column(|letter| letter.reason.replace('\0', "\u{FFFD}"));
+    let records = column(|letter| letter.record.clone());
+    let insert = format!(
+        "INSERT INTO {} (\"source\", \"position\", \"record_id\", \"reason\", \"record\") \
+         SELECT s, p, i::uuid, w, r FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[]) \
+         AS letters(s, p, i, w, r) ON CONFLICT (\"source\", \"position\") DO NOTHING",
+        parts.names.dead_letters()
+    );
+    match parts.within(transaction.execute(&insert, &[&sources, &positions, &ids, &reasons, &records])).await {
+        Ok(_) => Ok(()),
+        Err(Trouble::Refused(reason)) => Err(Trouble::wrong(format!("keep dead letters: {reason}"))),
+        Err(trouble) => Err(trouble),
+    }
+}
