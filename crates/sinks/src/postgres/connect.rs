@@ -4,11 +4,12 @@ use std::fmt;
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use percent_encoding::percent_decode_str;
 use runstone_record::limits::{
     POSTGRES_BACKOFF_MS, POSTGRES_CONNECT_TIMEOUT_MS, POSTGRES_CONNECTIONS_MAX, POSTGRES_GRACE_MS,
     POSTGRES_LOCK_TIMEOUT_MS, POSTGRES_STATEMENT_TIMEOUT_MS, POSTGRES_TRIES_MAX,
 };
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::tls::{self, Trust};
@@ -73,33 +74,32 @@ struct Parsed {
 /// Takes the settings out of the text that the client library does not know.
 fn parse(url: &str) -> Result<Parsed, SinkError> {
     let (mut trust, mut root_certificate) = (Trust::Anybody, None);
+    let is_url = url.starts_with("postgres://") || url.starts_with("postgresql://");
     let mut setting = |setting: &str| -> Option<String> {
-        match setting
-            .trim_matches(['\'', ' '])
-            .split_once('=')
-            .map(|(name, value)| (name.trim(), value.trim_matches(['\'', ' '])))
-        {
-            Some(("sslmode", "verify-full")) => trust = Trust::Host,
-            Some(("sslmode", "verify-ca")) => trust = Trust::Authority,
-            Some(("sslrootcert", path)) => {
-                root_certificate = Some(path.replace("%2F", "/"));
+        let (name, value) = setting.split_once('=').unwrap_or((setting, ""));
+        match (name, value.trim_matches('\'')) {
+            ("sslmode", "verify-full") => trust = Trust::Host,
+            ("sslmode", "verify-ca") => trust = Trust::Authority,
+            ("sslrootcert", path) if is_url => {
+                root_certificate = Some(percent_decode_str(path).decode_utf8_lossy().into_owned());
+                return None;
+            }
+            ("sslrootcert", path) => {
+                root_certificate = Some(path.to_owned());
                 return None;
             }
             _ => return Some(setting.to_owned()),
         }
         Some("sslmode=require".to_owned())
     };
-    let is_url = url.starts_with("postgres://") || url.starts_with("postgresql://");
-    let known = if is_url {
-        match url.rsplit_once('?') {
-            Some((address, query)) => {
-                let query: Vec<String> = query.split('&').filter_map(&mut setting).collect();
-                format!("{address}?{}", query.join("&"))
-            }
-            None => url.to_owned(),
-        }
+    let known = if !url.contains("verify-") && !url.contains("sslrootcert") {
+        url.to_owned()
+    } else if is_url {
+        let (address, query) = url.rsplit_once('?').unwrap_or((url, ""));
+        let query: Vec<String> = query.split('&').filter_map(&mut setting).collect();
+        format!("{address}?{}", query.join("&"))
     } else {
-        let pairs: Vec<String> = url.split_ascii_whitespace().filter_map(&mut setting).collect();
+        let pairs: Vec<String> = url.split(' ').filter_map(&mut setting).collect();
         pairs.join(" ")
     };
     // The library's words do not repeat the text, and so no password.
@@ -118,6 +118,10 @@ pub(super) fn pool(options: &Options) -> Result<(Pool, MakeRustlsConnect), SinkE
     }
     if config.get_application_name().is_none() {
         config.application_name("runstone");
+    }
+    if config.get_target_session_attrs() == TargetSessionAttrs::Any {
+        // Of several hosts, the one that can be written to.
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
     }
     config.connect_timeout(options.connect_timeout).tcp_user_timeout(options.statement_timeout);
     // In whole seconds, of which there must be one.
@@ -141,4 +145,33 @@ pub(super) fn pool(options: &Options) -> Result<(Pool, MakeRustlsConnect), SinkE
         source: Some(error.into()),
     };
     pool.map(|pool| (pool, tls)).map_err(built)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_library_does_not_know_is_taken_out() {
+        use SslMode::{Disable, Prefer, Require};
+        use Trust::{Anybody, Authority, Host};
+        for (url, mode, trust, root) in [
+            ("postgres://u:p@h:5433/d", Prefer, Anybody, None),
+            ("postgres://u:p@h/d?sslmode=disable", Disable, Anybody, None),
+            ("postgresql://u@h1,h2:6000/d?sslmode=verify-full&connect_timeout=3", Require, Host, None),
+            (
+                "postgres://u@h/d?sslrootcert=/a%20b/ca%2Bx.pem&sslmode=verify-ca",
+                Require,
+                Authority,
+                Some("/a b/ca+x.pem"),
+            ),
+            ("host=h user=u password='a  b' sslmode=require", Require, Anybody, None),
+            ("host=h user=u sslmode='verify-full' sslrootcert=/ca.pem", Require, Host, Some("/ca.pem")),
+        ] {
+            let parsed = parse(url).unwrap();
+            let found = (parsed.config.get_ssl_mode(), parsed.trust, parsed.root_certificate.as_deref());
+            assert_eq!(found, (mode, trust, root), "{url}");
+        }
+        assert_eq!(parse("host=h password='a  b'").unwrap().config.get_password(), Some(&b"a  b"[..]));
+    }
 }

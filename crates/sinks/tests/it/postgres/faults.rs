@@ -150,6 +150,33 @@ async fn sinks_that_race_on_one_source() {
     assert_eq!(letters, poison);
 }
 
+/// A directory that was copied and goes on beside the first, and connections that end at any time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_sources_with_the_same_records_are_there_once() {
+    let tables = Tables::new();
+    let frames = frames(&tables, 60, 20);
+    tables.open().cursor(SOURCE).await.unwrap();
+    let mut racing = tokio::task::JoinSet::new();
+    for source in [SOURCE, NEXT_SOURCE, SOURCE, NEXT_SOURCE] {
+        let (mut sink, frames) = (tables.open(), frames.clone());
+        racing.spawn(async move { feed(&mut sink, source, &frames).await });
+    }
+    while !racing.is_empty() {
+        tables.cluster.ask(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'runstone' ORDER BY random() LIMIT 2",
+        );
+        while let Some(fed) = racing.try_join_next() {
+            fed.unwrap();
+        }
+    }
+    let sums = "SELECT count(*), count(DISTINCT record_id), count(DISTINCT position), min(position), max(position) FROM test_logs";
+    assert_eq!(tables.cluster.ask(sums), "1200|1200|1200|1|1200");
+    assert_eq!(tables.letters().await, [0_u64; 0]);
+    for source in [SOURCE, NEXT_SOURCE] {
+        assert_eq!(tables.open().cursor(source).await.unwrap(), 1_200);
+    }
+}
+
 #[tokio::test]
 async fn an_answer_to_a_commit_that_is_lost_is_no_second_delivery() {
     let tables = Tables::new();
