@@ -283,6 +283,8 @@ pub const POSTGRES_TRIES_MAX: usize = 5;
 pub const POSTGRES_BACKOFF_MS: (u64, u64) = (100, 5_000);
 /// Rows that one statement brings to PostgreSQL; fewer where they take too long.
 pub const POSTGRES_COPY_ROWS_MAX: usize = 5_000;
+/// Rows that are made ready for PostgreSQL at once, while it works on those before.
+pub const POSTGRES_PIECE_ROWS: usize = 256;
 /// Bytes that are sent to PostgreSQL at once.
 pub const POSTGRES_PIECE_BYTES: usize = 128 << 10;
 /// Rows that leave PostgreSQL in one statement because they are old enough.

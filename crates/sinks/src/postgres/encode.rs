@@ -1,9 +1,10 @@
-//! Rows in PostgreSQL's binary COPY format (its manual, "COPY", "Binary Format"). Owns the layout of a row; a delivery is laid
-//! out once, and whatever part of it is to be sent is a part of those bytes.
+//! Rows in PostgreSQL's binary COPY format (its manual, "COPY", "Binary Format"). Owns the layout of a row; a row is laid
+//! out once, however often it is sent.
 
 use std::ops::Range;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use runstone_record::limits::POSTGRES_PIECE_ROWS;
 use runstone_record::{Batch, Column};
 
 use super::fill::{Filled, fill};
@@ -25,33 +26,64 @@ pub(super) const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// See [`HEADER`].
 pub(super) const TRAILER: &[u8] = b"\xff\xff";
 
-/// The rows of a delivery, back to back.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Rows {
+/// The rows of a delivery. Each few hundred are laid out when they are first sent, so that the server works on those before.
+pub(super) struct Rows<'a> {
+    source: &'a str,
+    records: Vec<(&'a Batch, usize, u64)>,
+    pieces: Vec<Option<Piece>>,
+}
+
+/// Some rows, back to back.
+struct Piece {
     bytes: Bytes,
     /// Where each ends.
     ends: Vec<usize>,
 }
 
-impl Rows {
-    pub(super) fn of(delivery: Delivery<'_>) -> Self {
-        let mut rows = Row { out: BytesMut::new() };
-        let mut ends = Vec::with_capacity(delivery.len());
-        for (batch, row, position) in delivery.records() {
-            rows.record(batch, row, delivery.source, position);
-            ends.push(rows.out.len());
-        }
-        Self { bytes: rows.out.freeze(), ends }
+impl<'a> Rows<'a> {
+    pub(super) fn of(delivery: Delivery<'a>) -> Self {
+        let records: Vec<_> = delivery.records().collect();
+        let pieces = (0..records.len().div_ceil(POSTGRES_PIECE_ROWS)).map(|_| None).collect();
+        Self { source: delivery.source, records, pieces }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.ends.len()
+        self.records.len()
     }
 
-    /// The bytes of some of the rows.
-    pub(super) fn bytes(&self, range: &Range<usize>) -> Bytes {
-        let place = |row: usize| row.checked_sub(1).and_then(|row| self.ends.get(row).copied()).unwrap_or(0);
-        self.bytes.slice(place(range.start)..place(range.end))
+    /// A row's batch, its row there and its position.
+    pub(super) fn record(&self, row: usize) -> Option<(&'a Batch, usize, u64)> {
+        self.records.get(row).copied()
+    }
+
+    /// The same of the row with a position.
+    pub(super) fn at(&self, position: u64) -> Option<(&'a Batch, usize, u64)> {
+        let place = self.records.binary_search_by_key(&position, |(_, _, other)| *other).ok()?;
+        self.record(place)
+    }
+
+    /// The bytes of the first of some rows, and how many they are.
+    pub(super) fn next(&mut self, rows: &Range<usize>) -> (Bytes, usize) {
+        let place = rows.start / POSTGRES_PIECE_ROWS;
+        let first = place * POSTGRES_PIECE_ROWS;
+        let last = rows.end.min(first + POSTGRES_PIECE_ROWS);
+        let Some(piece) = self.pieces.get_mut(place) else { return (Bytes::new(), rows.len()) };
+        let records = self.records.get(first..).unwrap_or_default();
+        let piece = piece.get_or_insert_with(|| Piece::of(self.source, records));
+        let at = |row: usize| (row - first).checked_sub(1).and_then(|row| piece.ends.get(row).copied()).unwrap_or(0);
+        (piece.bytes.slice(at(rows.start)..at(last)), last - rows.start)
+    }
+}
+
+impl Piece {
+    fn of(source: &str, records: &[(&Batch, usize, u64)]) -> Self {
+        let mut rows = Row { out: BytesMut::new() };
+        let mut ends = Vec::with_capacity(POSTGRES_PIECE_ROWS);
+        for (batch, row, position) in records.iter().take(POSTGRES_PIECE_ROWS) {
+            rows.record(batch, *row, source, *position);
+            ends.push(rows.out.len());
+        }
+        Self { bytes: rows.out.freeze(), ends }
     }
 }
 

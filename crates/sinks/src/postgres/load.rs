@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use deadpool_postgres::{ClientWrapper, Transaction};
 use futures::SinkExt;
+use runstone_record::Batch;
 use runstone_record::limits::{POSTGRES_COPY_ROWS_MAX, POSTGRES_PIECE_BYTES};
 use tokio_postgres::{CopyInSink, IsolationLevel, Statement};
 
@@ -41,8 +42,8 @@ impl Work for Cursor<'_> {
 
 /// A delivery on its way. It comes to the letters of what was not taken.
 pub(super) struct Load<'a> {
-    pub(super) delivery: Delivery<'a>,
-    pub(super) rows: Rows,
+    delivery: Delivery<'a>,
+    rows: Rows<'a>,
     /// Rows that one statement brings.
     rows_max: usize,
     /// The letters of a try whose commit was not answered.
@@ -84,7 +85,7 @@ impl<'a> Load<'a> {
             let statement = copy_statement(&parts.names.logs());
             let statement = parts.within(transaction.prepare_cached(&statement)).await?;
             for piece in self.pieces() {
-                copy(parts, &transaction, &statement, &self.rows, &piece).await?;
+                copy(parts, &transaction, &statement, &mut self.rows, piece).await?;
             }
         }
         self.commit(parts, transaction, Vec::new()).await
@@ -109,7 +110,7 @@ impl<'a> Load<'a> {
 
     /// In pieces, through the staging table.
     async fn with_care(&mut self, parts: &Parts, client: &mut ClientWrapper) -> Result<Vec<DeadLetter>, Trouble> {
-        let (delivery, rows) = (self.delivery, self.rows.clone());
+        let delivery = self.delivery;
         let mut transaction = begin(parts, client).await?;
         move_cursor(parts, &transaction, delivery).await?;
         let (logs, list) = (parts.names.logs(), table::list(""));
@@ -117,27 +118,26 @@ impl<'a> Load<'a> {
             format!("CREATE TEMPORARY TABLE runstone_staging ON COMMIT DROP AS SELECT {list} FROM {logs} WITH NO DATA");
         parts.within(transaction.batch_execute(&staging)).await?;
         let statement = parts.within(transaction.prepare(&copy_statement(STAGING))).await?;
-        let records: Vec<_> = delivery.records().collect();
+        let letter = |(batch, row, position): (&Batch, usize, u64), reason| {
+            DeadLetter::of(delivery.source, batch, row, position, reason)
+        };
         let mut letters = Vec::new();
         let mut work: Vec<Range<usize>> = self.pieces().rev().collect();
         while let Some(range) = work.pop() {
             let piece = parts.within(transaction.savepoint("piece")).await?;
-            match take(parts, &piece, &statement, &rows, &range).await {
+            match take(parts, &piece, &statement, &mut self.rows, range.clone()).await {
                 Ok(conflicts) => {
                     parts.within(piece.commit()).await?;
-                    let at = |position: u64| records.iter().find(|(_, _, other)| *other == position);
-                    letters.extend(conflicts.into_iter().filter_map(|(position, reason)| {
-                        at(position)
-                            .map(|(batch, row, _)| DeadLetter::of(delivery.source, batch, *row, position, reason))
-                    }));
+                    let found = |(position, reason)| Some(letter(self.rows.at(position)?, reason));
+                    letters.extend(conflicts.into_iter().filter_map(found));
                 }
                 Err(Trouble::Refused(reason)) => {
                     parts.within(piece.rollback()).await?;
                     let middle = range.start + range.len() / 2;
                     if range.len() > 1 {
                         work.extend([middle..range.end, range.start..middle]);
-                    } else if let Some((batch, row, position)) = records.get(range.start) {
-                        letters.push(DeadLetter::of(delivery.source, batch, *row, *position, reason));
+                    } else if let Some(record) = self.rows.record(range.start) {
+                        letters.push(letter(record, reason));
                     }
                 }
                 Err(trouble) => return Err(trouble),
@@ -197,17 +197,19 @@ async fn copy(
     parts: &Parts,
     transaction: &Transaction<'_>,
     statement: &Statement,
-    rows: &Rows,
-    range: &Range<usize>,
+    rows: &mut Rows<'_>,
+    mut range: Range<usize>,
 ) -> Result<(), Trouble> {
     let sent = async {
         let sink: CopyInSink<Bytes> = transaction.copy_in(statement).await?;
         let mut sink = std::pin::pin!(sink);
         sink.feed(Bytes::from_static(HEADER)).await?;
-        let mut bytes = rows.bytes(range);
-        while !bytes.is_empty() {
-            let piece = bytes.split_to(bytes.len().min(POSTGRES_PIECE_BYTES));
-            sink.feed(piece).await?;
+        while !range.is_empty() {
+            let (mut bytes, count) = rows.next(&range);
+            range.start += count;
+            while !bytes.is_empty() {
+                sink.feed(bytes.split_to(bytes.len().min(POSTGRES_PIECE_BYTES))).await?;
+            }
         }
         sink.feed(Bytes::from_static(TRAILER)).await?;
         sink.finish().await
@@ -220,8 +222,8 @@ async fn take(
     parts: &Parts,
     transaction: &Transaction<'_>,
     statement: &Statement,
-    rows: &Rows,
-    range: &Range<usize>,
+    rows: &mut Rows<'_>,
+    range: Range<usize>,
 ) -> Result<Vec<(u64, String)>, Trouble> {
     copy(parts, transaction, statement, rows, range).await?;
     let (logs, list) = (parts.names.logs(), table::list(""));
