@@ -289,3 +289,47 @@ pub const POSTGRES_PIECE_ROWS: usize = 256;
 pub const POSTGRES_PIECE_BYTES: usize = 128 << 10;
 /// Rows that leave PostgreSQL in one statement because they are old enough.
 pub const POSTGRES_RETIRE_ROWS_MAX: i64 = 5_000;
+
+/// Bytes of an item in DynamoDB beyond which a run's log goes on in another; DynamoDB itself takes 400 KiB.
+pub const DYNAMO_ITEM_BYTES_MAX: usize = 350_000;
+/// The most that may be set for it: what DynamoDB takes, less what stands in an item beside its entries.
+pub const DYNAMO_ITEM_BYTES_LIMIT: usize = 396 << 10;
+/// Bytes of an entry in DynamoDB beyond which it is stored compressed.
+pub const DYNAMO_ENTRY_BYTES_MAX: usize = 64 << 10;
+/// Bytes of an entry's title that are readable beside its compressed text.
+pub const DYNAMO_TITLE_BYTES_MAX: usize = 256;
+/// Bytes that a compressed entry may become: what is longer was not written here.
+pub const DYNAMO_UNPACKED_BYTES_MAX: u64 = 16 << 20;
+/// Nesting depth of an item in DynamoDB, the list of entries being 1.
+pub const DYNAMO_DEPTH_MAX: usize = 32;
+/// Digits of a number in DynamoDB.
+pub const DYNAMO_NUMBER_DIGITS_MAX: usize = 38;
+/// The exponent of ten of a number in DynamoDB, in either direction.
+pub const DYNAMO_NUMBER_EXPONENT_MAX: i64 = 125;
+/// Ids of appended entries that an item keeps at least, where there were as many; it never keeps more than twice as many.
+pub const DYNAMO_IDS_KEPT: usize = 16;
+/// Runs of which it is remembered in which item their logs go on.
+pub const DYNAMO_PARTS_REMEMBERED_MAX: usize = 10_000;
+/// How often one update of an item is worded anew because the item had changed.
+pub const DYNAMO_REWORDINGS_MAX: u32 = 16;
+/// Attempts of one request to DynamoDB.
+pub const DYNAMO_ATTEMPTS_MAX: u32 = 3;
+/// Milliseconds of the longest first pause between them, and of the longest of all; each is a random part of that.
+pub const DYNAMO_BACKOFF_MS: (u64, u64) = (200, 2_000);
+/// Milliseconds to connect to DynamoDB.
+pub const DYNAMO_CONNECT_TIMEOUT_MS: u64 = 1_000;
+/// Milliseconds that one attempt may take.
+pub const DYNAMO_ATTEMPT_TIMEOUT_MS: u64 = 3_000;
+/// Milliseconds that one request may take, its attempts and pauses together.
+pub const DYNAMO_REQUEST_TIMEOUT_MS: u64 = 10_000;
+/// Milliseconds that an append may take, all its requests together.
+pub const DYNAMO_APPEND_TIMEOUT_MS: u64 = 20_000;
+/// Milliseconds for a new table to become usable, and between two looks at it.
+pub const DYNAMO_TABLE_TIMEOUT_MS: (u64, u64) = (120_000, 500);
+
+/// Milliseconds that settings from a secret are used before they are read again.
+pub const LAMBDA_SECRET_MS: u64 = 300_000;
+/// Milliseconds that reading a secret may take.
+pub const LAMBDA_SECRET_TIMEOUT_MS: u64 = 5_000;
+/// Milliseconds before a function's deadline at which it answers, done or not.
+pub const LAMBDA_ANSWER_MS: u64 = 500;

@@ -8,6 +8,8 @@
 pub mod console;
 #[cfg(feature = "contract")]
 pub mod contract;
+#[cfg(feature = "dynamo")]
+pub mod dynamo;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 

@@ -3,5 +3,6 @@
 
 mod cluster;
 mod console;
+mod dynamo;
 mod postgres;
 mod suite;

@@ -1,0 +1,209 @@
+//! What callers of the function see, and what it leaves in DynamoDB and in its own log.
+
+use std::net::UdpSocket;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::lambda::{Function, Said};
+use crate::moto::Moto;
+
+const RUN: &str = "20250113_123456_abc123";
+
+fn event(title: &str) -> Value {
+    json!({"run_id": RUN, "log_entry": {
+        "timestamp": "2025-01-13T12:34:56.789Z", "type": "info", "title": title, "description": "d", "metadata": {"n": 1.50},
+    }})
+}
+
+pub(crate) fn make_table(moto: &Moto, name: &str) {
+    let script = format!(
+        "key = 'run_id'\nresult = client.create_table(TableName='{name}', BillingMode='PAY_PER_REQUEST', \
+         KeySchema=[{{'AttributeName': key, 'KeyType': 'HASH'}}], \
+         AttributeDefinitions=[{{'AttributeName': key, 'AttributeType': 'S'}}])"
+    );
+    moto.boto3("dynamodb", &script);
+}
+
+fn titles(moto: &Moto, table: &str) -> Value {
+    let script = format!(
+        "items = client.scan(TableName='{table}')['Items']\n\
+         result = [entry['M']['title']['S'] for item in items for entry in item['logs']['L']]"
+    );
+    moto.boto3("dynamodb", &script)
+}
+
+fn appended() -> Value {
+    json!({
+        "success": true, "message": "Log entry appended successfully", "run_id": RUN,
+        "timestamp": "2025-01-13T12:34:56.789Z",
+    })
+}
+
+#[test]
+fn both_shapes_of_events_are_appended_and_answered() {
+    let moto = Moto::start();
+    make_table(&moto, "dmdb_logs");
+    let began = Instant::now();
+    let function = Function::start(&[("RUNSTONE_DYNAMODB_ENDPOINT", moto.url())]);
+    assert_eq!(function.invoke(&event("direct")), json!({"statusCode": 200, "body": appended()}));
+    let cold = began.elapsed();
+    let gateway =
+        json!({"version": "2.0", "requestContext": {"http": {"method": "POST"}}, "body": event("http").to_string()});
+    let answer = function.invoke(&gateway);
+    assert_eq!((&answer["statusCode"], &answer["headers"]["content-type"]), (&json!(200), &json!("application/json")));
+    assert_eq!(serde_json::from_str::<Value>(answer["body"].as_str().unwrap()).unwrap(), appended());
+    for (event, message) in [
+        (json!({}), "Missing required field: run_id"),
+        (json!([1]), "Invalid event: must be an object, got an array"),
+        (json!({"run_id": RUN, "log_entry": {"type": "info"}}), "Missing required field in log_entry: title"),
+    ] {
+        let body = json!({"error": true, "message": message});
+        assert_eq!(function.invoke(&event), json!({"statusCode": 400, "body": body}));
+    }
+    assert_eq!(titles(&moto, "dmdb_logs"), json!(["direct", "http"]));
+    assert!(function.is_quiet(), "it logs what went wrong, and nothing did");
+    println!("cold start to first answer {cold:?}, peak {} KB", function.peak_kb());
+}
+
+#[test]
+fn an_event_that_lambda_sends_again_is_appended_once() {
+    let moto = Moto::start();
+    make_table(&moto, "dmdb_logs");
+    let function = Function::start(&[("RUNSTONE_DYNAMODB_ENDPOINT", moto.url())]);
+    for _ in 0..2 {
+        let said = function.invoke_as("8476a536-e9f4-11e8-9739-2dfe598c3fcd", event("once").to_string().as_bytes());
+        assert!(matches!(&said, Said::Response(answer) if answer["statusCode"] == 200), "{said:?}");
+    }
+    for _ in 0..2 {
+        let said = function.invoke_as("no-uuid", event("twice").to_string().as_bytes());
+        assert!(matches!(&said, Said::Response(answer) if answer["statusCode"] == 200), "{said:?}");
+    }
+    assert_eq!(titles(&moto, "dmdb_logs"), json!(["once", "twice", "twice"]));
+}
+
+/// Lambda itself takes only JSON as an event.
+#[test]
+fn what_only_json_allows_is_still_answered() {
+    let function = Function::start(&[("RUNSTONE_DYNAMODB_ENDPOINT", "http://127.0.0.1:9")]);
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    for event in
+        [r#"{"run_id":"r","log_entry":{"type":"info","title":"\ud800","description":""}}"#, &deep, "1e400", "null"]
+    {
+        match function.invoke_as("r", event.as_bytes()) {
+            Said::Response(answer) => assert_eq!(answer["statusCode"], 400, "{answer}"),
+            Said::Error(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn without_dynamodb_the_caller_is_told_and_the_entry_is_in_the_log() {
+    let function = Function::start(&[("RUNSTONE_DYNAMODB_ENDPOINT", "http://127.0.0.1:9")]);
+    let answer = function.invoke(&event("nowhere\n"));
+    assert_eq!((&answer["statusCode"], &answer["body"]["error"]), (&json!(500), &json!(true)));
+    let message = answer["body"]["message"].as_str().unwrap();
+    assert!(message.starts_with("Failed to append log: append to log in DynamoDB: dmdb_logs: "), "{message}");
+    let line = function.line();
+    assert_eq!((&line["level"], &line["message"], &line["run_id"]), (&json!("ERROR"), &json!(message), &json!(RUN)));
+    assert_eq!(line["log_entry"], event("nowhere\n")["log_entry"]);
+    // A table that is not there is no reason to fail either, and one that comes is used.
+    let moto = Moto::start();
+    let function = Function::start(&[("RUNSTONE_DYNAMODB_ENDPOINT", moto.url())]);
+    let answer = function.invoke(&event("early"));
+    let message = answer["body"]["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("Failed to append log: ") && message.contains("ResourceNotFoundException"),
+        "{message}"
+    );
+    make_table(&moto, "dmdb_logs");
+    assert_eq!(function.invoke(&event("late"))["statusCode"], 200);
+    assert_eq!(titles(&moto, "dmdb_logs"), json!(["late"]));
+}
+
+#[test]
+fn the_answer_comes_before_the_functions_time_is_up() {
+    // It takes connections and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let mut function = Function::start(&[("RUNSTONE_DYNAMODB_ENDPOINT", &url)]);
+    function.time_limit = Duration::from_millis(1_500);
+    let began = Instant::now();
+    let answer = function.invoke(&event("silence"));
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert_eq!(answer["body"]["message"], "Failed to append log: append to log in DynamoDB: the function's time is up");
+    assert_eq!(function.line()["log_entry"]["title"], "silence");
+}
+
+#[test]
+fn settings_come_from_a_secret_where_the_environment_has_none() {
+    let moto = Moto::start();
+    make_table(&moto, "secret_logs");
+    let secret = json!({"RUNSTONE_DYNAMODB_TABLE": "secret_logs", "RUNSTONE_DYNAMODB_ITEM_BYTES_MAX": 2_000});
+    let script = format!("result = client.create_secret(Name='logger', SecretString='{secret}')['Name']");
+    moto.boto3("secretsmanager", &script);
+    let named = [("AWS_ENDPOINT_URL", moto.url()), ("RUNSTONE_LOGGER_SECRET", "logger")];
+    let function = Function::start(&named);
+    for number in 0..20 {
+        assert_eq!(function.invoke(&event(&format!("{number:100}")))["statusCode"], 200);
+    }
+    assert_eq!(moto.boto3("dynamodb", "result = client.scan(TableName='secret_logs')['Count'] > 1"), json!(true));
+    // The environment comes first.
+    make_table(&moto, "other_logs");
+    let function = Function::start(&[named[0], named[1], ("RUNSTONE_DYNAMODB_TABLE", "other_logs")]);
+    assert_eq!(function.invoke(&event("other"))["statusCode"], 200);
+    assert_eq!(titles(&moto, "other_logs"), json!(["other"]));
+    // What cannot be read is said, each time.
+    for (secret, item_bytes, reason) in [
+        ("missing", "", "read secret: missing: ResourceNotFoundException"),
+        ("", "7", "read setting RUNSTONE_DYNAMODB_ITEM_BYTES_MAX: must be a number from 1024 to 405504, got 7"),
+    ] {
+        let env = [named[0], ("RUNSTONE_LOGGER_SECRET", secret), ("RUNSTONE_DYNAMODB_ITEM_BYTES_MAX", item_bytes)];
+        let function = Function::start(&env);
+        let answer = function.invoke(&event("lost"));
+        let message = answer["body"]["message"].as_str().unwrap();
+        assert!(message.starts_with(&format!("Failed to append log: {reason}")), "{message}");
+    }
+}
+
+#[test]
+fn metrics_and_traces_are_written_on_request() {
+    let moto = Moto::start();
+    make_table(&moto, "dmdb_logs");
+    let daemon = UdpSocket::bind("127.0.0.1:0").unwrap();
+    daemon.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let address = daemon.local_addr().unwrap().to_string();
+    let mut function = Function::start(&[
+        ("RUNSTONE_DYNAMODB_ENDPOINT", moto.url()),
+        ("RUNSTONE_LOGGER_METRICS", "true"),
+        ("RUNSTONE_LOGGER_TRACING", "true"),
+        ("AWS_XRAY_DAEMON_ADDRESS", &address),
+    ]);
+    function.trace = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1".to_owned();
+    function.invoke(&event("measured"));
+    function.invoke(&json!({}));
+    for (appended, refused) in [(1, 0), (0, 1)] {
+        let line = function.line();
+        let metrics = &line["_aws"]["CloudWatchMetrics"][0];
+        assert_eq!(metrics["Namespace"], "Runstone/Logger");
+        assert_eq!(line["FunctionName"], "datamorph-logger");
+        assert_eq!(
+            (&line["Appended"], &line["Refused"], &line["Failed"]),
+            (&json!(appended), &json!(refused), &json!(0))
+        );
+        // Each metric and each dimension that is declared is there, as the format demands.
+        for metric in metrics["Metrics"].as_array().unwrap() {
+            assert!(line[metric["Name"].as_str().unwrap()].is_u64(), "{line}");
+        }
+        assert!(line["_aws"]["Timestamp"].as_u64().unwrap() > 1_700_000_000_000);
+    }
+    let mut datagram = [0; 2_000];
+    let length = daemon.recv(&mut datagram).unwrap();
+    let text = String::from_utf8(datagram[..length].to_vec()).unwrap();
+    let (header, segment) = text.split_once('\n').unwrap();
+    assert_eq!(header, r#"{"format":"json","version":1}"#);
+    let segment: Value = serde_json::from_str(segment).unwrap();
+    assert_eq!(segment["trace_id"], "1-5759e988-bd862e3fe1be46a994272793");
+    assert_eq!((&segment["fault"], &segment["aws"]["table_name"]), (&json!(false), &json!("dmdb_logs")));
+    assert!(segment["end_time"].as_f64() >= segment["start_time"].as_f64());
+}

@@ -1,0 +1,8 @@
+//! The Logger's binary, run by a stand-in of Lambda, with moto's DynamoDB and Secrets Manager behind it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed helper is a failed test")]
+
+mod docs;
+mod lambda;
+mod logger;
+#[path = "../../../sinks/tests/it/dynamo/moto.rs"]
+mod moto;

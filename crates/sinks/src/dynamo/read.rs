@@ -1,0 +1,72 @@
+//! Reads the log of a run, from as many items as it has. Owns their order; refuses to filter.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use super::item::{self, Item};
+use super::{Dynamo, DynamoError, entry};
+
+/// The log of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunLog {
+    /// The entries in the order in which they were appended, each a JSON object.
+    pub entries: Vec<String>,
+    /// When the first was appended, RFC 3339; none in items that others made so.
+    pub created_at: Option<String>,
+    /// When the last was.
+    pub updated_at: Option<String>,
+}
+
+impl Dynamo {
+    /// The log of a run with everything that was appended before the call; none where there is no such run.
+    ///
+    /// # Errors
+    /// DynamoDB's, and what is stored and cannot be read.
+    pub async fn read(&self, run_id: &str) -> Result<Option<RunLog>, DynamoError> {
+        let mut log = RunLog { entries: Vec::new(), created_at: None, updated_at: None };
+        let mut part = 1;
+        while let Some(found) = self.item(run_id, part, None).await? {
+            for stored in item::logs(&found) {
+                log.entries.push(entry::load(stored, run_id)?);
+            }
+            let time = |name: &str| item::text(&found, name).map(str::to_owned);
+            log.created_at = log.created_at.or_else(|| time(item::CREATED));
+            log.updated_at = time(item::UPDATED).or(log.updated_at);
+            if !item::is_continued(&found) {
+                return Ok(Some(log));
+            }
+            part += 1;
+        }
+        // A part was closed and the next not yet written.
+        Ok((part > 1).then_some(log))
+    }
+
+    /// The first part, from this one on, that is not known to be closed. To read what an item says about itself costs less
+    /// than an update that fails.
+    pub(super) async fn open_part(&self, run_id: &str, from: u32) -> Result<u32, DynamoError> {
+        let mut part = from;
+        while self.item(run_id, part, Some(item::CONTINUED)).await?.is_some_and(|found| item::is_continued(&found)) {
+            part += 1;
+        }
+        Ok(part)
+    }
+
+    /// An item, or one attribute of it.
+    pub(super) async fn item(
+        &self,
+        run_id: &str,
+        part: u32,
+        attribute: Option<&str>,
+    ) -> Result<Option<Item>, DynamoError> {
+        let mut get = self
+            .client
+            .get_item()
+            .table_name(&self.options.table)
+            .key(&self.options.key, AttributeValue::S(item::key(run_id, part)))
+            .consistent_read(true);
+        if let Some(attribute) = attribute {
+            get = get.projection_expression("#attribute").expression_attribute_names("#attribute", attribute);
+        }
+        let answer = get.send().await;
+        answer.map(|answer| answer.item).map_err(|error| DynamoError::request("read log", &self.options.table, &error))
+    }
+}
