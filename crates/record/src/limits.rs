@@ -312,6 +312,10 @@ pub const DYNAMO_IDS_KEPT: usize = 16;
 pub const DYNAMO_PARTS_REMEMBERED_MAX: usize = 10_000;
 /// How often one update of an item is worded anew because the item had changed.
 pub const DYNAMO_REWORDINGS_MAX: u32 = 16;
+/// Runs whose logs in DynamoDB are appended to at once.
+pub const DYNAMO_APPENDS_MAX: usize = 16;
+/// Dead letters of one source that DynamoDB keeps: with more of them nothing goes on until some are gone.
+pub const DYNAMO_LETTERS_MAX: usize = 10_000;
 /// Attempts of one request to DynamoDB.
 pub const DYNAMO_ATTEMPTS_MAX: u32 = 3;
 /// Milliseconds of the longest first pause between them, and of the longest of all; each is a random part of that.

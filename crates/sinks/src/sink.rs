@@ -9,7 +9,7 @@ use runstone_record::{Batch, RecordId};
 ///
 /// A source is a journal under one epoch, `{uuid}/{epoch}`, as it stands in a record's `journal`. A sink is fed by one
 /// caller at a time; several sinks, of other processes too, may be fed into one target. A future that is dropped leaves the
-/// target as it was before, or as if it had been waited for.
+/// target as an error does, or as if it had been waited for.
 #[async_trait]
 pub trait Sink: Send {
     /// Its name in logs and metrics.
@@ -25,9 +25,15 @@ pub trait Sink: Send {
     /// has already is not there twice. One that it cannot take is kept as a dead letter, durably, before the cursor
     /// passes it, and does not keep the others from being taken.
     ///
+    /// A target without transactions of that size (DynamoDB) does less: the records come first and the cursor after all of
+    /// them, so that they may be read before the cursor says so. Still the cursor is never ahead of them, and none is there
+    /// twice.
+    ///
     /// # Errors
     /// Says what the caller is to do. Nothing of the delivery is in the target then, or all of it, where an answer was lost:
-    /// the cursor tells.
+    /// the cursor tells. Where the target has no such transactions, part of the delivery may be there: the cursor is where it
+    /// was, the same records are to be delivered again from there, in whatever pieces, and what is there already is passed
+    /// over. Dead letters that an earlier attempt kept may be missing from the answer; the target has them.
     async fn deliver(&mut self, delivery: Delivery<'_>) -> Result<Delivered, SinkError>;
 }
 

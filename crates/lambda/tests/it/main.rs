@@ -4,5 +4,6 @@
 mod docs;
 mod lambda;
 mod logger;
+#[allow(dead_code, reason = "the tests of the sinks do more with it")]
 #[path = "../../../sinks/tests/it/dynamo/moto.rs"]
 mod moto;

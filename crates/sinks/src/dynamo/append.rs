@@ -1,21 +1,23 @@
-//! Appends that happen once. Owns the update, its condition, and what a failed condition means; refuses to look before it
-//! writes: the condition looks.
+//! Appends that happen once. Owns their order, the item that takes them, and what a failed condition means; refuses to look
+//! before it writes: the condition looks.
 //!
 //! An append is known by an id (the Logger function), of which an item keeps the last ones, or by its positions in a journal
 //! (the relay), of which an item keeps the highest. Where the answer to an update was lost, the update's repetition fails its
 //! condition, and the item that comes with that failure shows why.
+//!
+//! An item with entries and without a position of the journal was written by others, who may have had the same records: the
+//! journal under an earlier epoch, before its directory was copied. Then, and only then, the log's ids are read first.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
+use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use runstone_record::RecordId;
 use runstone_record::limits::{DYNAMO_APPEND_TIMEOUT_MS, DYNAMO_IDS_KEPT, DYNAMO_REWORDINGS_MAX};
-use runstone_record::time::format_millis;
 
 use super::item::{self, Item};
-use super::value::Sized;
+use super::word::{Mark, Step, Stored};
 use super::{Dynamo, DynamoError, entry};
 
 /// What came of an append that succeeded.
@@ -32,22 +34,10 @@ pub enum Appended {
 pub struct PositionedEntry<'a> {
     /// Its position there.
     pub position: u64,
+    /// When the journal took it: microseconds since 1970.
+    pub at: i64,
     /// The entry: a JSON object.
     pub json: &'a str,
-}
-
-/// By what an append is known.
-enum Mark<'a> {
-    Id(AttributeValue),
-    Position { source: &'a str, after: u64, through: u64 },
-}
-
-/// One update that is to be made.
-struct Step<'a> {
-    run_id: &'a str,
-    entries: &'a [Sized],
-    mark: Mark<'a>,
-    now: i64,
 }
 
 /// What a step came to.
@@ -59,10 +49,25 @@ enum Outcome {
     Full,
 }
 
-impl Step<'_> {
-    fn bytes(&self) -> usize {
-        self.entries.iter().map(|entry| entry.bytes + 1).sum()
-    }
+/// With what the caller of a step goes on.
+enum Next {
+    Done,
+    Before,
+    /// Entries up to this position are there already.
+    Beyond(u64),
+    /// Not all of them fit, but so many bytes of them do.
+    Room(usize),
+    /// Others have written to this log: it is to be looked at.
+    Look,
+}
+
+/// Why a condition failed.
+enum Judgement {
+    Next(Next),
+    Continued,
+    Full,
+    Again,
+    NoLog,
 }
 
 impl Dynamo {
@@ -72,14 +77,19 @@ impl Dynamo {
     /// # Errors
     /// [`DynamoError::retryable`] says whether the same may succeed later.
     pub async fn append(&self, run_id: &str, json: &str, id: RecordId, now: i64) -> Result<Appended, DynamoError> {
-        let stored = [entry::store(json, self.options.entry_bytes_max)?];
-        let step = Step { run_id, entries: &stored, mark: Mark::Id(item::id(id)), now };
-        self.in_time(self.append_step(step)).await.map(|appended| appended.1)
+        let entry = PositionedEntry { position: 0, at: now, json };
+        let stored = [self.stored(&entry)?];
+        let step = Step { run_id, entries: &stored, mark: Mark::Id(item::id(id)) };
+        self.in_time(async {
+            let next = self.append_step(step).await?;
+            Ok(if matches!(next, Next::Done) { Appended::Now } else { Appended::Before })
+        })
+        .await
     }
 
-    /// Appends a run's entries of a journal (`source`, such as `uuid/epoch`): those with positions behind `after`, up to and
-    /// with `through`, in their order, each once. `after` is where the caller's cursor stands: what the run's items have
-    /// beyond it is left out.
+    /// Appends a run's entries of a journal (`source`, such as `uuid/epoch`): those with positions behind `after`, in their
+    /// order, each once. `after` is where the caller's cursor stands, or the position of an entry that went before: what the
+    /// run's items have beyond it is left out. So is an entry whose member `id` the log of others has.
     ///
     /// # Errors
     /// [`DynamoError::retryable`] says whether the same may succeed later; what was appended before the error stays known.
@@ -88,20 +98,15 @@ impl Dynamo {
         run_id: &str,
         source: &str,
         entries: &[PositionedEntry<'_>],
-        (after, through): (u64, u64),
-        now: i64,
+        after: u64,
     ) -> Result<Appended, DynamoError> {
-        let stored = entries.iter().map(|entry| entry::store(entry.json, self.options.entry_bytes_max));
-        let stored = stored.collect::<Result<Vec<_>, _>>()?;
-        self.in_time(self.append_all(run_id, source, entries, &stored, (after, through), now)).await
+        let stored = entries.iter().map(|entry| self.stored(entry)).collect::<Result<Vec<_>, _>>()?;
+        self.in_time(self.append_all(run_id, source, stored, after)).await
     }
 
-    /// Would DynamoDB take this entry? Where not, nothing that is tried again helps.
-    ///
-    /// # Errors
-    /// [`DynamoError::Json`] and [`DynamoError::TooLarge`].
-    pub fn check(&self, json: &str) -> Result<(), DynamoError> {
-        entry::store(json, self.options.entry_bytes_max).map(drop)
+    fn stored(&self, entry: &PositionedEntry<'_>) -> Result<Stored, DynamoError> {
+        let sized = entry::store(entry.json, self.options.entry_bytes_max)?;
+        Ok(Stored { position: entry.position, at: entry.at, sized })
     }
 
     async fn in_time<T>(&self, append: impl Future<Output = Result<T, DynamoError>>) -> Result<T, DynamoError> {
@@ -115,50 +120,56 @@ impl Dynamo {
         &self,
         run_id: &str,
         source: &str,
-        entries: &[PositionedEntry<'_>],
-        stored: &[Sized],
-        (mut after, through): (u64, u64),
-        now: i64,
+        mut left: Vec<Stored>,
+        mut after: u64,
     ) -> Result<Appended, DynamoError> {
-        let (mut start, mut appended) = (0, Appended::Before);
+        let (mut appended, mut looked, mut looks) = (Appended::Before, None, 0);
         let mut room = self.options.item_bytes_max;
         loop {
-            start += entries[start..].iter().take_while(|entry| entry.position <= after).count();
-            if start == entries.len() {
-                return Ok(appended);
-            }
-            let count = fitting(&stored[start..], room);
-            let end = start + count;
-            let last = if end == entries.len() { through } else { entries[end - 1].position };
-            let mark = Mark::Position { source, after, through: last };
-            let step = Step { run_id, entries: &stored[start..end], mark, now };
-            match self.append_step(step).await? {
-                (Next::Beyond(position), _) => after = position,
-                (Next::Room(bytes), _) => room = bytes,
-                (Next::Nothing, done) => {
-                    if done == Appended::Now {
+            left.retain(|entry| entry.position > after);
+            let Some(last) = left.get(fitting(&left, room).saturating_sub(1)) else { return Ok(appended) };
+            let (count, through) = (fitting(&left, room), last.position);
+            let mark = Mark::Position { source, after, through, looked };
+            match self.append_step(Step { run_id, entries: &left[..count], mark }).await? {
+                Next::Beyond(position) => after = position,
+                Next::Room(bytes) => room = bytes,
+                done @ (Next::Done | Next::Before) => {
+                    (after, room, looked) = (through, self.options.item_bytes_max, None);
+                    if matches!(done, Next::Done) {
                         appended = Appended::Now;
                     }
-                    (after, room) = (last, self.options.item_bytes_max);
+                }
+                Next::Look => {
+                    looks += 1;
+                    if looks > DYNAMO_REWORDINGS_MAX {
+                        return Err(self.contended(run_id, looks));
+                    }
+                    let look = self.look(run_id).await?;
+                    left.retain(|entry| entry::id(&entry.sized.value).is_none_or(|id| !look.ids.contains(&id)));
+                    self.remember(run_id, look.part);
+                    looked = Some(look.count);
                 }
             }
         }
     }
 
     /// Makes one update, in the item in which it finds place.
-    async fn append_step(&self, step: Step<'_>) -> Result<(Next, Appended), DynamoError> {
+    async fn append_step(&self, step: Step<'_>) -> Result<Next, DynamoError> {
         let mut part = self.part(step.run_id);
         let (mut rotate, mut rewordings) = (false, 0);
         loop {
             let full = match self.update(&step, part, rotate).await? {
                 Outcome::Done => {
                     self.remember(step.run_id, part);
-                    return Ok((Next::Nothing, Appended::Now));
+                    return Ok(Next::Done);
                 }
                 Outcome::Full => true,
                 Outcome::Changed(item) => match self.judge(&step, &item) {
-                    Judgement::Before => return Ok((Next::Nothing, Appended::Before)),
-                    Judgement::Next(next) => return Ok((next, Appended::Before)),
+                    Judgement::Next(next) => return Ok(next),
+                    Judgement::NoLog => {
+                        let (table, run_id) = (self.options.table.clone(), step.run_id.to_owned());
+                        return Err(DynamoError::NoLog { table, run_id });
+                    }
                     Judgement::Continued => {
                         (part, rewordings) = (self.open_part(step.run_id, part + 1).await?, 0);
                         continue;
@@ -177,22 +188,34 @@ impl Dynamo {
             }
             rewordings += 1;
             if rewordings > DYNAMO_REWORDINGS_MAX {
-                let (table, run_id) = (self.options.table.clone(), step.run_id.to_owned());
-                return Err(DynamoError::Contended { table, run_id, tries: rewordings });
+                return Err(self.contended(step.run_id, rewordings));
             }
         }
     }
 
-    /// Why did the condition fail?
+    fn contended(&self, run_id: &str, tries: u32) -> DynamoError {
+        DynamoError::Contended { table: self.options.table.clone(), run_id: run_id.to_owned(), tries }
+    }
+
     fn judge(&self, step: &Step<'_>, item: &Item) -> Judgement {
+        if item::is_no_log(item) {
+            return Judgement::NoLog;
+        }
         match &step.mark {
-            Mark::Id(id) if item::has_id(item, id) => return Judgement::Before,
-            Mark::Position { source, after, through } => match item::position(item, source) {
-                Some(position) if position >= *through => return Judgement::Before,
-                Some(position) if position > *after => return Judgement::Next(Next::Beyond(position)),
-                _ => {}
-            },
+            Mark::Id(id) if item::has_id(item, id) => return Judgement::Next(Next::Before),
             Mark::Id(_) => {}
+            Mark::Position { source, after, through, looked } => match item::position(item, source) {
+                Some(position) if position >= *through => return Judgement::Next(Next::Before),
+                Some(position) if position > *after => return Judgement::Next(Next::Beyond(position)),
+                Some(_) => {}
+                None if item::has_log(item) => {
+                    let is_known = looked.is_some_and(|count| count == item::logs(item).len());
+                    if !is_known && (looked.is_none() || !item::is_continued(item)) {
+                        return Judgement::Next(Next::Look);
+                    }
+                }
+                None => {}
+            },
         }
         if item::is_continued(item) {
             return Judgement::Continued;
@@ -202,13 +225,13 @@ impl Dynamo {
             return Judgement::Again;
         }
         match step.entries {
-            [first, _, ..] if first.bytes < left => Judgement::Next(Next::Room(left)),
+            [first, _, ..] if first.sized.bytes < left => Judgement::Next(Next::Room(left)),
             _ => Judgement::Full,
         }
     }
 
     async fn update(&self, step: &Step<'_>, part: u32, rotate: bool) -> Result<Outcome, DynamoError> {
-        let wording = self.word(step, rotate);
+        let wording = step.word(&self.options, rotate);
         let sent = self
             .client
             .update_item()
@@ -230,63 +253,9 @@ impl Dynamo {
                 Ok(Outcome::Changed(failed.item().cloned().unwrap_or_default()))
             }
             // An item that others began has no count of its bytes.
-            Some(refusal) if part_is_full(refusal) => Ok(Outcome::Full),
+            Some(refusal) if is_full(refusal) => Ok(Outcome::Full),
             _ => Err(DynamoError::request("append to log", &self.options.table, &error)),
         }
-    }
-
-    /// The update and its condition. All names stand behind `#`: some are words that DynamoDB keeps for itself.
-    fn word(&self, step: &Step<'_>, rotate: bool) -> Wording {
-        let list = |items: Vec<AttributeValue>| AttributeValue::L(items);
-        let number = |number: u64| AttributeValue::N(number.to_string());
-        let mut wording = Wording::default();
-        let (mut set, mut conditions) = (
-            vec![
-                "#logs = list_append(if_not_exists(#logs, :none), :new)".to_owned(),
-                "#created = if_not_exists(#created, :now)".to_owned(),
-                "#updated = :now".to_owned(),
-            ],
-            vec!["attribute_not_exists(#continued)".to_owned()],
-        );
-        let bytes = step.bytes();
-        wording.name("#logs", item::LOGS).name("#created", item::CREATED).name("#updated", item::UPDATED);
-        wording.name("#bytes", item::BYTES).name("#continued", item::CONTINUED);
-        wording.value(":none", list(Vec::new()));
-        wording.value(":new", list(step.entries.iter().map(|entry| entry.value.clone()).collect()));
-        wording.value(":now", AttributeValue::S(format_millis(step.now)));
-        wording.value(":bytes", number(bytes as u64));
-        // What is larger than an item should be has one for itself.
-        wording.value(":room", number(self.options.item_bytes_max.saturating_sub(bytes) as u64));
-        conditions.push("(attribute_not_exists(#bytes) OR #bytes <= :room)".to_owned());
-        if let Some(ttl) = &self.options.ttl {
-            let seconds = step.now.div_euclid(1_000_000) + i64::from(ttl.days) * 86_400;
-            set.push("#ttl = :ttl".to_owned());
-            wording.name("#ttl", &ttl.attribute).value(":ttl", AttributeValue::N(seconds.to_string()));
-        }
-        match &step.mark {
-            Mark::Id(id) => {
-                wording.name("#ids", item::IDS).name("#before", item::IDS_BEFORE);
-                wording.value(":id", id.clone()).value(":ids", list(vec![id.clone()]));
-                wording.value(":kept", number(DYNAMO_IDS_KEPT as u64));
-                conditions.push("NOT contains(#ids, :id) AND NOT contains(#before, :id)".to_owned());
-                if rotate {
-                    set.push("#before = #ids, #ids = :ids".to_owned());
-                    conditions.push("size(#ids) >= :kept".to_owned());
-                } else {
-                    set.push("#ids = list_append(if_not_exists(#ids, :none), :ids)".to_owned());
-                    conditions.push("(attribute_not_exists(#ids) OR size(#ids) < :kept)".to_owned());
-                }
-            }
-            Mark::Position { source, after, through } => {
-                wording.name("#position", &item::position_name(source));
-                wording.value(":after", number(*after)).value(":through", number(*through));
-                set.push("#position = :through".to_owned());
-                conditions.push("(attribute_not_exists(#position) OR #position <= :after)".to_owned());
-            }
-        }
-        wording.update = format!("SET {} ADD #bytes :bytes", set.join(", "));
-        wording.condition = conditions.join(" AND ");
-        wording
     }
 
     /// Says in an item that the log goes on in another: from then on nothing is appended to it.
@@ -306,54 +275,16 @@ impl Dynamo {
 }
 
 /// How many of the entries go into one update: as many as there is room for, and one in any case.
-fn fitting(entries: &[Sized], room: usize) -> usize {
+fn fitting(entries: &[Stored], room: usize) -> usize {
     let mut bytes = 0;
     let count = entries.iter().take_while(|entry| {
-        bytes += entry.bytes + 1;
+        bytes += entry.sized.bytes + 1;
         bytes <= room
     });
     count.count().max(1)
 }
 
-fn part_is_full(error: &UpdateItemError) -> bool {
-    use aws_sdk_dynamodb::error::ProvideErrorMetadata;
+/// Would the item be larger than DynamoDB takes?
+pub(super) fn is_full(error: &UpdateItemError) -> bool {
     error.code() == Some("ValidationException") && error.message().is_some_and(|text| text.contains("Item size"))
-}
-
-/// With what the caller goes on.
-enum Next {
-    Nothing,
-    /// Entries up to this position are there already.
-    Beyond(u64),
-    /// Not all of them fit, but so many bytes of them do.
-    Room(usize),
-}
-
-enum Judgement {
-    Before,
-    Next(Next),
-    Continued,
-    Full,
-    Again,
-}
-
-/// An update's texts, and what its names and values stand for.
-#[derive(Default)]
-struct Wording {
-    update: String,
-    condition: String,
-    names: HashMap<String, String>,
-    values: HashMap<String, AttributeValue>,
-}
-
-impl Wording {
-    fn name(&mut self, short: &str, name: &str) -> &mut Self {
-        self.names.insert(short.to_owned(), name.to_owned());
-        self
-    }
-
-    fn value(&mut self, short: &str, value: AttributeValue) -> &mut Self {
-        self.values.insert(short.to_owned(), value);
-        self
-    }
 }

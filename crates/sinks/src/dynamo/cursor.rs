@@ -5,11 +5,11 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 
 use super::item::{self, Item};
-use super::{Dynamo, DynamoError};
+use super::{Dynamo, DynamoError, Remedy};
 
 /// What came of moving a cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moved {
+pub(super) enum Moved {
     /// It is where it was to be.
     Now,
     /// It was not where the caller believed it to be, and stays here.
@@ -27,20 +27,23 @@ fn position(item: &Item) -> u64 {
 
 impl Dynamo {
     /// The last position of a source (`uuid/epoch`) up to which the table has all of its records; 0 where there is none.
-    ///
-    /// # Errors
-    /// DynamoDB's.
-    pub async fn cursor(&self, source: &str) -> Result<u64, DynamoError> {
-        let found = self.item(&key(source), 1, None).await?;
+    pub(super) async fn find_cursor(&self, source: &str) -> Result<u64, DynamoError> {
+        if self.client.config().region().is_none() {
+            let (table, reason) = (self.options.table.clone(), "no region is set".to_owned());
+            return Err(DynamoError::Request {
+                operation: "read cursor",
+                table,
+                reason,
+                remedy: Remedy::People("set a region"),
+            });
+        }
+        let found = self.item(&item::key(&key(source), 1), None).await?;
         Ok(found.as_ref().map_or(0, position))
     }
 
     /// Moves a source's cursor, once [`Dynamo::append_entries`] has been answered for every run up to there. Runs remember
     /// their own positions: where this is not reached, what is delivered again is there once all the same.
-    ///
-    /// # Errors
-    /// DynamoDB's.
-    pub async fn move_cursor(&self, source: &str, after: u64, through: u64) -> Result<Moved, DynamoError> {
+    pub(super) async fn move_cursor(&self, source: &str, after: u64, through: u64) -> Result<Moved, DynamoError> {
         let number = |number: u64| AttributeValue::N(number.to_string());
         let sent = self
             .client

@@ -10,6 +10,7 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use jiter::{Jiter, Peek};
+use runstone_record::RecordId;
 use runstone_record::limits::{DYNAMO_ITEM_BYTES_LIMIT, DYNAMO_TITLE_BYTES_MAX, DYNAMO_UNPACKED_BYTES_MAX};
 
 use super::DynamoError;
@@ -19,7 +20,8 @@ use super::value::{self, Sized, Unfit};
 /// name is no mark.
 const PACKED: &str = "gzip";
 /// What remains readable of it.
-const HEAD: [&str; 3] = ["timestamp", "type", "title"];
+const HEAD: [&str; 4] = ["timestamp", "type", "title", ID];
+const ID: &str = "id";
 /// The list is 1 deep, the entries are 2.
 const DEPTH: usize = 2;
 
@@ -44,11 +46,23 @@ pub(super) fn store(json: &str, bytes_max: usize) -> Result<Sized, DynamoError> 
     Ok(stored)
 }
 
-fn pack(json: &str) -> Result<Sized, DynamoError> {
+/// A text's bytes, compressed.
+pub(super) fn compress(text: &str) -> Result<Vec<u8>, DynamoError> {
     let failed = |error: std::io::Error| DynamoError::Json { reason: error.to_string() };
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(json.as_bytes()).map_err(failed)?;
-    let packed = encoder.finish().map_err(failed)?;
+    encoder.write_all(text.as_bytes()).map_err(failed)?;
+    encoder.finish().map_err(failed)
+}
+
+/// The text again.
+pub(super) fn decompress(packed: &[u8]) -> std::io::Result<String> {
+    let mut text = String::new();
+    GzDecoder::new(packed).take(DYNAMO_UNPACKED_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn pack(json: &str) -> Result<Sized, DynamoError> {
+    let packed = compress(json)?;
     let mut bytes = 16 + PACKED.len() + packed.len();
     let mut members = HashMap::from([(PACKED.to_owned(), AttributeValue::B(Blob::new(packed)))]);
     for (name, text) in head(json) {
@@ -77,13 +91,16 @@ fn head(json: &str) -> Vec<(String, String)> {
     found
 }
 
+/// The id of a stored entry, where it has one.
+pub(super) fn id(entry: &AttributeValue) -> Option<RecordId> {
+    RecordId::parse(entry.as_m().ok()?.get(ID)?.as_s().ok()?).ok()
+}
+
 /// The JSON of a stored entry.
 pub(super) fn load(entry: &AttributeValue, run_id: &str) -> Result<String, DynamoError> {
     let failed = |source| DynamoError::Unpack { run_id: run_id.to_owned(), source };
     if let Some(AttributeValue::B(packed)) = entry.as_m().ok().and_then(|members| members.get(PACKED)) {
-        let mut json = String::new();
-        GzDecoder::new(packed.as_ref()).take(DYNAMO_UNPACKED_BYTES_MAX).read_to_string(&mut json).map_err(failed)?;
-        return Ok(json);
+        return decompress(packed.as_ref()).map_err(failed);
     }
     let mut json = Vec::new();
     value::to_json(entry, &mut json);

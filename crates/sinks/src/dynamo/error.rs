@@ -1,6 +1,22 @@
-//! What can go wrong with DynamoDB. Owns the words, and whether the same append may succeed later.
+//! What can go wrong with DynamoDB. Owns the words, and what helps: time, people, or nothing.
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+
+use crate::SinkError;
+
+/// What helps where DynamoDB refused, or could not be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// It may pass.
+    Time,
+    /// Somebody has to do this.
+    People(&'static str),
+    /// Nothing: the request is at fault.
+    Nothing,
+}
+
+const CREDENTIALS: &str = "set credentials that hold, and the clock";
 
 /// Why logs could not be appended to or read.
 #[derive(Debug, thiserror::Error)]
@@ -36,8 +52,26 @@ pub enum DynamoError {
         table: String,
         /// In DynamoDB's words, or the connection's.
         reason: String,
-        /// May it succeed later?
-        retryable: bool,
+        /// What helps.
+        remedy: Remedy,
+    },
+    /// The item of the run's id is no log: somebody else keeps something there.
+    #[error("append to log in DynamoDB: {table}: logs of {run_id} is no list")]
+    NoLog {
+        /// Of which table.
+        table: String,
+        /// Whose item it is.
+        run_id: String,
+    },
+    /// There is no place for another dead letter.
+    #[error("keep dead letter in DynamoDB: {table}: it has {max} of {journal}")]
+    LettersFull {
+        /// Of which table.
+        table: String,
+        /// The source whose they are.
+        journal: String,
+        /// How many there may be.
+        max: usize,
     },
     /// It took too long altogether.
     #[error("append to log in DynamoDB: {table}: no end after {ms} ms")]
@@ -60,13 +94,16 @@ pub enum DynamoError {
 }
 
 impl DynamoError {
-    /// May the same succeed later? Where not, the entry is at fault, or the table.
+    /// May the same succeed later? Where not, the entry is at fault, or the run's item.
     #[must_use]
     pub fn retryable(&self) -> bool {
         match self {
-            DynamoError::Json { .. } | DynamoError::TooLarge { .. } | DynamoError::Unpack { .. } => false,
-            DynamoError::Request { retryable, .. } => *retryable,
-            DynamoError::Timeout { .. } | DynamoError::Contended { .. } => true,
+            DynamoError::Json { .. }
+            | DynamoError::TooLarge { .. }
+            | DynamoError::Unpack { .. }
+            | DynamoError::NoLog { .. } => false,
+            DynamoError::Request { remedy, .. } => *remedy != Remedy::Nothing,
+            DynamoError::LettersFull { .. } | DynamoError::Timeout { .. } | DynamoError::Contended { .. } => true,
         }
     }
 
@@ -75,19 +112,76 @@ impl DynamoError {
         E: ProvideErrorMetadata + std::error::Error + 'static,
         R: std::fmt::Debug + 'static,
     {
-        let (reason, retryable) = match error {
+        let (reason, remedy) = match error {
             SdkError::ServiceError(refusal) => {
                 let (code, message) = (refusal.err().code(), refusal.err().message());
-                // Not what is wrong with the request itself: a missing table may be made, a missing right be given.
-                let retryable = !matches!(code, Some("ValidationException" | "SerializationException"));
+                let remedy = code.map_or(Remedy::Time, remedy);
                 let code = code.unwrap_or("an error without a code");
-                (message.map_or_else(|| code.to_owned(), |message| format!("{code}: {message}")), retryable)
+                (message.map_or_else(|| code.to_owned(), |message| format!("{code}: {message}")), remedy)
             }
-            SdkError::TimeoutError(_) => ("no answer in time".to_owned(), true),
-            other => (innermost(other), true),
+            SdkError::TimeoutError(_) => ("no answer in time".to_owned(), Remedy::Time),
+            // It was not even sent.
+            SdkError::ConstructionFailure(_) => (innermost(error), Remedy::People("set region and endpoint")),
+            other if has_no_credentials(other) => (innermost(other), Remedy::People(CREDENTIALS)),
+            other => (innermost(other), Remedy::Time),
         };
-        DynamoError::Request { operation, table: table.to_owned(), reason, retryable }
+        DynamoError::Request { operation, table: table.to_owned(), reason, remedy }
     }
+
+    /// What the caller of the sink is told.
+    pub(super) fn tell(self) -> SinkError {
+        let advice = match &self {
+            DynamoError::Request { remedy: Remedy::People(advice), .. } => advice,
+            // Every record would meet it: what one of them is refused for has become a dead letter.
+            DynamoError::Request { remedy: Remedy::Nothing, .. } => {
+                "make the table's key the one that is set, a string"
+            }
+            DynamoError::LettersFull { .. } => "send the dead letters again, or remove them",
+            DynamoError::Json { .. }
+            | DynamoError::TooLarge { .. }
+            | DynamoError::Unpack { .. }
+            | DynamoError::NoLog { .. } => "repair what others wrote into the table",
+            DynamoError::Request { remedy: Remedy::Time, .. }
+            | DynamoError::Timeout { .. }
+            | DynamoError::Contended { .. } => {
+                return SinkError::Away { action: "use DynamoDB".to_owned(), source: self.into() };
+            }
+        };
+        SinkError::Misconfigured { problem: format!("use DynamoDB: {advice}"), source: Some(self.into()) }
+    }
+}
+
+/// What helps against an error by its code. What is not known may pass.
+fn remedy(code: &str) -> Remedy {
+    match code {
+        "ValidationException" | "SerializationException" => Remedy::Nothing,
+        "ResourceNotFoundException" => Remedy::People("make the table, or set the name of another"),
+        "AccessDeniedException" | "NotAuthorized" | "OptInRequired" => {
+            Remedy::People("give it the rights to the table")
+        }
+        "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "IncompleteSignature"
+        | "IncompleteSignatureException"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException"
+        | "ExpiredToken"
+        | "ExpiredTokenException" => Remedy::People(CREDENTIALS),
+        "UnknownOperationException" => Remedy::People("set the endpoint of DynamoDB"),
+        _ => Remedy::Time,
+    }
+}
+
+/// Are there none? Those that only cannot be reached may come.
+fn has_no_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|error| {
+        matches!(
+            error.downcast_ref(),
+            Some(CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_))
+        )
+    })
 }
 
 /// The cause of all causes: those before it only say that something failed.

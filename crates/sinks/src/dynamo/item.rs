@@ -50,6 +50,16 @@ pub(super) fn position(item: &Item, source: &str) -> Option<u64> {
     number(item, &position_name(source))
 }
 
+/// Does it have a log, or something under its name?
+pub(super) fn has_log(item: &Item) -> bool {
+    item.contains_key(LOGS)
+}
+
+/// Is what stands there none?
+pub(super) fn is_no_log(item: &Item) -> bool {
+    item.get(LOGS).is_some_and(|logs| !logs.is_l())
+}
+
 pub(super) fn is_continued(item: &Item) -> bool {
     item.contains_key(CONTINUED)
 }

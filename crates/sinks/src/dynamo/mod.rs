@@ -8,13 +8,16 @@
 
 mod append;
 mod cursor;
+mod deliver;
 mod entry;
 mod error;
 mod item;
+mod letters;
 mod number;
 mod read;
 mod table;
 mod value;
+mod word;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -30,8 +33,7 @@ use runstone_record::limits::{
 };
 
 pub use append::{Appended, PositionedEntry};
-pub use cursor::Moved;
-pub use error::DynamoError;
+pub use error::{DynamoError, Remedy};
 pub use read::RunLog;
 
 /// Where logs are kept, and how.

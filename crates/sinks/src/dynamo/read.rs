@@ -1,6 +1,9 @@
 //! Reads the log of a run, from as many items as it has. Owns their order; refuses to filter.
 
+use std::collections::HashSet;
+
 use aws_sdk_dynamodb::types::AttributeValue;
+use runstone_record::RecordId;
 
 use super::item::{self, Item};
 use super::{Dynamo, DynamoError, entry};
@@ -16,6 +19,16 @@ pub struct RunLog {
     pub updated_at: Option<String>,
 }
 
+/// What a log has, to those who bring it entries that others may have brought.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    /// The ids of its entries.
+    pub(super) ids: HashSet<RecordId>,
+    /// The last item that it has, and how many entries are there.
+    pub(super) part: u32,
+    pub(super) count: usize,
+}
+
 impl Dynamo {
     /// The log of a run with everything that was appended before the call; none where there is no such run.
     ///
@@ -24,7 +37,7 @@ impl Dynamo {
     pub async fn read(&self, run_id: &str) -> Result<Option<RunLog>, DynamoError> {
         let mut log = RunLog { entries: Vec::new(), created_at: None, updated_at: None };
         let mut part = 1;
-        while let Some(found) = self.item(run_id, part, None).await? {
+        while let Some(found) = self.item(&item::key(run_id, part), None).await? {
             for stored in item::logs(&found) {
                 log.entries.push(entry::load(stored, run_id)?);
             }
@@ -40,28 +53,42 @@ impl Dynamo {
         Ok((part > 1).then_some(log))
     }
 
+    /// Looks at all items of a log.
+    pub(super) async fn look(&self, run_id: &str) -> Result<Look, DynamoError> {
+        let (mut look, mut part) = (Look { part: 1, ..Look::default() }, 1);
+        while let Some(found) = self.item(&item::key(run_id, part), None).await? {
+            let logs = item::logs(&found);
+            look.ids.extend(logs.iter().filter_map(entry::id));
+            (look.part, look.count) = (part, logs.len());
+            if !item::is_continued(&found) {
+                break;
+            }
+            part += 1;
+        }
+        Ok(look)
+    }
+
     /// The first part, from this one on, that is not known to be closed. To read what an item says about itself costs less
     /// than an update that fails.
     pub(super) async fn open_part(&self, run_id: &str, from: u32) -> Result<u32, DynamoError> {
         let mut part = from;
-        while self.item(run_id, part, Some(item::CONTINUED)).await?.is_some_and(|found| item::is_continued(&found)) {
+        while self
+            .item(&item::key(run_id, part), Some(item::CONTINUED))
+            .await?
+            .is_some_and(|found| item::is_continued(&found))
+        {
             part += 1;
         }
         Ok(part)
     }
 
     /// An item, or one attribute of it.
-    pub(super) async fn item(
-        &self,
-        run_id: &str,
-        part: u32,
-        attribute: Option<&str>,
-    ) -> Result<Option<Item>, DynamoError> {
+    pub(super) async fn item(&self, key: &str, attribute: Option<&str>) -> Result<Option<Item>, DynamoError> {
         let mut get = self
             .client
             .get_item()
             .table_name(&self.options.table)
-            .key(&self.options.key, AttributeValue::S(item::key(run_id, part)))
+            .key(&self.options.key, AttributeValue::S(key.to_owned()))
             .consistent_read(true);
         if let Some(attribute) = attribute {
             get = get.projection_expression("#attribute").expression_attribute_names("#attribute", attribute);

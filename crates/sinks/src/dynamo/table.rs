@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::types::{
 };
 use runstone_record::limits::DYNAMO_TABLE_TIMEOUT_MS;
 
-use super::{Dynamo, DynamoError};
+use super::{Dynamo, DynamoError, Remedy};
 
 impl Dynamo {
     /// Makes the table where there is none, billed by request, and waits until it can be used. Says whether it was made.
@@ -42,7 +42,7 @@ impl Dynamo {
             operation: "create table",
             table: self.options.table.clone(),
             reason: error.to_string(),
-            retryable: false,
+            remedy: Remedy::Nothing,
         };
         let attribute = AttributeDefinition::builder().attribute_name(key).attribute_type(ScalarAttributeType::S);
         let schema = KeySchemaElement::builder().attribute_name(key).key_type(KeyType::Hash);
@@ -80,7 +80,7 @@ impl Dynamo {
             operation: "create table",
             table: self.options.table.clone(),
             reason: format!("it is not active after {limit} ms"),
-            retryable: true,
+            remedy: Remedy::Time,
         };
         tokio::time::timeout(Duration::from_millis(limit), active).await.unwrap_or(Err(late))
     }
@@ -96,7 +96,7 @@ impl Dynamo {
             operation: "set time to live",
             table: self.options.table.clone(),
             reason: error.to_string(),
-            retryable: false,
+            remedy: Remedy::Nothing,
         };
         let specification = TimeToLiveSpecification::builder().enabled(true).attribute_name(attribute).build();
         let request = self.client.update_time_to_live().table_name(&self.options.table);

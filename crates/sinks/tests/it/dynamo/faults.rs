@@ -129,8 +129,8 @@ async fn under_random_faults_every_entry_is_there_once_and_in_order() {
             assert!(error.retryable(), "seed {seed}: {error}");
         }
         let json = entry(number);
-        let entries = [PositionedEntry { position: number + 1, json: &json }];
-        while let Err(error) = dynamo.append_entries("relayed", "j/1", &entries, (number, number + 1), NOW).await {
+        let entries = [PositionedEntry { position: number + 1, at: NOW, json: &json }];
+        while let Err(error) = dynamo.append_entries("relayed", "j/1", &entries, number).await {
             assert!(error.retryable(), "seed {seed}: {error}");
         }
     }

@@ -4,6 +4,7 @@ mod faults;
 mod moto;
 mod positions;
 mod proxy;
+mod sink;
 
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_dynamodb::config::Credentials;

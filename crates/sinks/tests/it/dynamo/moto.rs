@@ -53,6 +53,12 @@ impl Moto {
         Moto { child, url }
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success(), "{name}");
+    }
+
     pub(crate) fn url(&self) -> &str {
         &self.url
     }

@@ -1,9 +1,8 @@
 //! Appends of a journal's entries: by position, each once, however often and in whatever pieces they come.
 
-use runstone_sinks::dynamo::{Appended, Dynamo, DynamoError, Moved, Options, PositionedEntry};
+use runstone_sinks::dynamo::{Appended, Dynamo, DynamoError, Options, PositionedEntry};
 
 use super::moto::Moto;
-use super::proxy::{Fault, Proxy};
 use super::{NOW, RUN, connect, entry, expected, titles};
 
 const SOURCE: &str = "01980000-0000-7000-8000-000000000001/1";
@@ -18,8 +17,8 @@ async fn table(moto: &Moto, item_bytes_max: usize) -> Dynamo {
 async fn deliver(dynamo: &Dynamo, source: &str, after: u64, through: u64) -> Appended {
     let entries: Vec<(u64, String)> = (after + 1..=through).map(|position| (position, entry(position))).collect();
     let entries: Vec<PositionedEntry<'_>> =
-        entries.iter().map(|(position, json)| PositionedEntry { position: *position, json }).collect();
-    dynamo.append_entries(RUN, source, &entries, (after, through), NOW).await.unwrap()
+        entries.iter().map(|(position, json)| PositionedEntry { position: *position, at: NOW, json }).collect();
+    dynamo.append_entries(RUN, source, &entries, after).await.unwrap()
 }
 
 #[tokio::test]
@@ -32,7 +31,7 @@ async fn what_is_delivered_again_in_other_pieces_is_there_once() {
     assert_eq!(deliver(&dynamo, SOURCE, 3, 9).await, Appended::Now);
     assert_eq!(deliver(&dynamo, SOURCE, 0, 12).await, Appended::Now);
     // Nothing of this run for a while.
-    assert_eq!(dynamo.append_entries(RUN, SOURCE, &[], (12, 40), NOW).await.unwrap(), Appended::Before);
+    assert_eq!(dynamo.append_entries(RUN, SOURCE, &[], 12).await.unwrap(), Appended::Before);
     assert_eq!(deliver(&dynamo, SOURCE, 40, 41).await, Appended::Now);
     let log = dynamo.read(RUN).await.unwrap().unwrap();
     assert_eq!(titles(&log.entries), expected((1..=12).chain([41])));
@@ -68,8 +67,8 @@ async fn a_closed_item_takes_nothing_although_its_position_is_old() {
     let dynamo = table(&moto, 1_000).await;
     deliver(&dynamo, SOURCE, 0, 1).await;
     let large = format!(r#"{{"type":"info","title":"entry 2","description":"{}"}}"#, "x".repeat(900));
-    let entries = [PositionedEntry { position: 2, json: &large }];
-    dynamo.append_entries(RUN, SOURCE, &entries, (1, 2), NOW).await.unwrap();
+    let entries = [PositionedEntry { position: 2, at: NOW, json: &large }];
+    dynamo.append_entries(RUN, SOURCE, &entries, 1).await.unwrap();
     deliver(&dynamo, SOURCE, 2, 3).await;
     // The first item has room, and knows of no position beyond 1.
     let restarted = table(&moto, 1_000).await;
@@ -78,9 +77,8 @@ async fn a_closed_item_takes_nothing_although_its_position_is_old() {
 }
 
 #[tokio::test]
-async fn an_entry_that_never_fits_is_known_before_it_is_sent() {
+async fn an_entry_that_never_fits_is_not_sent() {
     let dynamo = connect("http://127.0.0.1:9", Options::default()).await;
-    assert!(dynamo.check(&entry(1)).is_ok());
     // Nothing that could be compressed.
     let mut random = 1_u64;
     let noise: String = (0..900_000)
@@ -90,22 +88,8 @@ async fn an_entry_that_never_fits_is_known_before_it_is_sent() {
         })
         .map(|char| if char == '\\' { 'x' } else { char })
         .collect();
-    let error = dynamo.check(&format!(r#"{{"title":"{noise}"}}"#)).unwrap_err();
+    let json = format!(r#"{{"title":"{noise}"}}"#);
+    let entries = [PositionedEntry { position: 1, at: NOW, json: &json }];
+    let error = dynamo.append_entries(RUN, SOURCE, &entries, 0).await.unwrap_err();
     assert!(matches!(error, DynamoError::TooLarge { .. }) && !error.retryable(), "{error}");
-}
-
-#[tokio::test]
-async fn a_cursor_moves_only_from_where_it_is() {
-    let moto = Moto::start();
-    let proxy = Proxy::before(moto.url());
-    let dynamo = connect(proxy.url(), Options::default()).await;
-    dynamo.create_table().await.unwrap();
-    assert_eq!(dynamo.cursor(SOURCE).await.unwrap(), 0);
-    assert_eq!(dynamo.move_cursor(SOURCE, 3, 9).await.unwrap(), Moved::Found(0));
-    assert_eq!(dynamo.move_cursor(SOURCE, 0, 9).await.unwrap(), Moved::Now);
-    assert_eq!(dynamo.move_cursor(SOURCE, 0, 5).await.unwrap(), Moved::Found(9));
-    proxy.next("UpdateItem", &[Fault::Lost]);
-    assert_eq!(dynamo.move_cursor(SOURCE, 9, 12).await.unwrap(), Moved::Now);
-    assert_eq!((dynamo.cursor(SOURCE).await.unwrap(), dynamo.cursor("another/1").await.unwrap()), (12, 0));
-    assert_eq!(proxy.waiting(), 0);
 }

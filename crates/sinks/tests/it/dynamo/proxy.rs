@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// What happens to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
+    /// None.
+    Pass,
     /// `500 InternalServerError`: nothing was done.
     Error,
     /// `503` without a body that anybody could read.
@@ -17,6 +19,8 @@ pub(crate) enum Fault {
     Throttled,
     /// `400 ValidationException`: nothing was done, and never will be.
     Refused,
+    /// `400` with this code: nothing was done.
+    Code(&'static str),
     /// The connection is reset before the request is read.
     Reset,
     /// Nobody answers.
@@ -31,6 +35,8 @@ pub(crate) enum Fault {
 struct Plan {
     is_away: bool,
     next: VecDeque<(&'static str, Fault)>,
+    /// Updates of the item of this key are refused, so many more of them.
+    refused: (&'static str, usize),
     asked: HashMap<String, usize>,
 }
 
@@ -40,6 +46,16 @@ struct Shared {
     plan: Mutex<Plan>,
     /// DynamoDB looks and writes in one step; its stand-in does not where two requests meet.
     turn: Mutex<()>,
+}
+
+impl Shared {
+    fn is_refused(&self, operation: &str, body: &[u8]) -> bool {
+        let (key, left) = &mut lock(&self.plan).refused;
+        let own = format!(r#""run_id":{{"S":"{key}"}}"#);
+        let is_refused = *left > 0 && operation == "UpdateItem" && String::from_utf8_lossy(body).contains(&own);
+        *left -= usize::from(is_refused);
+        is_refused
+    }
 }
 
 /// A running proxy.
@@ -77,6 +93,16 @@ impl Proxy {
     /// The next requests for an operation meet these faults, one each.
     pub(crate) fn next(&self, operation: &'static str, faults: &[Fault]) {
         lock(&self.shared.plan).next.extend(faults.iter().map(|fault| (operation, *fault)));
+    }
+
+    /// The next updates of the item of this key are refused.
+    pub(crate) fn refuse_next_of(&self, key: &'static str, times: usize) {
+        lock(&self.shared.plan).refused = (key, times);
+    }
+
+    /// No fault is to be met any more.
+    pub(crate) fn clear(&self) {
+        lock(&self.shared.plan).next.clear();
     }
 
     /// Faults that no request has met yet.
@@ -129,7 +155,10 @@ fn serve(shared: &Shared, mut client: TcpStream) -> Option<()> {
     client.read_exact(&mut rest).ok()?;
     let request = [head.as_bytes(), &rest].concat();
     match fault {
-        None => client.write_all(&forward(shared, &request)?).ok()?,
+        None | Some(Fault::Pass) if shared.is_refused(operation, &rest) => {
+            refuse(&mut client, "400 Bad Request", "ValidationException")?;
+        }
+        None | Some(Fault::Pass) => client.write_all(&forward(shared, &request)?).ok()?,
         Some(Fault::Lost) => drop(forward(shared, &request)?),
         Some(fault @ (Fault::Silence | Fault::LostInSilence)) => {
             if fault == Fault::LostInSilence {
@@ -144,6 +173,7 @@ fn serve(shared: &Shared, mut client: TcpStream) -> Option<()> {
         }
         Some(Fault::Throttled) => refuse(&mut client, "400 Bad Request", "ProvisionedThroughputExceededException")?,
         Some(Fault::Refused) => refuse(&mut client, "400 Bad Request", "ValidationException")?,
+        Some(Fault::Code(code)) => refuse(&mut client, "400 Bad Request", code)?,
         Some(Fault::Reset) => {}
     }
     client.shutdown(Shutdown::Write).ok()
