@@ -45,17 +45,20 @@ impl Dynamo {
     /// their own positions: where this is not reached, what is delivered again is there once all the same.
     pub(super) async fn move_cursor(&self, source: &str, after: u64, through: u64) -> Result<Moved, DynamoError> {
         let number = |number: u64| AttributeValue::N(number.to_string());
+        let condition = match after {
+            0 => "attribute_not_exists(#position) OR #position = :after",
+            _ => "#position = :after",
+        };
         let sent = self
             .client
             .update_item()
             .table_name(&self.options.table)
             .key(&self.options.key, AttributeValue::S(key(source)))
             .update_expression("SET #position = :through")
-            .condition_expression("#position = :after OR (attribute_not_exists(#position) AND :after = :none)")
+            .condition_expression(condition)
             .expression_attribute_names("#position", item::POSITION)
             .expression_attribute_values(":after", number(after))
             .expression_attribute_values(":through", number(through))
-            .expression_attribute_values(":none", number(0))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
