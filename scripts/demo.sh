@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A first look in one command: an empty directory, one server, a few jobs that really run here and are logged through the
-# public API alone, then three things to try, and the lake, read by somebody else.
+# public API alone, then four things to try, and the lake, read by somebody else.
 #   DEMO_DIR=path   keep the data there (must be empty)      DEMO_ONCE=1   try all of it and stop
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
@@ -54,7 +54,7 @@ note "ready at $url"
 job() { # <stage> <expected exit code> <command>…
   local stage=$1 expected=$2 code=0 started=$SECONDS
   shift 2
-  "$runstone" run --url "$url" --source-system demo --stage "$stage" -- "$@" >"$dir/$stage.log" 2>&1 </dev/null || code=$?
+  "$runstone" run --url "$url" --source-system demo --stage "$stage" --run-id "demo-$stage" -- "$@" >"$dir/$stage.log" 2>&1 </dev/null || code=$?
   printf '   %-13s exit %d  %s  %s\n' "$stage" "$code" "$(minutes $((SECONDS - started)))" "$*"
   [[ $code == "$expected" ]] || { tail -20 "$dir/$stage.log" >&2 && die "expected exit code $expected from: $*"; }
 }
@@ -85,8 +85,9 @@ tries=(
   "$runstone logs$at --stage backfill"
   "$runstone query$at \"$sql\""
   "curl -s '$url/api/v1/runs?state=failed'"
+  "curl -s '$url/get/logs/demo-backfill?level=ERROR'"
 )
-say "$url is up. Three things to try:"
+say "$url is up. Four things to try:"
 printf '   %s\n' "${tries[@]}"
 
 # Nothing of ours is in the way: a Delta table, read by Polars.

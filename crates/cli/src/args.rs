@@ -76,6 +76,8 @@ pub(crate) enum Command {
     Verify(commands::verify::Verify),
     /// Show what a data directory and its lake consist of
     Inspect(commands::inspect::Inspect),
+    /// Show, send again or forget the records that a target could not take
+    DeadLetters(commands::dead_letters::DeadLettersArgs),
     /// Print a shell's completions
     Completions(commands::manual::Completions),
     /// Print or write the manual pages

@@ -263,6 +263,13 @@ pub const LAKE_COPY_GROUPS_MAX: usize = 64;
 /// Bytes of a line in the file of the sink `console`.
 pub const CONSOLE_LINE_BYTES_MAX: usize = 1 << 20;
 
+/// Records that are brought to a sink at once; a frame is never divided.
+pub const SINK_DELIVERY_RECORDS_MAX: usize = 5_000;
+/// Bytes of the frames that are brought to a sink at once, likewise.
+pub const SINK_DELIVERY_BYTES_MAX: usize = 8 << 20;
+/// Milliseconds that a target may take to find the log of a run that the server does not know, or to read on in it.
+pub const TARGET_LOG_TIMEOUT_MS: u64 = 10_000;
+
 /// Bytes of the prefix that the names of PostgreSQL's tables begin with: with ours behind it they stay below its 63.
 pub const POSTGRES_PREFIX_BYTES_MAX: usize = 30;
 /// Connections to PostgreSQL.

@@ -19,6 +19,7 @@ mod relay;
 mod runs;
 #[cfg(test)]
 mod simulation;
+mod sinks;
 pub mod sources;
 mod start;
 pub mod telemetry;
@@ -32,4 +33,5 @@ pub use offline::{
     stream_tables,
 };
 pub use runstone_store::{Format, QueryAnswer, Question, TableSpec};
+pub use sinks::targets::dead_letters;
 pub use start::{Orders, RunError, World, run};

@@ -4,10 +4,11 @@
 //! A label's values are a closed set of the server's own words, never a client's text: a client must not be able to
 //! make series.
 
+mod labels;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -15,6 +16,11 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use runstone_journal::{Event, Recovery};
+
+pub use self::labels::{
+    CodeLabels, ExportLabels, FormatLabels, OutcomeLabels, ReasonLabels, RequestLabels, RouteLabels, StateLabels,
+};
+pub use crate::sinks::metrics::SinkMetrics;
 
 /// The type of [`Metrics::encode`]'s text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -40,6 +46,8 @@ pub struct Metrics {
     pub queries: QueryMetrics,
     /// Streamed answers.
     pub exports: ExportMetrics,
+    /// Sinks.
+    pub sinks: SinkMetrics,
     registry: Arc<Registry>,
 }
 
@@ -220,73 +228,6 @@ pub struct ExportMetrics {
     pub running: Gauge,
 }
 
-/// Labels of an answered request.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct RequestLabels {
-    /// The route's pattern, or `other`.
-    pub route: String,
-    /// The method, or `other`.
-    pub method: &'static str,
-    /// The status.
-    pub status: u16,
-}
-
-/// A route.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct RouteLabels {
-    /// The route's pattern, or `other`.
-    pub route: String,
-}
-
-/// An error code.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct CodeLabels {
-    /// [`runstone_record::ErrorCode::as_str`].
-    pub code: &'static str,
-}
-
-/// Why a connection was closed.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ReasonLabels {
-    /// `evicted`, `refused`, `header_timeout`, `idle_timeout`, `write_timeout` or `stopped`.
-    pub reason: &'static str,
-}
-
-/// How the relay to the lake is doing.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct StateLabels {
-    /// `opening`, `ready`, `degraded`, `paused` or `failed`.
-    pub state: &'static str,
-}
-
-/// The format of a streamed answer.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct FormatLabels {
-    /// `ndjson`, `csv`, `parquet` or `arrow`.
-    pub format: &'static str,
-}
-
-/// How a streamed answer ended.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ExportLabels {
-    /// `ndjson`, `csv`, `parquet` or `arrow`.
-    pub format: &'static str,
-    /// `ok`, `cancelled` where the client went away, or an error code.
-    pub outcome: &'static str,
-}
-
-impl ExportLabels {
-    /// The client went away.
-    pub const CANCELLED: &'static str = "cancelled";
-}
-
-/// How a query ended.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OutcomeLabels {
-    /// `ok`, or an error code.
-    pub outcome: &'static str,
-}
-
 /// 0.5 ms to 16 s.
 fn request_seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.000_5, 2.0, 16))
@@ -373,7 +314,21 @@ impl Metrics {
         queries.register(&mut registry);
         let exports = ExportMetrics::default();
         exports.register(&mut registry);
-        Self { http, ingest, journal, lake, upkeep, recent, runs, queries, exports, registry: Arc::new(registry) }
+        let sinks = SinkMetrics::default();
+        sinks.register(&mut registry);
+        Self {
+            http,
+            ingest,
+            journal,
+            lake,
+            upkeep,
+            recent,
+            runs,
+            queries,
+            exports,
+            sinks,
+            registry: Arc::new(registry),
+        }
     }
 
     /// All numbers as OpenMetrics text, of type [`CONTENT_TYPE`].

@@ -24,12 +24,13 @@ use crate::config::{Config, SyncPolicy, as_usize};
 use crate::http::answers::{self, Answers};
 use crate::http::{Admission, RequestIds, layers, serve};
 use crate::intake::{Entropy, Intake};
-use crate::lake::{Care, Caretaker, Control, LakeRelay, network};
+use crate::lake::{Care, Caretaker, Control, LakeRelay, chain, network};
 use crate::lineage::Lineage;
 use crate::metrics::Metrics;
 use crate::recent::{FromJournal, RecentConsumer};
 use crate::relay::{Progress, Relay};
 use crate::runs::{LakeRows, Own, Runs, RunsConsumer, RunsOfOthers};
+use crate::sinks::{self, SinkRelays, Targets};
 
 /// How long a start waits for the lake. Where that is too short queries see what is in the journal, and the lake once
 /// it is there.
@@ -107,6 +108,9 @@ pub enum RunError {
     /// There can be no lake where the settings say.
     #[error("{0}")]
     Lake(String),
+    /// A sink cannot be as the settings have it.
+    #[error("{0}")]
+    Sink(String),
     /// Two writes or syncs in a row failed: what was not acknowledged may be lost, what was is safe.
     #[error("the journal failed twice in a row: look at the disk, then start again")]
     JournalFailed,
@@ -200,6 +204,7 @@ struct Service {
     runs: Relay,
     others: RunsOfOthers,
     recent: Relay,
+    sinks: SinkRelays,
     tasks: JoinSet<()>,
 }
 
@@ -237,6 +242,15 @@ impl Service {
         let upkeep = caretaker.upkeep();
         tasks.spawn(flush_when_asked(Arc::clone(&control), orders.upkeep.clone(), asked));
         let care = caretaker.start().map_err(RunError::Thread)?;
+        let sources = sinks::Sources {
+            journal: Arc::clone(&journal),
+            lake: Arc::clone(&control),
+            clock: Arc::clone(&world.clock),
+            entropy: Arc::clone(&world.entropy),
+            metrics: metrics.sinks.clone(),
+        };
+        let targets = Targets::new(config).map_err(|error| RunError::Sink(chain(&error)))?;
+        let sinks = sinks::start(config, &sources, &mut tasks)?;
         let app = App {
             intake,
             journal,
@@ -244,6 +258,8 @@ impl Service {
             sql: Arc::new(sql),
             runs,
             lake: lake.status(),
+            sinks: sinks.statuses().into(),
+            targets: Arc::new(targets),
             upkeep,
             clock: Arc::clone(&world.clock),
             recent_progress: recent_relay.progress(),
@@ -252,18 +268,20 @@ impl Service {
             body_limits: config.body_limits(),
             metrics,
         };
-        Ok(Self { app, lake, care, runs: runs_relay, others, recent: recent_relay, tasks })
+        Ok(Self { app, lake, care, runs: runs_relay, others, recent: recent_relay, sinks, tasks })
     }
 
     async fn stop(self) {
-        let Self { app, lake, care, runs, others, recent, mut tasks } = self;
+        let Self { app, lake, care, runs, others, recent, sinks, mut tasks } = self;
         tasks.abort_all();
+        let handle = Handle::current();
         // Joining threads blocks: not on the threads that still answer.
         let work = tokio::task::spawn_blocking(move || {
             if let Err(error) = app.journal.close() {
                 tracing::error!(%error, "close the journal");
             }
             care.stop();
+            sinks.stop(&handle);
             lake.stop();
             others.stop();
             let relays = [recent, runs];

@@ -1,6 +1,7 @@
 //! One file a command. Here: choosing one, and what several of them need.
 
 pub(crate) mod counts;
+pub(crate) mod dead_letters;
 mod desk;
 mod directory;
 mod export;
@@ -46,6 +47,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Tail(args) => block_on(tail::tail(args, &global)),
         Command::Metrics(args) => block_on(counts::metrics(args, &global)),
         Command::Fields(args) => block_on(counts::fields(args, &global)),
+        Command::DeadLetters(args) => block_on(dead_letters::dead_letters(args, &global)),
         Command::Completions(args) => manual::completions(&args),
         Command::Man(args) => manual::man(&args),
     }

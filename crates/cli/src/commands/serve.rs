@@ -86,7 +86,7 @@ pub(crate) fn serve(args: &Serve) -> anyhow::Result<ExitCode> {
     match ended? {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(RunError::Journal(error @ OpenError::Locked { .. })) => Err(UsageError(error.to_string()).into()),
-        Err(error @ RunError::Lake(_)) => Err(UsageError(error.to_string()).into()),
+        Err(error @ (RunError::Lake(_) | RunError::Sink(_))) => Err(UsageError(error.to_string()).into()),
         Err(error) => Err(error.into()),
     }
 }

@@ -14,15 +14,21 @@ mod border;
 mod cli_help;
 mod cli_page;
 mod client;
+#[expect(dead_code, reason = "the tests of the sink use all of it")]
+#[path = "../../../sinks/tests/it/cluster.rs"]
+mod cluster;
 mod commands;
 mod contract;
 mod copies;
 mod crowd;
 mod damage;
+mod dead_letters;
 mod directories;
 mod disk;
+mod dynamo;
 mod error_pages;
 mod exports;
+mod fed;
 mod follow;
 mod foreign;
 mod framing;

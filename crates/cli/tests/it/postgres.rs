@@ -1,94 +1,32 @@
-//! PostgreSQL itself, asked the same: functions that carry its names answer what it answers. Owns starting it for a test;
-//! what is not PostgreSQL's has golden answers here.
+//! PostgreSQL itself, asked the same: functions that carry its names answer what it answers. What is not PostgreSQL's has golden
+//! answers here.
 
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::client::{Client, JSON};
+use crate::cluster::Cluster;
 use crate::harness::{Server, stderr, stdout};
 
-/// A cluster in a directory of its own, reached through a socket there. Stopped when dropped.
-struct Postgres {
-    dir: PathBuf,
-    bin: PathBuf,
+fn psql(cluster: &Cluster) -> Command {
+    let mut psql = cluster.program("psql");
+    psql.args(["-X", "-h"]).arg(cluster.dir()).args(["-U", "test", "-v", "ON_ERROR_STOP=1", "-At", "-q", "postgres"]);
+    psql.stdin(Stdio::null());
+    psql
 }
 
-/// It refuses to run as root: then it runs as nobody.
-fn unprivileged(program: &Path) -> Command {
-    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
-        return Command::new(program);
+/// The value of each expression, in JSON. None: null.
+fn values(cluster: &Cluster, expressions: &[&str]) -> Vec<Option<Value>> {
+    let mut psql = psql(cluster);
+    psql.args(["-c", "SET timezone = 'UTC'"]);
+    for expression in expressions {
+        psql.args(["-c", &format!("SELECT to_json(({expression}))")]);
     }
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(program);
-    command
-}
-
-fn run(command: &mut Command) -> String {
-    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(output.status.success(), "{command:?}: {}{}", stdout(&output), stderr(&output));
-    stdout(&output)
-}
-
-/// Where its programs are: Debian keeps them out of the way.
-#[expect(clippy::disallowed_methods, reason = "programs are found as a shell finds them")]
-fn programs() -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let places = std::env::split_paths(&path).chain(debian.map(|version| version.path().join("bin")));
-    let mut found = places.filter(|dir| dir.join("initdb").exists() && dir.join("pg_ctl").exists());
-    let initdb = found.next().expect("initdb is missing: run scripts/setup.sh").join("initdb");
-    initdb.canonicalize().unwrap().parent().unwrap().to_owned()
-}
-
-impl Postgres {
-    fn start() -> Postgres {
-        // A short path: a socket's may have a hundred bytes.
-        let made = run(unprivileged(Path::new("mktemp")).args(["-d", "/tmp/pg.XXXXXX"]));
-        let postgres = Postgres { dir: PathBuf::from(made.trim()), bin: programs() };
-        let data = postgres.dir.join("data");
-        run(postgres.program("initdb").args(["-A", "trust", "-U", "test", "--no-sync", "-D"]).arg(&data));
-        let options = format!("-c listen_addresses= -c fsync=off -k {}", postgres.dir.display());
-        run(postgres
-            .program("pg_ctl")
-            .args(["start", "--wait", "-o", &options, "-l"])
-            .arg(postgres.dir.join("log"))
-            .arg("-D")
-            .arg(&data)
-            .stdout(Stdio::null()));
-        postgres
-    }
-
-    fn program(&self, name: &str) -> Command {
-        let mut command = unprivileged(&self.bin.join(name));
-        command.current_dir(&self.dir).env("TZ", "UTC").env("LC_ALL", "C");
-        command
-    }
-
-    /// The value of each expression, in JSON. None: null.
-    fn values(&self, expressions: &[&str]) -> Vec<Option<Value>> {
-        let mut psql = self.program("psql");
-        psql.args(["-h", &self.dir.display().to_string(), "-U", "test", "-v", "ON_ERROR_STOP=1", "-At", "-q"]);
-        psql.args(["-c", "SET timezone = 'UTC'", "postgres"]);
-        for expression in expressions {
-            psql.args(["-c", &format!("SELECT to_json(({expression}))")]);
-        }
-        let printed = run(&mut psql);
-        let lines = printed.lines().map(|line| serde_json::from_str(line).ok());
-        lines.collect()
-    }
-}
-
-impl Drop for Postgres {
-    fn drop(&mut self) {
-        let stopped =
-            self.program("pg_ctl").args(["stop", "-m", "immediate", "-D"]).arg(self.dir.join("data")).output();
-        drop(stopped);
-        let _ = unprivileged(Path::new("rm")).arg("-rf").arg(&self.dir).output();
-    }
+    let output = psql.output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    stdout(&output).lines().map(|line| serde_json::from_str(line).ok()).collect()
 }
 
 /// A value as both write it: times without zeros at the end of their fraction, numbers as floats.
@@ -301,7 +239,7 @@ fn functions_with_names_of_postgresql_answer_what_it_answers() {
     let mut client = Client::new(server.url());
     let expressions: Vec<String> = SAME.iter().map(|expression| filled(expression)).collect();
     let texts: Vec<&str> = expressions.iter().map(String::as_str).collect();
-    let theirs = Postgres::start().values(&texts);
+    let theirs = values(&Cluster::start(), &texts);
     assert_eq!(theirs.len(), texts.len(), "one line each");
     let mut wrong = Vec::new();
     for ((expression, filled), theirs) in SAME.iter().zip(&texts).zip(theirs) {
@@ -336,11 +274,9 @@ const REFUSED: &[&str] = &[
 fn what_postgresql_refuses_has_no_answer_here_either() {
     let server = Server::start();
     let mut client = Client::new(server.url());
-    let postgres = Postgres::start();
+    let postgres = Cluster::start();
     for expression in REFUSED.iter().map(|expression| filled(expression)) {
-        let mut psql = postgres.program("psql");
-        psql.args(["-h", &postgres.dir.display().to_string(), "-U", "test", "-At", "-q", "postgres"]);
-        let asked = psql.args(["-c", &format!("SELECT {expression}")]).stdin(Stdio::null()).output().unwrap();
+        let asked = psql(&postgres).args(["-c", &format!("SELECT {expression}")]).output().unwrap();
         assert!(!asked.status.success() && stderr(&asked).contains("ERROR"), "{expression}: {asked:?}");
         let said = ours(&mut client, &expression).expect_err(&expression);
         assert!(said.contains("\"retryable\":false"), "{expression}: {said}");

@@ -98,6 +98,8 @@ fn options(get: impl Fn(&str) -> Option<String>) -> Result<Options, SettingsErro
         item_bytes_max: number(ITEM_BYTES_MAX, defaults.item_bytes_max, (BYTES_MIN, DYNAMO_ITEM_BYTES_LIMIT))?,
         entry_bytes_max: number(ENTRY_BYTES_MAX, defaults.entry_bytes_max, (BYTES_MIN, DYNAMO_ITEM_BYTES_LIMIT))?,
         ttl,
+        // Terraform makes the table, and the function's role may not.
+        create: false,
     })
 }
 

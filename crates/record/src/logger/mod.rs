@@ -8,6 +8,7 @@
 mod answer;
 mod entry;
 mod event;
+mod filter;
 mod stored;
 
 use crate::code::ErrorCode;
@@ -16,6 +17,7 @@ use crate::parse::Parsed;
 
 pub use answer::{Answer, Failure, not_appended};
 pub use event::Shape;
+pub use filter::EntryFilter;
 pub use stored::{write_entry, write_entry_of};
 
 /// An entry to be appended.

@@ -92,6 +92,19 @@ impl Parsed {
 /// # Errors
 /// Refuses the body whole when it is not JSON, or has too many records; a bad record in it is an [`ItemError`].
 pub fn json(body: &[u8]) -> Result<Parsed, BodyError> {
+    within(body, RECORD_BYTES_MAX)
+}
+
+/// Reads records that were taken before, as [`crate::Batch::write_json`] writes them without what the server stamped on: written
+/// so, one may be larger than it was when it came.
+///
+/// # Errors
+/// As those of [`json`].
+pub fn taken(records: &[u8]) -> Result<Parsed, BodyError> {
+    within(records, usize::MAX)
+}
+
+fn within(body: &[u8], record_bytes_max: usize) -> Result<Parsed, BodyError> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(BodyError::Empty);
     }
@@ -99,7 +112,7 @@ pub fn json(body: &[u8]) -> Result<Parsed, BodyError> {
         return Err(BodyError::Encoding { offset: error.valid_up_to() });
     }
     let mut jiter = Jiter::new(body);
-    let mut bodies = Bodies::default();
+    let mut bodies = Bodies::new(record_bytes_max);
     let peek = jiter.peek().map_err(|error| syntax(&jiter, &error))?;
     match peek {
         Peek::Object => bodies.item(&mut jiter, peek)?,
@@ -125,7 +138,7 @@ pub fn json(body: &[u8]) -> Result<Parsed, BodyError> {
 /// # Errors
 /// Refuses the body whole when it has no line or too many records.
 pub fn ndjson(body: &[u8]) -> Result<Parsed, BodyError> {
-    let mut bodies = Bodies::default();
+    let mut bodies = Bodies::new(RECORD_BYTES_MAX);
     let mut start = 0;
     for end in memchr::memchr_iter(b'\n', body).chain([body.len()]) {
         let line = &body[start..end];
@@ -141,15 +154,19 @@ pub fn ndjson(body: &[u8]) -> Result<Parsed, BodyError> {
 }
 
 /// The records of a body, one after another.
-#[derive(Default)]
 struct Bodies {
     parser: RecordParser,
     places: Vec<usize>,
     errors: Vec<ItemError>,
     index: usize,
+    record_bytes_max: usize,
 }
 
 impl Bodies {
+    fn new(record_bytes_max: usize) -> Self {
+        Self { parser: RecordParser::default(), places: Vec::new(), errors: Vec::new(), index: 0, record_bytes_max }
+    }
+
     /// One value where a record should be. An error is one of the whole body.
     fn item(&mut self, jiter: &mut Jiter<'_>, peek: Peek) -> Result<(), BodyError> {
         // The parser cannot leave a half-read record: to go on behind it, it is read again and skipped.
@@ -209,7 +226,7 @@ impl Bodies {
 
     fn settle(&mut self, read: Result<usize, Fail>) -> Result<(), Fail> {
         let done = match read {
-            Ok(size) if size > RECORD_BYTES_MAX => Err(record::too_large(size)),
+            Ok(size) if size > self.record_bytes_max => Err(record::too_large(size)),
             Ok(_) => self.parser.end(),
             Err(fail) => Err(fail),
         };

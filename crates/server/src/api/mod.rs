@@ -12,6 +12,7 @@ mod metrics;
 mod openapi;
 mod params;
 mod query;
+mod run_log;
 mod runs;
 mod status;
 #[cfg(test)]
@@ -42,6 +43,7 @@ use crate::lake::LakeStatus;
 use crate::metrics::Metrics;
 use crate::relay::Progress;
 use crate::runs::Runs;
+use crate::sinks::{SinkStatus, Targets};
 
 /// How long a reader waits for what was acknowledged before it asked. Consumers are milliseconds behind, but for a
 /// start with a long journal.
@@ -56,6 +58,8 @@ pub(crate) struct App {
     pub(crate) sql: Arc<Sql>,
     pub(crate) runs: Runs,
     pub(crate) lake: Arc<LakeStatus>,
+    pub(crate) sinks: Arc<[Arc<SinkStatus>]>,
+    pub(crate) targets: Arc<Targets>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) recent_progress: Progress,
     pub(crate) runs_progress: Progress,
@@ -83,7 +87,7 @@ pub(crate) fn router(app: App) -> Router {
         // What comes after this is watched, not kept.
         .layer(middleware::from_fn(etag::validate))
         .route("/log", post(gateway::log))
-        .route("/get/logs/{run_id}", get(gateway::logs))
+        .route("/get/logs/{run_id}", get(run_log::logs))
         .route("/", get(status::index))
         .route("/health", get(status::health))
         .route("/ready", get(status::ready))

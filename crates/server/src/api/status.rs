@@ -18,6 +18,8 @@ use crate::http::ApiError;
 use crate::lake::{LakeHealth, LakeReport};
 use crate::metrics::{self, StateLabels};
 use crate::relay::Progress;
+use crate::sinks::metrics::{SinkLabels, SinkStateLabels};
+use crate::sinks::{SinkHealth, SinkReport, SinkStatus};
 
 /// The process is there.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -35,6 +37,8 @@ pub(super) struct ReadyBody {
     durable_position: u64,
     readable_position: u64,
     lake: LakeBody,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sinks: Vec<SinkBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
@@ -45,6 +49,16 @@ pub(super) struct LakeBody {
     status: &'static str,
     position: u64,
     version: u64,
+}
+
+/// Whether records reach a sink.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct SinkBody {
+    name: &'static str,
+    status: &'static str,
+    position: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
 }
 
 /// For who opens the address in a browser.
@@ -98,12 +112,25 @@ pub(super) async fn ready(State(app): State<App>) -> Result<Response, ApiError> 
         None => of_lake(&lake),
         reason => (status, reason),
     };
+    let sinks: Vec<SinkBody> = app.sinks.iter().map(|sink| of_sink(sink)).collect();
+    let (status, reason) = match (reason, sinks.iter().find(|sink| sink.reason.is_some())) {
+        (None, Some(sink)) => ("degraded", sink.reason.as_ref().map(|reason| format!("{}: {reason}", sink.name))),
+        (reason, _) => (status, reason),
+    };
     // Degraded, it takes and answers everything: to send its clients away would only make it worse.
     let fine = matches!(status, "ready" | "degraded");
     let code = if fine { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let journal = app.journal.id().to_string();
     let lake = LakeBody { status: lake.health.as_str(), position: lake.through, version: lake.version };
-    json(code, &ReadyBody { status, journal, durable_position: durable, readable_position: readable, lake, reason })
+    json(
+        code,
+        &ReadyBody { status, journal, durable_position: durable, readable_position: readable, lake, sinks, reason },
+    )
+}
+
+fn of_sink(sink: &SinkStatus) -> SinkBody {
+    let SinkReport { health, reason, through, .. } = sink.report();
+    SinkBody { name: sink.name(), status: health.as_str(), position: through, reason }
 }
 
 fn of_lake(lake: &LakeReport) -> (&'static str, Option<String>) {
@@ -143,6 +170,7 @@ impl App {
         runs.lag.set(gauge(lag));
         self.refresh_upkeep();
         let (held, recent) = (self.recent.stats(), &self.metrics.recent);
+        self.refresh_sinks(stats.durable);
         recent.bytes.set(gauge(held.bytes as u64));
         recent.chunks.set(gauge(held.chunks as u64));
         recent.records.set(gauge(held.records));
@@ -165,6 +193,25 @@ impl App {
         for health in LakeHealth::ALL {
             let state = lake.state.get_or_create(&StateLabels { state: health.as_str() });
             state.set(i64::from(health == report.health));
+        }
+    }
+}
+
+impl App {
+    fn refresh_sinks(&self, durable: u64) {
+        let metrics = &self.metrics.sinks;
+        for status in &*self.sinks {
+            let (report, sink) = (status.report(), status.name());
+            let labels = SinkLabels { sink };
+            metrics.position.get_or_create(&labels).set(gauge(report.through));
+            metrics.lag_records.get_or_create(&labels).set(gauge(durable.saturating_sub(report.through)));
+            let waits = report.oldest.map_or(0, |oldest| self.clock.now_micros().saturating_sub(oldest).max(0));
+            let waits = Duration::from_micros(u64::try_from(waits).unwrap_or(0));
+            metrics.lag_seconds.get_or_create(&labels).set(waits.as_secs_f64());
+            for health in SinkHealth::ALL {
+                let state = metrics.state.get_or_create(&SinkStateLabels { sink, state: health.as_str() });
+                state.set(i64::from(health == report.health));
+            }
         }
     }
 }

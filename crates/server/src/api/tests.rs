@@ -66,6 +66,8 @@ fn app(journal: &Arc<Journal>, dir: &Path, readers: [&Relay; 2]) -> App {
         uptime: Arc::new(|| Duration::ZERO),
     };
     App {
+        sinks: Arc::default(),
+        targets: Arc::new(Targets::new(&Config::default()).unwrap()),
         intake,
         journal: Arc::clone(journal),
         recent,

@@ -5,6 +5,7 @@
 
 mod file;
 mod layers;
+mod list;
 mod memory;
 mod print;
 pub mod settings;
@@ -47,6 +48,10 @@ pub struct Config {
     pub http: HttpSettings,
     /// SQL.
     pub query: QuerySettings,
+    /// The PostgreSQL table that records go to, too.
+    pub postgres: PostgresSettings,
+    /// The DynamoDB table that records of runs go to, too.
+    pub dynamodb: DynamoSettings,
     /// Tables beside `logs` and `runs`.
     pub tables: TablesSettings,
     /// The server's own log.
@@ -162,6 +167,45 @@ pub struct QuerySettings {
     pub concurrency_max: u64,
 }
 
+/// DynamoDB.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DynamoSettings {
+    /// The table; empty: records do not go there.
+    pub table: String,
+    /// Whether it is made.
+    pub create: CreatePolicy,
+    /// Where DynamoDB is, as a URL; empty: where the region says.
+    pub endpoint: String,
+    /// The table's partition key.
+    pub key: String,
+    /// Bytes of an item beyond which a log goes on in another.
+    pub item_bytes_max: u64,
+    /// Days after its last entry that an item is deleted; 0: never.
+    pub ttl_days: u64,
+    /// The attribute in which DynamoDB finds that time.
+    pub ttl_attribute: String,
+}
+
+/// Whether what is missing in a target is made there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CreatePolicy {
+    /// Somebody else makes it.
+    Never,
+    /// It is.
+    IfMissing,
+}
+
+/// PostgreSQL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PostgresSettings {
+    /// Where it is, with user and password; empty: records do not go there.
+    pub url: String,
+    /// What the names of its tables begin with.
+    pub table_prefix: String,
+    /// Days that a record stays there, from when it happened; 0: for ever.
+    pub retention_days: u64,
+}
+
 /// The server's own log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSettings {
@@ -228,6 +272,16 @@ impl Default for Config {
                 rows_max: limits::QUERY_ROWS_MAX as u64,
                 concurrency_max: limits::QUERIES_RUNNING_MAX as u64,
             },
+            dynamodb: DynamoSettings {
+                table: String::new(),
+                create: CreatePolicy::Never,
+                endpoint: String::new(),
+                key: "run_id".to_owned(),
+                item_bytes_max: limits::DYNAMO_ITEM_BYTES_MAX as u64,
+                ttl_days: 0,
+                ttl_attribute: "expires_at".to_owned(),
+            },
+            postgres: PostgresSettings { url: String::new(), table_prefix: "runstone".to_owned(), retention_days: 0 },
             tables: TablesSettings::new(),
             log: LogSettings { level: "info".to_owned(), format: LogFormat::Auto },
             sources: SourceSystems::default(),

@@ -21,7 +21,9 @@ impl Config {
                 text.push_str(&format!("{section}:\n"));
             }
             let indent = if section.is_empty() { "" } else { "  " };
-            let line = format!("{indent}{name}: {}", quoted(&setting.show(self)));
+            let value = setting.show(self);
+            let value = if setting.is_secret() { hidden(&value) } else { value };
+            let line = format!("{indent}{name}: {}", quoted(&value));
             let comment = match self.origin(setting.key) {
                 origin @ (Origin::Default | Origin::Memory(_) | Origin::File(..)) => origin.to_string(),
                 Origin::Env(name) => format!("environment {name}"),
@@ -66,6 +68,20 @@ impl Config {
             text.push_str(&format!("{line:COMMENT_COLUMN$} # {}\n", table.origin.to_string().escape_debug()));
         }
     }
+}
+
+/// A URL, or pairs, without what is nobody's business.
+fn hidden(url: &str) -> String {
+    if let Ok(mut parsed) = url::Url::parse(url) {
+        if parsed.query_pairs().any(|(name, _)| name == "password") {
+            return "***".to_owned();
+        }
+        if parsed.password().is_some() && parsed.set_password(Some("***")).is_err() {
+            return "***".to_owned();
+        }
+        return parsed.to_string();
+    }
+    if url.is_empty() { String::new() } else { "***".to_owned() }
 }
 
 /// Plain where YAML reads it back as it stands; else as JSON, which YAML contains.

@@ -1,13 +1,13 @@
-//! The list of settings: key, kind, range and what each is for. Owns nothing else; everything that has to name settings
-//! reads it from here.
+//! What a setting is: its kinds, how one is shown, and how a text is read as one. Owns what is wrong with a value; refuses to
+//! know which settings there are: [`super::list`] does.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use runstone_record::limits;
-
+use super::Config;
 use super::text::{parse_bytes, parse_millis, show_bytes, show_millis};
-use super::{Config, LogFormat, SyncPolicy};
+
+pub use super::list::SETTINGS;
 
 /// One setting.
 #[derive(Debug, Clone, Copy)]
@@ -35,261 +35,18 @@ pub enum Kind {
     Count(u64, u64, fn(&mut Config) -> &mut u64),
     /// Milliseconds, within a range.
     Millis(u64, u64, fn(&mut Config) -> &mut Duration),
+    /// A URL with a password in it; nothing: none.
+    Secret(fn(&mut Config) -> &mut String),
+    /// A name in somebody else's service, and whether there must be one.
+    Name(bool, fn(&mut Config) -> &mut String),
+    /// What names of tables begin with.
+    Prefix(fn(&mut Config) -> &mut String),
     /// A filter of the log.
     Filter(fn(&mut Config) -> &mut String),
     /// One of a few words: its current one, and how to choose another.
     Word(&'static [&'static str], fn(&Config) -> &'static str, fn(&mut Config, &str)),
     /// Origins of web pages, or `*` alone; in a file a list of them, elsewhere with commas between.
     Origins(fn(&mut Config) -> &mut Vec<String>),
-}
-
-const KIB: u64 = 1 << 10;
-const MIB: u64 = 1 << 20;
-const GIB: u64 = 1 << 30;
-const SECOND: u64 = 1_000;
-const HOUR: u64 = 3_600 * SECOND;
-const DAY: u64 = 24 * HOUR;
-
-/// Every setting, in the order of the documentation.
-pub const SETTINGS: &[Setting] = &[
-    Setting {
-        key: "listen",
-        kind: Kind::Address(|c| &mut c.listen),
-        doc: "The address that the API and the dashboard are served on. Port 0 picks a free one.",
-    },
-    Setting {
-        key: "data",
-        kind: Kind::Path(|c| &mut c.data),
-        doc: "The directory that everything is kept in; made when missing. One process at a time may use it.",
-    },
-    Setting {
-        key: "journal.segment_bytes",
-        kind: Kind::Bytes(MIB, 4 * GIB, |c| &mut c.journal.segment_bytes),
-        doc: "The size of one journal file. The journal is trimmed by whole files.",
-    },
-    Setting {
-        key: "journal.sync",
-        kind: Kind::Word(
-            &["every_group", "never"],
-            |c| c.journal.sync.word(),
-            |c, word| {
-                c.journal.sync = if word == "never" { SyncPolicy::Never } else { SyncPolicy::EveryGroup };
-            },
-        ),
-        doc: "When writes are made durable: before every acknowledgement, or when the operating system likes. With \
-              `never` a crash of the machine can lose records that were acknowledged.",
-    },
-    Setting {
-        key: "journal.queue_bytes_max",
-        kind: Kind::Bytes(MIB, 16 * GIB, |c| &mut c.journal.queue_bytes_max),
-        doc: "Payload that may wait for the journal's writer. Beyond it requests are answered 429.",
-    },
-    Setting {
-        key: "journal.bytes_max",
-        kind: Kind::Bytes(2 * MIB, 1_024 * 1_024 * GIB, |c| &mut c.journal.bytes_max),
-        doc: "How large the journal may grow while the lake takes nothing. Beyond it records are answered 503 \
-              `journal_full`; reading goes on. Choose less than the disk has, and at least twice `journal.segment_bytes`.",
-    },
-    Setting {
-        key: "journal.keep_bytes",
-        kind: Kind::Bytes(0, 1_024 * 1_024 * GIB, |c| &mut c.journal.keep_bytes),
-        doc: "How much of the journal is kept although the lake has it: repeated deliveries are recognised for as long \
-              as the journal has their ids, and a start reads it. It is trimmed by whole files, of those that are in \
-              the lake, and only where both `journal.keep_bytes` and `journal.keep_ms` allow it; a journal that is \
-              three quarters of `journal.bytes_max` large is trimmed all the same.",
-    },
-    Setting {
-        key: "journal.keep_ms",
-        kind: Kind::Millis(0, 366 * DAY, |c| &mut c.journal.keep),
-        doc: "How long a file of the journal is kept although the lake has it, from its last record on.",
-    },
-    Setting {
-        key: "lake.location",
-        kind: Kind::Location(|c| &mut c.lake.location),
-        doc: "Where the lake is, a Delta table: a directory, `s3://bucket/prefix` or \
-              `abfss://container@account.dfs.core.windows.net/path`, with credentials from the environment (see \
-              [The lake's storage](#the-lakes-storage)). Several servers may write to one. Unless it is set: `lake` in \
-              the data directory.",
-    },
-    Setting {
-        key: "lake.flush_interval_ms",
-        kind: Kind::Millis(SECOND, DAY, |c| &mut c.lake.flush_interval),
-        doc: "How long a record may wait before it is in the lake. Queries do not wait for it: they read both.",
-    },
-    Setting {
-        key: "lake.flush_bytes",
-        kind: Kind::Bytes(MIB, GIB, |c| &mut c.lake.flush_bytes),
-        doc: "How much waits in memory for the lake at most: then it is brought there before its time.",
-    },
-    Setting {
-        key: "lake.retention_days",
-        kind: Kind::Count(0, 36_500, |c| &mut c.lake.retention_days),
-        doc: "Days that a record stays in the lake, from its arrival; 0 keeps all.",
-    },
-    Setting {
-        key: "lake.vacuum_grace_ms",
-        kind: Kind::Millis(SECOND, limits::LAKE_VACUUM_GRACE_MS_MAX, |c| &mut c.lake.vacuum_grace),
-        doc: "How long a file stays after it has left the table, for those who still read an older version; longer than \
-              `query.timeout_ms`. No more than a week: that is how long the table's log remembers when a file left it.",
-    },
-    Setting {
-        key: "lake.file_bytes",
-        kind: Kind::Bytes(MIB, 4 * GIB, |c| &mut c.lake.file_bytes),
-        doc: "How large the files are that compaction makes of small ones.",
-    },
-    Setting {
-        key: "lake.group_bytes",
-        kind: Kind::Bytes(MIB, GIB, |c| &mut c.lake.group_bytes),
-        doc: "How large the records of a row group are in memory, about. Who writes files, merges them or reads whole \
-              records has a few of them in memory at a time; of ordinary records a row group has 32,768 and is smaller.",
-    },
-    Setting {
-        key: "lake.upkeep_interval_ms",
-        kind: Kind::Millis(SECOND, DAY, |c| &mut c.lake.upkeep_interval),
-        doc: "How often the lake is looked after: small files become larger ones, old ones go. SIGUSR1 does it now.",
-    },
-    Setting {
-        key: "lake.request_timeout_ms",
-        kind: Kind::Millis(100, HOUR, |c| &mut c.lake.request_timeout),
-        doc: "How long one request to S3 or Azure may take. A file goes there in parts of 8 MiB: give a slow line more.",
-    },
-    Setting {
-        key: "lake.retry_timeout_ms",
-        kind: Kind::Millis(0, HOUR, |c| &mut c.lake.retry_timeout),
-        doc: "How long a request to S3 or Azure that fails is tried again, with growing pauses, before the lake counts \
-              as away. Then records wait in the journal, and all of it is tried again later.",
-    },
-    Setting {
-        key: "recent.bytes_max",
-        kind: Kind::Bytes(MIB, 1_024 * GIB, |c| &mut c.recent.bytes_max),
-        doc: "Memory for recent records. Older ones are read from disk.",
-    },
-    Setting {
-        key: "ids.bytes_max",
-        kind: Kind::Bytes(MIB, 1_024 * GIB, |c| &mut c.ids.bytes_max),
-        doc: "Memory for the record ids and idempotency keys that repeats are recognised by.",
-    },
-    Setting {
-        key: "http.body_bytes_max",
-        kind: Kind::Bytes(KIB, GIB, |c| &mut c.http.body_bytes_max),
-        doc: "The largest request body as it travels. Beyond it: 413.",
-    },
-    Setting {
-        key: "http.decoded_bytes_max",
-        kind: Kind::Bytes(KIB, 4 * GIB, |c| &mut c.http.decoded_bytes_max),
-        doc: "The largest request body after decompression. Beyond it: 413.",
-    },
-    Setting {
-        key: "http.in_flight_bytes_max",
-        kind: Kind::Bytes(MIB, 1_024 * GIB, |c| &mut c.http.in_flight_bytes_max),
-        doc: "Memory for the request bodies that are held at once, from their first byte until they are durable. \
-              Beyond it: 429.",
-    },
-    Setting {
-        key: "http.answers_bytes_max",
-        kind: Kind::Bytes(MIB, 1_024 * GIB, |c| &mut c.http.answers_bytes_max),
-        doc: "Memory for answers that their clients have not read yet. Beyond it: 429, and the connections of those that \
-              take nothing are closed.",
-    },
-    Setting {
-        key: "http.connections_max",
-        kind: Kind::Count(1, 1_000_000, |c| &mut c.http.connections_max),
-        doc: "Open connections. When there are more, the one that has waited longest for its client is closed; while \
-              all are at work, new ones are answered 503. Each needs an open file (`ulimit -n`).",
-    },
-    Setting {
-        key: "http.header_timeout_ms",
-        kind: Kind::Millis(10, HOUR, |c| &mut c.http.header_timeout),
-        doc: "How long a request's headers may take to arrive.",
-    },
-    Setting {
-        key: "http.body_timeout_ms",
-        kind: Kind::Millis(10, HOUR, |c| &mut c.http.body_timeout),
-        doc: "How long a request's body may take to arrive. Beyond it: 408.",
-    },
-    Setting {
-        key: "http.body_progress_timeout_ms",
-        kind: Kind::Millis(10, HOUR, |c| &mut c.http.body_progress_timeout),
-        doc: "How long each 16 KiB of a request's body, or its end, may take to arrive. Beyond it: 408.",
-    },
-    Setting {
-        key: "http.idle_timeout_ms",
-        kind: Kind::Millis(10, 24 * HOUR, |c| &mut c.http.idle_timeout),
-        doc: "How long a connection may stay open between requests, or its client may not take an answer.",
-    },
-    Setting {
-        key: "http.stop_timeout_ms",
-        kind: Kind::Millis(0, HOUR, |c| &mut c.http.stop_timeout),
-        doc: "How long a stopping server waits for the requests in hand.",
-    },
-    Setting {
-        key: "http.cors_origins",
-        kind: Kind::Origins(|c| &mut c.http.cors_origins),
-        doc: "Origins of web pages that may use the API from a browser (CORS), such as `https://logs.example.com`, exactly \
-              as the browser sends them: scheme, host and a port that is not the scheme's own. `*`: every page that can \
-              reach the server, which in this version means that it can read everything. Not set: none.",
-    },
-    Setting {
-        key: "query.timeout_ms",
-        kind: Kind::Millis(10, 24 * HOUR, |c| &mut c.query.timeout),
-        doc: "How long a query may run, and a streamed answer may take to its first row and from piece to piece. \
-              Beyond it: 408.",
-    },
-    Setting {
-        key: "query.memory_bytes_max",
-        kind: Kind::Bytes(MIB, 1_024 * GIB, |c| &mut c.query.memory_bytes_max),
-        doc: "Memory that all running queries share.",
-    },
-    Setting {
-        key: "query.rows_max",
-        kind: Kind::Count(1, 10_000_000, |c| &mut c.query.rows_max),
-        doc: "Rows of a query's answer in JSON. More are an error, unless the query asks for its beginning (`max_rows`).",
-    },
-    Setting {
-        key: "query.concurrency_max",
-        kind: Kind::Count(1, 1_024, |c| &mut c.query.concurrency_max),
-        doc: "Queries that run at once. More wait for their turn.",
-    },
-    Setting {
-        key: "log.level",
-        kind: Kind::Filter(|c| &mut c.log.level),
-        doc: "What the server logs about itself: a level (`error`, `warn`, `info`, `debug`, `trace`, `off`) or \
-              directives such as `info,runstone_server::http=debug`. `RUNSTONE_LOG` is another name for it.",
-    },
-    Setting {
-        key: "log.format",
-        kind: Kind::Word(
-            &["auto", "human", "json"],
-            |c| c.log.format.word(),
-            |c, word| {
-                c.log.format = match word {
-                    "human" => LogFormat::Human,
-                    "json" => LogFormat::Json,
-                    _ => LogFormat::Auto,
-                };
-            },
-        ),
-        doc: "How the server's own log looks. `auto`: for people on a terminal, JSON elsewhere.",
-    },
-];
-
-impl SyncPolicy {
-    fn word(self) -> &'static str {
-        match self {
-            SyncPolicy::EveryGroup => "every_group",
-            SyncPolicy::Never => "never",
-        }
-    }
-}
-
-impl LogFormat {
-    fn word(self) -> &'static str {
-        match self {
-            LogFormat::Auto => "auto",
-            LogFormat::Human => "human",
-            LogFormat::Json => "json",
-        }
-    }
 }
 
 impl Setting {
@@ -304,7 +61,12 @@ impl Setting {
     pub fn show(&self, config: &Config) -> String {
         let mut config = config.clone();
         match self.kind {
-            Kind::Address(at) | Kind::Filter(at) | Kind::Location(at) => at(&mut config).clone(),
+            Kind::Address(at)
+            | Kind::Filter(at)
+            | Kind::Location(at)
+            | Kind::Name(_, at)
+            | Kind::Secret(at)
+            | Kind::Prefix(at) => at(&mut config).clone(),
             Kind::Path(at) => at(&mut config).display().to_string(),
             Kind::Bytes(_, _, at) => show_bytes(*at(&mut config)),
             Kind::Count(_, _, at) => at(&mut config).to_string(),
@@ -327,10 +89,18 @@ impl Setting {
                 let [min, max] = [min, max].map(|millis| show_millis(Duration::from_millis(millis)));
                 format!("a duration between {min} and {max}")
             }
+            Kind::Name(..) => "a name".to_owned(),
+            Kind::Secret(_) => "a URL".to_owned(),
+            Kind::Prefix(_) => "letters, digits and `_`".to_owned(),
             Kind::Filter(_) => "a level or directives".to_owned(),
             Kind::Word(words, ..) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" or "),
             Kind::Origins(_) => "origins, or `*`".to_owned(),
         }
+    }
+
+    /// Has its value a password in it?
+    pub(super) fn is_secret(&self) -> bool {
+        matches!(self.kind, Kind::Secret(_))
     }
 
     /// May a file give a list for it?
@@ -343,7 +113,12 @@ impl Setting {
         match self.kind {
             Kind::Address(at) => *at(config) = address(text)?,
             Kind::Path(at) => *at(config) = path(text)?,
-            Kind::Location(at) => *at(config) = location(text)?,
+            Kind::Location(at) | Kind::Secret(at) => *at(config) = location(text)?,
+            Kind::Name(required, at) => *at(config) = name(text, required)?,
+            Kind::Prefix(at) => {
+                runstone_sinks::postgres::check_prefix(text).map_err(|error| format!("{error}, got {text:?}"))?;
+                text.clone_into(at(config));
+            }
             Kind::Bytes(min, max, at) => *at(config) = within(parse_bytes(text), text, (min, max), show_bytes)?,
             Kind::Count(min, max, at) => {
                 *at(config) = within(text.trim().parse().ok(), text, (min, max), |value| value.to_string())?;
@@ -420,6 +195,15 @@ fn location(text: &str) -> Result<String, String> {
     Ok(text.trim().to_owned())
 }
 
+/// What may stand in one is its service's to say, but for this.
+fn name(text: &str, required: bool) -> Result<String, String> {
+    let name = text.trim();
+    if (required && name.is_empty()) || name.contains(|c: char| c.is_control() || c.is_whitespace()) {
+        return Err(format!("must be a name, got {text:?}"));
+    }
+    Ok(name.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -448,7 +232,8 @@ mod tests {
             let mut config = Config::default();
             let other = match setting.kind {
                 Kind::Address(_) => "localhost:1".to_owned(),
-                Kind::Path(_) | Kind::Location(_) => "/elsewhere".to_owned(),
+                Kind::Path(_) | Kind::Location(_) | Kind::Secret(_) => "/elsewhere".to_owned(),
+                Kind::Prefix(_) | Kind::Name(..) => "elsewhere".to_owned(),
                 Kind::Filter(_) => "trace".to_owned(),
                 Kind::Origins(_) => "*".to_owned(),
                 Kind::Count(min, max, _) if setting.show(&config) == min.to_string() => max.to_string(),

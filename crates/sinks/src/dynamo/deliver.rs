@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
@@ -18,7 +19,7 @@ use runstone_record::logger::write_entry_of;
 use runstone_record::{Batch, Column};
 
 use super::cursor::Moved;
-use super::{Dynamo, DynamoError, PositionedEntry, Remedy};
+use super::{Dynamo, DynamoError, NAME, PositionedEntry, Remedy};
 use crate::{DeadLetter, Delivered, Delivery, Sink, SinkError};
 
 /// A record's batch, its row there, its position.
@@ -27,11 +28,18 @@ type Place<'a> = (&'a Batch, usize, u64);
 #[async_trait]
 impl Sink for Dynamo {
     fn name(&self) -> &'static str {
-        "dynamodb"
+        NAME
     }
 
     async fn cursor(&mut self, source: &str) -> Result<u64, SinkError> {
-        self.find_cursor(source).await.map_err(DynamoError::tell)
+        let found = async {
+            self.make().await?;
+            self.find_cursor(source).await
+        };
+        let found = found.await;
+        // The table may have been deleted meanwhile.
+        self.made.store(found.is_ok(), Ordering::Relaxed);
+        found.map_err(DynamoError::tell)
     }
 
     async fn deliver(&mut self, delivery: Delivery<'_>) -> Result<Delivered, SinkError> {
@@ -50,6 +58,14 @@ impl Sink for Dynamo {
 }
 
 impl Dynamo {
+    /// Makes the table, where that was asked for and was not done yet.
+    async fn make(&self) -> Result<(), DynamoError> {
+        if self.options.create && !self.made.load(Ordering::Relaxed) && self.create_table().await? {
+            tracing::info!(table = self.options.table, "make the table in DynamoDB");
+        }
+        Ok(())
+    }
+
     async fn append_runs(&self, delivery: Delivery<'_>) -> Result<Vec<DeadLetter>, DynamoError> {
         let appends: Vec<BoxFuture<'_, Result<Vec<DeadLetter>, DynamoError>>> = runs(delivery)
             .into_iter()
@@ -101,7 +117,7 @@ impl Dynamo {
 }
 
 /// Is it the entries' fault, or their run's?
-fn is_refusal(error: &DynamoError) -> bool {
+pub(super) fn is_refusal(error: &DynamoError) -> bool {
     matches!(
         error,
         DynamoError::Json { .. }
@@ -123,7 +139,7 @@ fn runs(delivery: Delivery<'_>) -> HashMap<&str, Vec<Place<'_>>> {
 }
 
 /// A record as the Logger's readers know it, with its id.
-fn entry(source: &str, (batch, row, position): Place<'_>) -> String {
+pub(super) fn entry(source: &str, (batch, row, position): Place<'_>) -> String {
     let (mut record, mut entry) = (Vec::new(), Vec::new());
     batch.write_json(row, source, position, &mut record);
     // It is a record, and made of texts.

@@ -5,16 +5,17 @@
 
 use std::collections::BTreeSet;
 
+use async_trait::async_trait;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
-use runstone_record::RecordId;
 use runstone_record::limits::{DYNAMO_ITEM_BYTES_LIMIT, DYNAMO_LETTERS_MAX, PAGE_ROWS_MAX, RECORD_BYTES_MAX};
+use runstone_record::{Column, RecordId};
 
 use super::append::is_full;
 use super::item::{self, Item};
-use super::{Dynamo, DynamoError, entry};
-use crate::{DeadLetter, SinkError};
+use super::{Dynamo, DynamoError, NAME, deliver, entry};
+use crate::{DeadLetter, DeadLetters, Redelivered, SinkError};
 
 /// A letter has room for any record.
 const _: () = assert!(RECORD_BYTES_MAX < DYNAMO_ITEM_BYTES_LIMIT);
@@ -26,24 +27,43 @@ fn key(source: &str, position: u64) -> String {
     format!("#letter {source} {position}")
 }
 
-impl Dynamo {
-    /// A page of dead letters in the order of source and position: at most `limit` and at most a page of the API, behind that of
-    /// the source and position `after`.
-    ///
-    /// # Errors
-    /// Says what the caller is to do.
-    pub async fn dead_letters(&self, after: Option<(&str, u64)>, limit: usize) -> Result<Vec<DeadLetter>, SinkError> {
+#[async_trait]
+impl DeadLetters for Dynamo {
+    fn sink(&self) -> &'static str {
+        NAME
+    }
+
+    async fn dead_letters(&self, after: Option<(&str, u64)>, limit: usize) -> Result<Vec<DeadLetter>, SinkError> {
         self.page(after.unwrap_or(("", 0)), limit.min(PAGE_ROWS_MAX)).await.map_err(DynamoError::tell)
     }
 
-    /// Removes dead letters of a source, and gives their number: they were sent again, or nobody wants them.
-    ///
-    /// # Errors
-    /// Says what the caller is to do. What was removed before it stays removed.
-    pub async fn remove_dead_letters(&self, source: &str, positions: &[u64]) -> Result<u64, SinkError> {
+    async fn remove_dead_letters(&self, source: &str, positions: &[u64]) -> Result<u64, SinkError> {
         self.remove(source, positions).await.map_err(DynamoError::tell)
     }
 
+    /// The record's place in its log was passed: it comes behind what the log has, known by its id.
+    async fn redeliver(&self, letter: &DeadLetter, now: i64) -> Result<Redelivered, SinkError> {
+        let frame = match letter.frame() {
+            Ok(frame) => frame,
+            Err(error) => return Ok(Redelivered::Refused { reason: error.to_string() }),
+        };
+        // Without a run it has no log, as in a delivery.
+        if let Some(run_id) = frame.batch.text(Column::RunId, 0) {
+            let json = deliver::entry(&letter.source, (&frame.batch, 0, letter.position));
+            match self.append(run_id, &json, letter.id, now).await {
+                Ok(_) => {}
+                Err(error) if deliver::is_refusal(&error) => {
+                    return Ok(Redelivered::Refused { reason: error.to_string() });
+                }
+                Err(error) => return Err(error.tell()),
+            }
+        }
+        self.remove(&letter.source, &[letter.position]).await.map_err(DynamoError::tell)?;
+        Ok(Redelivered::Taken)
+    }
+}
+
+impl Dynamo {
     /// Keeps a letter. It is there once, however often.
     pub(super) async fn keep(&self, letter: &DeadLetter) -> Result<(), DynamoError> {
         let packed = entry::compress(&letter.record)?;

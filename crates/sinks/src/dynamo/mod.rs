@@ -20,6 +20,7 @@ mod value;
 mod word;
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -51,6 +52,8 @@ pub struct Options {
     pub entry_bytes_max: usize,
     /// When items are deleted, if ever.
     pub ttl: Option<Ttl>,
+    /// Makes the sink the table where there is none?
+    pub create: bool,
 }
 
 /// When items are deleted.
@@ -71,9 +74,13 @@ impl Default for Options {
             item_bytes_max: DYNAMO_ITEM_BYTES_MAX,
             entry_bytes_max: DYNAMO_ENTRY_BYTES_MAX,
             ttl: None,
+            create: false,
         }
     }
 }
+
+/// The sink's name.
+const NAME: &str = "dynamodb";
 
 /// The table of logs.
 #[derive(Debug)]
@@ -82,6 +89,8 @@ pub struct Dynamo {
     options: Options,
     /// In which item a log goes on, where that is not the first.
     parts: Mutex<HashMap<String, u32>>,
+    /// Was the table there, or made?
+    made: AtomicBool,
 }
 
 impl Dynamo {
@@ -98,7 +107,7 @@ impl Dynamo {
             config.set_endpoint_url(options.endpoint.clone());
         }
         let config = config.retry_config(retries()).timeout_config(timeouts()).build();
-        Self { client: Client::from_conf(config), options, parts: Mutex::default() }
+        Self { client: Client::from_conf(config), options, parts: Mutex::default(), made: AtomicBool::new(false) }
     }
 
     /// The settings.

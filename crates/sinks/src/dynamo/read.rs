@@ -7,6 +7,7 @@ use runstone_record::RecordId;
 
 use super::item::{self, Item};
 use super::{Dynamo, DynamoError, entry};
+use crate::SinkError;
 
 /// The log of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +52,14 @@ impl Dynamo {
         }
         // A part was closed and the next not yet written.
         Ok((part > 1).then_some(log))
+    }
+
+    /// The same, for those who only ask what they are to do where it fails.
+    ///
+    /// # Errors
+    /// Says what the caller is to do.
+    pub async fn log(&self, run_id: &str) -> Result<Option<RunLog>, SinkError> {
+        self.read(run_id).await.map_err(DynamoError::tell)
     }
 
     /// Looks at all items of a log.

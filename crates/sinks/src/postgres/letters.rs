@@ -1,5 +1,5 @@
-//! Dead letters in their table: kept as the cursor passes them, read, and removed by those who have sent them again. Refuses to
-//! decide what becomes one.
+//! Dead letters in their table: kept as the cursor passes them, read, sent again,
+//! removed. Refuses to decide what becomes one.
 
 use async_trait::async_trait;
 use deadpool_postgres::{ClientWrapper, Transaction};
@@ -7,29 +7,33 @@ use runstone_record::RecordId;
 use runstone_record::limits::PAGE_ROWS_MAX;
 
 use super::trouble::Trouble;
-use super::{Parts, Postgres, Work};
-use crate::{DeadLetter, SinkError};
+use super::{NAME, Parts, Postgres, Work, load};
+use crate::{DeadLetter, DeadLetters, Delivery, Frame, Redelivered, SinkError};
 
-impl Postgres {
-    /// A page of dead letters in the order of source and position: at most `limit` and at most a page of the API, behind that of
-    /// the source and position `after`.
-    ///
-    /// # Errors
-    /// Says what the caller is to do.
-    pub async fn dead_letters(&self, after: Option<(&str, u64)>, limit: usize) -> Result<Vec<DeadLetter>, SinkError> {
+#[async_trait]
+impl DeadLetters for Postgres {
+    fn sink(&self) -> &'static str {
+        NAME
+    }
+
+    async fn dead_letters(&self, after: Option<(&str, u64)>, limit: usize) -> Result<Vec<DeadLetter>, SinkError> {
         let (source, position) = after.unwrap_or(("", 0));
         let limit = i64::try_from(limit.min(PAGE_ROWS_MAX)).unwrap_or(i64::MAX);
         let mut page = Page { source, position: number(position), limit };
         self.persist("read dead letters in PostgreSQL", &mut page).await
     }
 
-    /// Removes dead letters of a source, and gives their number: they were sent again, or nobody wants them.
-    ///
-    /// # Errors
-    /// Says what the caller is to do.
-    pub async fn remove_dead_letters(&self, source: &str, positions: &[u64]) -> Result<u64, SinkError> {
+    async fn remove_dead_letters(&self, source: &str, positions: &[u64]) -> Result<u64, SinkError> {
         let positions = positions.iter().copied().map(number).collect();
         self.persist("remove dead letters in PostgreSQL", &mut Remove { source, positions }).await
+    }
+
+    async fn redeliver(&self, letter: &DeadLetter, _now: i64) -> Result<Redelivered, SinkError> {
+        let frame = match letter.frame() {
+            Ok(frame) => frame,
+            Err(error) => return Ok(Redelivered::Refused { reason: error.to_string() }),
+        };
+        self.persist("bring a dead letter to PostgreSQL", &mut Again { letter, frames: [frame] }).await
     }
 }
 
@@ -79,6 +83,38 @@ impl Work for Remove<'_> {
         let table = parts.names.dead_letters();
         let statement = format!("DELETE FROM {table} WHERE \"source\" = $1 AND \"position\" = ANY($2)");
         parts.within(client.execute(&statement, &[&self.source, &self.positions])).await
+    }
+}
+
+struct Again<'a> {
+    letter: &'a DeadLetter,
+    frames: [Frame; 1],
+}
+
+#[async_trait]
+impl Work for Again<'_> {
+    type Output = Redelivered;
+
+    async fn run(&mut self, parts: &Parts, client: &mut ClientWrapper) -> Result<Redelivered, Trouble> {
+        let (source, position) = (self.letter.source.as_str(), self.letter.position);
+        let mut transaction = load::begin(parts, client).await?;
+        let delivery = Delivery { source, after: position.saturating_sub(1), frames: &self.frames, through: position };
+        match load::again(parts, &mut transaction, delivery).await {
+            Ok(None) => {}
+            Ok(Some(reason)) | Err(Trouble::Refused(reason)) => {
+                parts.within(transaction.rollback()).await?;
+                return Ok(Redelivered::Refused { reason });
+            }
+            Err(trouble) => return Err(trouble),
+        }
+        let statement =
+            format!("DELETE FROM {} WHERE \"source\" = $1 AND \"position\" = $2", parts.names.dead_letters());
+        parts.within(transaction.execute(&statement, &[&source, &number(position)])).await?;
+        match parts.within(transaction.commit()).await {
+            // A constraint that is looked at only now.
+            Err(Trouble::Refused(reason)) => Ok(Redelivered::Refused { reason }),
+            done => done.map(|()| Redelivered::Taken),
+        }
     }
 }
 

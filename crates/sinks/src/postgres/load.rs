@@ -113,11 +113,7 @@ impl<'a> Load<'a> {
         let delivery = self.delivery;
         let mut transaction = begin(parts, client).await?;
         move_cursor(parts, &transaction, delivery).await?;
-        let (logs, list) = (parts.names.logs(), table::list(""));
-        let staging =
-            format!("CREATE TEMPORARY TABLE runstone_staging ON COMMIT DROP AS SELECT {list} FROM {logs} WITH NO DATA");
-        parts.within(transaction.batch_execute(&staging)).await?;
-        let statement = parts.within(transaction.prepare(&copy_statement(STAGING))).await?;
+        let statement = stage(parts, &transaction).await?;
         let letter = |(batch, row, position): (&Batch, usize, u64), reason| {
             DeadLetter::of(delivery.source, batch, row, position, reason)
         };
@@ -215,6 +211,28 @@ async fn copy(
         sink.finish().await
     };
     parts.within(sent).await.map(drop)
+}
+
+/// Makes the staging table, and gives the statement that fills it.
+async fn stage(parts: &Parts, transaction: &Transaction<'_>) -> Result<Statement, Trouble> {
+    let (logs, list) = (parts.names.logs(), table::list(""));
+    let staging =
+        format!("CREATE TEMPORARY TABLE runstone_staging ON COMMIT DROP AS SELECT {list} FROM {logs} WITH NO DATA");
+    parts.within(transaction.batch_execute(&staging)).await?;
+    parts.within(transaction.prepare(&copy_statement(STAGING))).await
+}
+
+/// Takes one record that was put aside before, whatever the cursor says. Something: why it is not taken.
+pub(super) async fn again(
+    parts: &Parts,
+    transaction: &mut Transaction<'_>,
+    delivery: Delivery<'_>,
+) -> Result<Option<String>, Trouble> {
+    let statement = stage(parts, transaction).await?;
+    let mut rows = Rows::of(delivery);
+    let whole = 0..rows.len();
+    let conflicts = take(parts, transaction, &statement, &mut rows, whole).await?;
+    Ok(conflicts.into_iter().next().map(|(_, reason)| reason))
 }
 
 /// Takes some of the rows through the staging table, and gives the positions of those whose id another record has.

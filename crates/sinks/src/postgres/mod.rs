@@ -35,10 +35,21 @@ use crate::{Delivered, Delivery, Sink, SinkError};
 use names::Names;
 use trouble::Trouble;
 
+/// The sink's.
+const NAME: &str = "postgres";
+
 /// Records in a table of PostgreSQL. Clones share their connections.
 #[derive(Clone)]
 pub struct Postgres {
     parts: Arc<Parts>,
+}
+
+/// Can names of tables begin with it?
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_prefix(prefix: &str) -> Result<(), PrefixError> {
+    Names::new(prefix).map(drop)
 }
 
 /// What its parts share.
@@ -157,7 +168,7 @@ impl Parts {
 #[async_trait]
 impl Sink for Postgres {
     fn name(&self) -> &'static str {
-        "postgres"
+        NAME
     }
 
     async fn cursor(&mut self, source: &str) -> Result<u64, SinkError> {

@@ -76,9 +76,14 @@ pub(super) fn logs() -> Operation {
             &json!({"run_id": text, "logs": logs, "created_at": text, "updated_at": text}),
         )
     };
+    let mut takes = vec![parameters::run_id()];
+    takes.extend(parameters::filters(true));
     Operation::get("/get/logs/{run_id}", "getLogs", "gateway")
-        .says("Read the log of a run as one document", "Its entries in the order in which they happened.")
-        .takes(vec![parameters::run_id()])
+        .says(
+            "Read the log of a run as one document",
+            "Its entries in the order in which they happened. A run that only a target has is read there.",
+        )
+        .takes(takes)
         .answers(200, "The log.", vec![Content::json(answer, example)])
         .fails(&[ErrorCode::NotFound, ErrorCode::NotAcceptable, ErrorCode::QueryTimeout, ErrorCode::QueryLimit])
         .fails_as(Shapes::answer::<Failure<'_>>)

@@ -9,7 +9,7 @@ use runstone_record::build::BatchBuilder;
 use runstone_record::logger::write_entry_of;
 use runstone_sinks::contract::{NEXT_SOURCE, SOURCE, Stored, Target, expected, frame, frames, once};
 use runstone_sinks::dynamo::{Dynamo, Options};
-use runstone_sinks::{Delivered, Delivery, Sink, SinkError};
+use runstone_sinks::{DeadLetters, Delivered, Delivery, Redelivered, Sink, SinkError};
 use serde_json::{Value, json};
 
 use super::connect;
@@ -186,6 +186,44 @@ async fn of_entries_that_are_refused_together_only_one_is_a_dead_letter() {
     assert_eq!(table.letters().await, [1]);
     let positions: Vec<u64> = table.log("run_1").await.iter().map(|entry| entry.position).collect();
     assert_eq!(positions, [4, 7, 10]);
+    // The second time is that of somebody who was not answered the first time.
+    for _ in 0..2 {
+        assert_eq!(sink.redeliver(&delivered.dead_letters[0], 1).await.unwrap(), Redelivered::Taken);
+    }
+    assert_eq!(table.letters().await, [0_u64; 0]);
+    let log = sink.read("run_1").await.unwrap().unwrap();
+    let entries: Vec<Value> = log.entries.iter().map(|entry| serde_json::from_str(entry).unwrap()).collect();
+    let positions: Vec<u64> = entries.iter().map(|entry| entry["metadata"]["n"].as_u64().unwrap()).collect();
+    assert_eq!(positions, [4, 7, 10, 1]);
+}
+
+#[tokio::test]
+async fn a_letter_whose_run_still_has_no_log_stays_one() {
+    let table = Table::new();
+    let mut sink = table.sink().await;
+    let delivered = once(&mut sink, SOURCE, 0, &[frame(&table, 1, 2, &[2])]).await.unwrap();
+    let again = sink.redeliver(&delivered.dead_letters[0], 1).await.unwrap();
+    assert!(matches!(&again, Redelivered::Refused { reason } if reason.contains("list_append")), "{again:?}");
+    assert_eq!(table.letters().await, [2]);
+}
+
+#[tokio::test]
+async fn the_table_is_made_on_request_and_again_where_it_was_deleted() {
+    let table = Table::new();
+    drop(table.sink().await);
+    let options = Options { table: "made".to_owned(), create: true, ..Options::default() };
+    let (mut sink, mut other) = (table.open(options.clone()).await, table.open(options).await);
+    let (one, two) = tokio::join!(sink.cursor(SOURCE), other.cursor(SOURCE));
+    assert_eq!((one.unwrap(), two.unwrap()), (0, 0));
+    let frames = [frame(&table, 1, 3, &[])];
+    once(&mut sink, SOURCE, 0, &frames).await.unwrap();
+    table.moto.boto3("dynamodb", "result = client.delete_table(TableName='made')");
+    let gone = sink.cursor(SOURCE).await;
+    assert!(matches!(gone, Err(SinkError::Misconfigured { .. })), "{gone:?}");
+    assert_eq!(sink.cursor(SOURCE).await.unwrap(), 0);
+    let mut never = table.open(Options { table: "never".to_owned(), ..Options::default() }).await;
+    let missing = never.cursor(SOURCE).await;
+    assert!(matches!(missing, Err(SinkError::Misconfigured { .. })), "{missing:?}");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use runstone_sinks::contract::{NEXT_SOURCE, SOURCE, Target, expected, feed, frame, frames, last, once, stored};
 use runstone_sinks::postgres::Postgres;
-use runstone_sinks::{Delivered, Frame, Sink, SinkError};
+use runstone_sinks::{DeadLetters, Delivered, Frame, Redelivered, Sink, SinkError};
 
 use super::proxy::Proxy;
 use super::{Tables, options};
@@ -233,6 +233,8 @@ async fn of_two_records_with_one_id_the_first_stays() {
         |delivered: &Delivered| -> Vec<u64> { delivered.dead_letters.iter().map(|one| one.position).collect() };
     assert_eq!(places(&delivered), [3]);
     assert!(delivered.dead_letters[0].reason.contains(&format!("{SOURCE} 1")), "{delivered:?}");
+    let again = sink.redeliver(&delivered.dead_letters[0], 0).await.unwrap();
+    assert_eq!(again, Redelivered::Refused { reason: delivered.dead_letters[0].reason.clone() });
     // Sent again much later, without a time of its own: it is the same record. 1.00 is not what was sent before.
     let again =
         deliver(vec![record(1, "one"), record(2, "two").replace("1.0", "1.00"), record(3, "three")], 2_000_000, 1);
@@ -257,6 +259,18 @@ async fn a_constraint_of_the_owner_makes_dead_letters() {
     assert_eq!(stored(&tables).await, expected(SOURCE, &frames, &odd));
     let reasons = tables.cluster.ask("SELECT DISTINCT reason LIKE '%\"even\"%(23514)' FROM test_dead_letters");
     assert_eq!((reasons.as_str(), tables.letters().await.len()), ("t", 8));
+    let letters = sink.dead_letters(None, 100).await.unwrap();
+    let refused = sink.redeliver(&letters[0], 0).await.unwrap();
+    assert!(matches!(&refused, Redelivered::Refused { reason } if reason.contains("even")), "{refused:?}");
+    assert_eq!(sink.dead_letters(None, 100).await.unwrap(), letters);
+    tables.cluster.ask("ALTER TABLE test_logs DROP CONSTRAINT even");
+    // The second time is that of somebody who was not answered the first time.
+    for letter in letters.iter().chain(&letters) {
+        assert_eq!(sink.redeliver(letter, 0).await.unwrap(), Redelivered::Taken);
+    }
+    assert_eq!(stored(&tables).await, expected(SOURCE, &frames, &[]));
+    assert_eq!(tables.letters().await, [0_u64; 0]);
+    assert_eq!(sink.cursor(SOURCE).await.unwrap(), 15);
 }
 
 /// A table that is slow takes less at a time, and all of it.

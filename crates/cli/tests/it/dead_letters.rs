@@ -1,0 +1,94 @@
+//! `runstone dead-letters`: what PostgreSQL does not take is shown with its reason, goes there once that is mended, or is
+//! forgotten. The lake has all of it all the while.
+
+use std::process::Output;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::cluster::Cluster;
+use crate::fed::{caught_up, fed};
+use crate::harness::{runstone, stderr, stdout, write};
+
+/// The command, told where PostgreSQL is by a file, as an operator's is.
+fn dead_letters(dir: &TempDir, args: &[&str]) -> Output {
+    let config = dir.path().join("runstone.yaml");
+    let mut command = runstone();
+    command.current_dir(dir.path()).arg("dead-letters").args(args).arg("--config").arg(config);
+    command.output().unwrap()
+}
+
+fn rows(output: &Output) -> Vec<Value> {
+    stdout(output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn letters_are_listed_replayed_once_and_removed() {
+    let cluster = Cluster::start();
+    let dir = TempDir::new().unwrap();
+    let yaml = format!("postgres:\n  url: {:?}\n  table_prefix: shop\n", cluster.url());
+    write(dir.path(), "runstone.yaml", &yaml);
+    let server = fed(&cluster, "").start(TempDir::new().unwrap());
+    caught_up(&server, "postgres");
+    cluster.ask("ALTER TABLE shop_logs ADD CONSTRAINT few CHECK (row_count < 100)");
+    for rows in [5, 500, 50, 5_000, 501] {
+        let record = json!({"type": "activity", "status": "Succeeded", "row_count": rows, "message": "loaded"});
+        assert_eq!(server.post(&record.to_string()).status, 200);
+    }
+    caught_up(&server, "postgres");
+    assert_eq!(cluster.ask("SELECT count(*) FROM shop_logs"), "2");
+    assert_eq!(server.query("SELECT count(*) AS n FROM logs")[0]["n"], 5);
+
+    let listed = rows(&dead_letters(&dir, &["list", "--json"]));
+    let counts: Vec<&Value> = listed.iter().map(|letter| &letter["record"]["row_count"]).collect();
+    assert_eq!(counts, [500, 5_000, 501]);
+    for letter in &listed {
+        assert_eq!((&letter["sink"], &letter["outcome"]), (&"postgres".into(), &"waiting".into()), "{letter}");
+        assert!(
+            letter["reason"].as_str().unwrap().contains("few") && letter["id"] == letter["record"]["id"],
+            "{letter}"
+        );
+    }
+    let text = stdout(&dead_letters(&dir, &["list"]));
+    assert_eq!((text.lines().count(), text.lines().next().unwrap().split('\t').count()), (3, 6), "{text}");
+
+    // Nothing is mended yet; then one is forgotten, and what was wrong with the others mended.
+    let replayed = dead_letters(&dir, &["replay", "--json"]);
+    assert_eq!(replayed.status.code(), Some(1), "{}", stderr(&replayed));
+    assert!(rows(&replayed).iter().all(|letter| letter["outcome"] == "refused"), "{}", stdout(&replayed));
+    let (source, position) = (listed[1]["source"].as_str().unwrap(), listed[1]["position"].to_string());
+    let removed = dead_letters(&dir, &["remove", "--source", source, "--position", &position]);
+    assert!(removed.status.success() && stderr(&removed).contains("1 removed"), "{}", stderr(&removed));
+    cluster.ask("ALTER TABLE shop_logs DROP CONSTRAINT few");
+    let replayed = dead_letters(&dir, &["replay", "--sink", "postgres"]);
+    assert!(replayed.status.success() && stderr(&replayed).contains("2 taken"), "{}", stderr(&replayed));
+    let replayed = dead_letters(&dir, &["replay"]);
+    assert!(replayed.status.success() && stdout(&replayed).is_empty(), "{}", stdout(&replayed));
+    assert_eq!(
+        cluster.ask("SELECT string_agg(row_count::text, ' ' ORDER BY row_count) FROM shop_logs"),
+        "5 50 500 501"
+    );
+    assert_eq!(cluster.ask("SELECT count(*) FROM shop_dead_letters"), "0");
+}
+
+#[test]
+fn what_cannot_be_is_said_before_anything_is_touched() {
+    let dir = TempDir::new().unwrap();
+    write(dir.path(), "runstone.yaml", "listen: 127.0.0.1:0\n");
+    let none = dead_letters(&dir, &["list"]);
+    assert_eq!(none.status.code(), Some(2), "{}", stderr(&none));
+    assert!(stderr(&none).contains("postgres.url"), "{}", stderr(&none));
+    write(dir.path(), "runstone.yaml", "postgres:\n  url: postgres://127.0.0.1:1/none\n");
+    for (args, code, words) in [
+        (&["list", "--sink", "kafka"][..], 2, "it has postgres"),
+        (&["remove", "--sink", "postgres"], 2, "--all"),
+        (&["list", "--position", "4"], 2, "--source"),
+    ] {
+        let output = dead_letters(&dir, args);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(words), "{args:?}: {}", stderr(&output));
+    }
+    let away = dead_letters(&dir, &["list"]);
+    assert_eq!(away.status.code(), Some(1), "{}", stderr(&away));
+    assert!(stderr(&away).contains("PostgreSQL"), "{}", stderr(&away));
+}

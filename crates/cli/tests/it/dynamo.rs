@@ -1,0 +1,171 @@
+//! DynamoDB beside a running server, played by moto and read by boto3: the log of each run is there, entry by entry as
+//! `GET /get/logs/{run_id}` shows it, whatever is killed or goes away. Owns what goes wrong; `oracle` judges the server.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+use tempfile::TempDir;
+
+use crate::fed::{caught_up, sink};
+use crate::foreign;
+use crate::harness::{Server, until};
+use crate::kills::{Sender, is_ready, load, settle};
+use crate::lake::{Settings, ready};
+use crate::oracle::{self, Random, Record};
+use crate::proxy::Proxy;
+use crate::storage::S3;
+
+const KILLS: usize = 3;
+/// Between a sender's batches: moto takes a hundred requests a second or so.
+const PAUSE: Duration = Duration::from_millis(60);
+
+/// A server with a table that it makes, and whose logs go on in further items soon.
+fn fed(endpoint: &str) -> Settings {
+    let yaml = format!(
+        "dynamodb:\n  table: dmdb_logs\n  create: if_missing\n  endpoint: {endpoint}\n  item_bytes_max: 4KiB\n\
+         journal:\n  segment_bytes: 1MiB\n"
+    );
+    Settings::new(&yaml).among(S3::env_at(endpoint))
+}
+
+/// DynamoDB's typed JSON as plain JSON.
+fn plain(typed: &Value) -> Value {
+    let (kind, value) = typed.as_object().unwrap().iter().next().unwrap();
+    match kind.as_str() {
+        "S" | "BOOL" => value.clone(),
+        "N" => serde_json::from_str(value.as_str().unwrap()).unwrap(),
+        "NULL" => Value::Null,
+        "L" => value.as_array().unwrap().iter().map(plain).collect(),
+        "M" => value.as_object().unwrap().iter().map(|(name, value)| (name.clone(), plain(value))).collect(),
+        other => panic!("{other}: {typed}"),
+    }
+}
+
+/// The entries of each run by their ids, from as many items as it has. None is there twice.
+fn logs(endpoint: &str) -> BTreeMap<String, BTreeMap<String, Value>> {
+    let items = foreign::script("read_table.py", &[endpoint, "dmdb_logs"]);
+    let mut logs: BTreeMap<String, BTreeMap<String, Value>> = BTreeMap::new();
+    for item in items.as_array().unwrap() {
+        let key = item["run_id"]["S"].as_str().unwrap();
+        let Some(run_id) = key.split('#').next().filter(|run_id| !run_id.is_empty()) else { continue };
+        for entry in item["logs"]["L"].as_array().unwrap() {
+            let entry = plain(entry);
+            let id = entry["id"].as_str().unwrap().to_owned();
+            assert_eq!(logs.entry(run_id.to_owned()).or_default().insert(id, entry), None, "an entry is there once");
+        }
+    }
+    logs
+}
+
+/// What the server shows of the same runs.
+fn shown(server: &Server, read: &[Record]) -> BTreeMap<String, BTreeMap<String, Value>> {
+    let run_ids = read.iter().filter_map(|record| record.get("run_id")?.as_str().map(str::to_owned));
+    let mut logs: BTreeMap<String, BTreeMap<String, Value>> = run_ids.map(|run_id| (run_id, BTreeMap::new())).collect();
+    for (run_id, log) in &mut logs {
+        let answer = server.http("GET", &format!("/get/logs/{run_id}"), &[], b"");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        for entry in answer.json()["logs"].as_array().unwrap() {
+            log.insert(entry["id"].as_str().unwrap().to_owned(), entry.clone());
+        }
+    }
+    logs
+}
+
+fn senders(random: &mut Random) -> Vec<Sender> {
+    (0..2).map(|number| Sender::paced(number, random, PAUSE)).collect()
+}
+
+#[test]
+fn killed_servers_leave_each_entry_in_its_log_once() {
+    let mut random = Random::seeded("dynamo kills");
+    let (moto, mut senders) = (S3::start(), senders(&mut random));
+    let settings = fed(moto.url());
+    let mut dir = TempDir::new().unwrap();
+    for _ in 0..KILLS {
+        let server = settings.start(dir);
+        until("it is ready", || is_ready(&server));
+        dir = load(server, &mut senders, Duration::from_millis(300 + random.below(900)), Server::kill);
+    }
+    let server = settings.start(dir);
+    until("it is ready", || is_ready(&server));
+    let batches = settle(&mut senders, &server);
+    let read = oracle::check(server.url(), &batches);
+    caught_up(&server, "dynamodb");
+    assert_eq!(logs(moto.url()), shown(&server, &read));
+}
+
+#[test]
+fn while_dynamodb_is_away_the_logger_answers_as_ever_and_then_its_log_has_everything() {
+    let moto = S3::start();
+    let proxy = Proxy::before(moto.url());
+    let server = fed(proxy.url()).start(TempDir::new().unwrap());
+    let mut sent = Vec::new();
+    let mut log = |number: u64| {
+        let metadata: Map<String, Value> = [
+            ("number".to_owned(), serde_json::from_str("12345678901234567890.123456789").unwrap()),
+            ("size".to_owned(), number.into()),
+            ("reserved".to_owned(), serde_json::json!({"name": "", "items": [], "null": null})),
+        ]
+        .into_iter()
+        .collect();
+        let event = serde_json::json!({"run_id": "20250113_123456_abc123", "log_entry": {
+            "type": "status", "title": format!("Step {number}"), "description": "d", "metadata": metadata,
+        }});
+        let answer = server.http("POST", "/log", &[crate::client::JSON], event.to_string().as_bytes());
+        assert_eq!(answer.status, 200, "{answer:?}");
+        sent.push(answer.json());
+    };
+    log(1);
+    caught_up(&server, "dynamodb");
+    proxy.away();
+    log(2);
+    until("it says so", || sink(&server, "dynamodb").0 == "degraded");
+    assert_eq!(ready(&server).json()["status"], "degraded");
+    log(3);
+    proxy.calm();
+    caught_up(&server, "dynamodb");
+    let read = oracle::walk(&mut crate::client::Client::new(server.url()), "order=oldest");
+    let logs = logs(moto.url());
+    assert_eq!(logs, shown(&server, &read));
+    assert_eq!(logs["20250113_123456_abc123"].len(), sent.len());
+}
+
+#[test]
+fn a_run_that_only_dynamodb_has_is_read_there() {
+    let moto = S3::start();
+    let proxy = Proxy::before(moto.url());
+    let server = fed(proxy.url()).start(TempDir::new().unwrap());
+    caught_up(&server, "dynamodb");
+    // As the Logger's own code writes it: no id, and the later entry first.
+    let entries = serde_json::json!([
+        {"timestamp": "2025-01-13T12:35:10.123Z", "type": "error", "title": "Failed", "description": "é",
+         "metadata": {"n": 5, "path": {"s3": "s3://b/k"}}},
+        {"timestamp": "2025-01-13T12:34:56.789Z", "type": "start", "title": "Starting", "description": "d"},
+    ]);
+    foreign::script("append_logs.py", &[moto.url(), "dmdb_logs", "20250113_123456_abc123", &entries.to_string()]);
+    let get = |query: &str| server.http("GET", &format!("/get/logs/20250113_123456_abc123{query}"), &[], b"");
+    let answer = get("");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let body = answer.json();
+    assert_eq!(body["run_id"], "20250113_123456_abc123");
+    assert_eq!(body["logs"], serde_json::json!([entries[1], entries[0]]));
+    for (query, places) in [
+        ("?type=error", &[0][..]),
+        ("?level=ERROR", &[0]),
+        ("?since=2025-01-13T12:35:00Z", &[0]),
+        ("?until=2025-01-13T12:35:00Z", &[1]),
+        ("?q=starting", &[1]),
+        ("?metadata.path.s3=s3%3A%2F%2Fb%2Fk", &[0]),
+        ("?stage=load", &[]),
+    ] {
+        let chosen: Vec<&Value> = places.iter().map(|place: &usize| &entries[*place]).collect();
+        assert_eq!(get(query).json()["logs"], serde_json::json!(chosen), "{query}");
+    }
+    assert_eq!(get("?limit=5").status, 400);
+    assert_eq!(server.http("GET", "/get/logs/nobody", &[], b"").status, 404);
+    // Whether there is such a run cannot be known now.
+    proxy.away();
+    let answer = server.http("GET", "/get/logs/nobody", &[], b"");
+    assert_eq!((answer.status, &answer.json()["error"]), (503, &Value::Bool(true)), "{answer:?}");
+}

@@ -1,0 +1,225 @@
+//! PostgreSQL beside a running server: what is acknowledged gets into its table once, whatever dies, goes away or comes back, and
+//! nothing that happens there reaches a client. Owns what goes wrong; `oracle` judges the server, and what it read the table.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::client::Client;
+use crate::cluster::Cluster;
+use crate::harness::{Server, until};
+use crate::kills::{Sender, is_ready, load, settle};
+use crate::lake::{Settings, metric, ready};
+use crate::oracle::{self, Random, Record};
+
+const KILLS: usize = 6;
+const SENDERS: u64 = 3;
+/// Between a sender's batches.
+const PAUSE: Duration = Duration::from_millis(2);
+
+pub(crate) fn fed(cluster: &Cluster, journal: &str) -> Settings {
+    let yaml = format!("{journal}postgres:\n  url: {:?}\n  table_prefix: shop\n", cluster.url());
+    Settings::new(&yaml)
+}
+
+/// The server's own word for how its sink is doing, and how far it has come.
+pub(crate) fn sink(server: &Server, name: &str) -> (String, u64) {
+    let body = ready(server).json();
+    let sinks = body["sinks"].as_array().unwrap();
+    let sink = sinks.iter().find(|sink| sink["name"] == name).unwrap_or_else(|| panic!("no {name}: {body}"));
+    (sink["status"].as_str().unwrap().to_owned(), sink["position"].as_u64().unwrap())
+}
+
+/// All that is durable is there.
+pub(crate) fn caught_up(server: &Server, name: &str) {
+    until("the sink has everything", || {
+        let durable = ready(server).json()["durable_position"].as_u64().unwrap();
+        let (status, position) = sink(server, name);
+        status == "ready" && position >= durable
+    });
+}
+
+/// What the table says of each record, by its id.
+fn table(cluster: &Cluster) -> BTreeMap<String, Value> {
+    let rows = cluster.ask(
+        "SELECT json_build_object('id', record_id, 'message', message, 'journal', journal, 'position', position, \
+         'run_id', run_id, 'type', type, 'stage', stage, 'row_count', row_count, 'metadata', extra_data::text, \
+         'timestamp', to_char(timestamp AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')) FROM shop_logs",
+    );
+    let mut table = BTreeMap::new();
+    for row in rows.lines() {
+        let row: Value = serde_json::from_str(row).unwrap();
+        let twice = table.insert(row["id"].as_str().unwrap().to_owned(), row);
+        assert_eq!(twice, None, "a record is there once");
+    }
+    table
+}
+
+/// The table has what the servers show, and nothing else.
+fn compare(cluster: &Cluster, read: &[Record]) {
+    let table = table(cluster);
+    for record in read {
+        let row = &table[record["id"].as_str().unwrap()];
+        for field in ["message", "journal", "position", "run_id", "type", "stage", "row_count", "timestamp"] {
+            assert_eq!(row[field], *record.get(field).unwrap_or(&Value::Null), "{field} of {record:?}");
+        }
+        let metadata = row["metadata"].as_str().map(|text| serde_json::from_str::<Value>(text).unwrap());
+        assert_eq!(metadata.as_ref(), record.get("metadata"), "{record:?}");
+    }
+    assert_eq!(table.len(), read.len());
+}
+
+fn senders(random: &mut Random) -> Vec<Sender> {
+    (0..SENDERS).map(|number| Sender::paced(number, random, PAUSE)).collect()
+}
+
+#[test]
+fn killed_servers_and_a_killed_postgresql_leave_each_record_there_once() {
+    let mut random = Random::seeded("fed");
+    let (cluster, mut senders) = (Cluster::start(), senders(&mut random));
+    let settings = fed(&cluster, "journal:\n  segment_bytes: 1MiB\n");
+    let mut dir = TempDir::new().unwrap();
+    for kill in 0..KILLS {
+        let server = settings.start(dir);
+        until("it is ready", || is_ready(&server));
+        let time = Duration::from_millis(200 + random.below(600));
+        dir = load(server, &mut senders, time, |server| {
+            // Both at once, in either order, or PostgreSQL alone: senders are refused nothing while it is away.
+            match kill % 3 {
+                0 => server.kill(),
+                1 => {
+                    cluster.down();
+                    let dir = server.kill();
+                    cluster.up();
+                    dir
+                }
+                _ => {
+                    cluster.down();
+                    cluster.up();
+                    server.kill()
+                }
+            }
+        });
+    }
+    let server = settings.start(dir);
+    until("it is ready", || is_ready(&server));
+    let batches = settle(&mut senders, &server);
+    let read = oracle::check(server.url(), &batches);
+    caught_up(&server, "postgres");
+    compare(&cluster, &read);
+    assert_eq!(cluster.ask("SELECT count(*) FROM shop_dead_letters"), "0");
+}
+
+#[test]
+fn while_postgresql_is_away_nothing_else_waits_and_then_it_gets_what_it_missed_from_the_lake() {
+    let mut random = Random::seeded("away");
+    let (cluster, mut senders) = (Cluster::start(), senders(&mut random));
+    // What is in the lake leaves the journal at once.
+    let settings = fed(&cluster, "journal:\n  segment_bytes: 1MiB\n  keep_bytes: 0\n  keep_ms: 0\n");
+    let server = settings.start(TempDir::new().unwrap());
+    caught_up(&server, "postgres");
+    cluster.down();
+    let server = load(server, &mut senders, Duration::from_secs(3), |server| {
+        until("it says so", || sink(&server, "postgres").0 == "degraded");
+        let body = ready(&server).json();
+        assert_eq!(body["status"], "degraded", "{body}");
+        assert!(body["reason"].as_str().unwrap().contains("postgres"), "{body}");
+        let dir = server.kill();
+        let server = settings.start(dir);
+        until("it is ready", || is_ready(&server));
+        server
+    });
+    let batches = settle(&mut senders, &server);
+    let read = oracle::check(server.url(), &batches);
+    until("it is in the lake alone", || metric(&server, "runstone_journal_first_position") > 1.0);
+    let missing = metric(&server, "runstone_sink_lag_records{sink=\"postgres\"}");
+    assert_eq!(missing, read.len() as f64);
+    cluster.up();
+    caught_up(&server, "postgres");
+    compare(&cluster, &read);
+}
+
+#[test]
+fn a_locked_table_holds_up_nobody_but_the_sink() {
+    let mut random = Random::seeded("locked");
+    let (cluster, mut senders) = (Cluster::start(), senders(&mut random));
+    let settings = fed(&cluster, "");
+    let server = settings.start(TempDir::new().unwrap());
+    caught_up(&server, "postgres");
+    let mut session = cluster.session();
+    session.say("BEGIN; LOCK TABLE shop_logs IN ACCESS EXCLUSIVE MODE;");
+    let server = load(server, &mut senders, Duration::from_secs(1), |server| {
+        let seen = oracle::rows(&mut Client::new(server.url()), "SELECT count(*) AS n FROM logs");
+        assert!(seen[0]["n"].as_u64() > Some(0), "{seen:?}");
+        assert_eq!(server.http("GET", "/ready", &[], b"").status, 200);
+        let dir = server.kill();
+        let server = settings.start(dir);
+        until("it is ready", || is_ready(&server));
+        server
+    });
+    let batches = settle(&mut senders, &server);
+    let read = oracle::check(server.url(), &batches);
+    session.say("COMMIT;");
+    caught_up(&server, "postgres");
+    compare(&cluster, &read);
+}
+
+#[test]
+fn two_servers_and_an_empty_directory_share_one_table() {
+    let mut random = Random::seeded("shared");
+    let cluster = Cluster::start();
+    let settings = fed(&cluster, "");
+    let mut read = Vec::new();
+    let mut dirs = vec![TempDir::new().unwrap(), TempDir::new().unwrap()];
+    for _ in 0..2 {
+        let servers: Vec<Server> = dirs.drain(..).map(|dir| settings.start(dir)).collect();
+        // Both make or meet the tables at the same time.
+        std::thread::scope(|scope| {
+            for server in &servers {
+                let mut random = Random(random.next());
+                scope.spawn(move || {
+                    let mut client = Client::new(server.url());
+                    for number in 0..40 {
+                        let token = format!("shared {} {number}", random.next());
+                        let mut record = oracle::record(&mut random, 5, &token);
+                        record.insert("id".to_owned(), random.uuid().into());
+                        let body = Value::from(vec![Value::from(record)]).to_string();
+                        assert_eq!(client.post(&[crate::client::JSON], body.as_bytes()).unwrap().status, 200);
+                    }
+                });
+            }
+        });
+        servers.iter().for_each(|server| caught_up(server, "postgres"));
+        read = servers.iter().flat_map(|server| oracle::walk(&mut Client::new(server.url()), "order=oldest")).collect();
+        compare(&cluster, &read);
+        dirs = servers.into_iter().map(Server::kill).collect();
+    }
+    assert_eq!(read.len(), 160);
+    // A third with nothing of its own adds nothing and takes nothing away, and finds the runs of the others in the table.
+    let [one, _] = [0, 1].map(|place| settings.start(std::mem::replace(&mut dirs[place], TempDir::new().unwrap())));
+    let server = settings.start(TempDir::new().unwrap());
+    caught_up(&server, "postgres");
+    compare(&cluster, &read);
+    let own: Vec<Record> = oracle::walk(&mut Client::new(one.url()), "order=oldest");
+    let mut runs: Vec<&str> = own.iter().filter_map(|record| record.get("run_id")?.as_str()).collect();
+    runs.sort_unstable();
+    runs.dedup();
+    assert!(!runs.is_empty());
+    let ids = |server: &Server, run_id: &str| -> Vec<String> {
+        let answer = server.http("GET", &format!("/get/logs/{run_id}"), &[], b"");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let logs = answer.json()["logs"].as_array().unwrap().clone();
+        logs.iter().map(|entry| entry["id"].as_str().unwrap().to_owned()).collect()
+    };
+    for run_id in runs {
+        let all = ids(&server, run_id);
+        assert!(ids(&one, run_id).iter().all(|id| all.contains(id)), "{run_id}");
+        let expected = read.iter().filter(|record| record.get("run_id") == Some(&Value::from(run_id))).count();
+        assert_eq!(all.len(), expected, "{run_id}");
+    }
+    assert_eq!(server.http("GET", "/get/logs/nobody", &[], b"").status, 404);
+    cluster.down();
+    assert_eq!(server.http("GET", "/get/logs/nobody", &[], b"").status, 503);
+}

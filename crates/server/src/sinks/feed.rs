@@ -1,0 +1,422 @@
+//! Brings the journal's frames to one sink: a thread with a reader and a pace of its own, past the cursor that the target
+//! keeps. Owns what is read, from journal or lake, and what a failure means; refuses to let a sink's trouble reach the
+//! journal or another sink.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use runstone_journal::{Frame, Journal, JournalId, ReadError, Reader};
+use runstone_record::bits::Bits;
+use runstone_record::{Batch, ColumnSet};
+use runstone_sinks::{Delivery, Sink, SinkError};
+use runstone_store::lake::{Lake, LakeError, LakeSnapshot, Positions};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use super::course::{self, Ahead, Course, CourseError};
+use super::gathered::Gathered;
+use super::metrics::{SinkCounts, SinkMetrics};
+use super::status::{SinkHealth, SinkStatus};
+use crate::clock::Clock;
+use crate::intake::Entropy;
+use crate::lake::{Control, chain};
+use crate::lineage::{Epoch, Lineage};
+
+/// How long it waits for frames before it looks whether it is to stop.
+const TICK: Duration = Duration::from_millis(200);
+/// After a failure that passes by itself: the first pause, and the longest.
+const PAUSE: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// After one that does not.
+const PAUSE_LONG: Duration = Duration::from_secs(60);
+
+/// What a feed is made of.
+pub(crate) struct Parts {
+    pub(crate) journal: Arc<Journal>,
+    /// What the lake held when it was last looked at.
+    pub(crate) lake: Arc<Control>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Entropy,
+    pub(crate) metrics: SinkMetrics,
+    pub(crate) handle: Handle,
+    pub(crate) status: Arc<SinkStatus>,
+    /// The journal is closed: what is left is brought there, and then it ends.
+    pub(crate) stopping: CancellationToken,
+    /// What is under way is to be dropped.
+    pub(crate) late: CancellationToken,
+}
+
+/// Why it does not go on for now.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    #[error(transparent)]
+    Ahead(#[from] Ahead),
+    #[error(transparent)]
+    Journal(#[from] ReadError),
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    #[error("read what the journal has no more: the lake has positions only through {0}")]
+    NotInTheLake(u64),
+    /// The time to stop is over.
+    #[error("stop")]
+    Late,
+}
+
+impl From<CourseError> for Trouble {
+    fn from(error: CourseError) -> Self {
+        match error {
+            CourseError::Ahead(ahead) => Trouble::Ahead(ahead),
+            CourseError::Sink(error) => Trouble::Sink(error),
+        }
+    }
+}
+
+/// Why gathering paused.
+enum Filled {
+    /// What was gathered is to be delivered.
+    Due,
+    /// The next frame counts under the next epoch.
+    NextEpoch,
+    /// The journal has nothing before this position any more.
+    Trimmed(u64),
+    /// There is no more, and none will come.
+    End,
+}
+
+pub(crate) struct Feed {
+    parts: Parts,
+    sink: Box<dyn Sink>,
+    counts: SinkCounts,
+    lineage: Lineage,
+    reader: Reader,
+    course: Option<Course>,
+    gathered: Gathered,
+    /// The first frame of the next epoch.
+    held: Option<Frame>,
+    failures: u32,
+}
+
+impl Feed {
+    pub(crate) fn new(parts: Parts, sink: Box<dyn Sink>) -> Self {
+        Self {
+            counts: parts.metrics.of(sink.name()),
+            lineage: Lineage::of(&parts.journal),
+            reader: parts.journal.reader(0),
+            parts,
+            sink,
+            course: None,
+            gathered: Gathered::default(),
+            held: None,
+            failures: 0,
+        }
+    }
+
+    pub(crate) fn run(mut self) {
+        loop {
+            match self.step() {
+                Ok(true) => {}
+                Ok(false) | Err(Trouble::Late) => return,
+                Err(trouble) => {
+                    self.suffer(&trouble);
+                    if self.parts.stopping.is_cancelled() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// False: it is done.
+    fn step(&mut self) -> Result<bool, Trouble> {
+        let course = match self.course {
+            Some(course) => course,
+            None => self.find_course()?,
+        };
+        match self.fill(course)? {
+            Filled::Due => self.deliver(course)?,
+            Filled::NextEpoch => {
+                self.deliver(course)?;
+                self.finish_epoch()?;
+            }
+            Filled::Trimmed(first_available) => {
+                self.deliver(course)?;
+                self.catch_up(first_available)?;
+            }
+            Filled::End => {
+                self.deliver(course)?;
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Runs a future on this thread, unless the time to stop comes first.
+    fn block_on<T>(parts: &Parts, work: impl Future<Output = T>) -> Result<T, Trouble> {
+        parts.handle.block_on(async {
+            tokio::select! {
+                done = work => Ok(done),
+                () = parts.late.cancelled() => Err(Trouble::Late),
+            }
+        })
+    }
+
+    /// Finds out how far the target has come, and goes on reading there.
+    fn find_course(&mut self) -> Result<Course, Trouble> {
+        self.gathered.clear();
+        self.held = None;
+        let durable = self.parts.journal.durable();
+        let sink = self.sink.as_mut();
+        let course = Self::block_on(&self.parts, course::find(sink, &self.lineage, durable))??;
+        let oldest = self.lineage.oldest().clone();
+        if course.epoch == 0 && course.cursor + 1 < oldest.first {
+            self.bring_earlier(&oldest)?;
+        }
+        self.reader.seek(course.through);
+        self.course = Some(course);
+        self.well(course.through);
+        let (sink, through) = (self.sink.name(), course.through);
+        tracing::info!(sink, through, durable, "go on from the sink's cursor");
+        Ok(course)
+    }
+
+    /// Reads frames until something else is to be done.
+    fn fill(&mut self, course: Course) -> Result<Filled, Trouble> {
+        loop {
+            if self.gathered.is_full() {
+                return Ok(Filled::Due);
+            }
+            let stopping = self.parts.stopping.is_cancelled();
+            if self.parts.late.is_cancelled() {
+                return Err(Trouble::Late);
+            }
+            let next = match self.held.take() {
+                Some(frame) => Ok(Some(frame)),
+                None => self.reader.next(),
+            };
+            match next {
+                Ok(Some(frame)) if self.lineage.place(frame.first) > course.epoch => {
+                    self.held = Some(frame);
+                    return Ok(Filled::NextEpoch);
+                }
+                Ok(Some(frame)) => self.take(&frame, course.through),
+                Ok(None) if self.gathered.through().is_some() => return Ok(Filled::Due),
+                Ok(None) if stopping => return Ok(Filled::End),
+                Ok(None) => {
+                    self.reader.wait(TICK);
+                }
+                Err(ReadError::Quarantined { first, last }) => {
+                    let sink = self.sink.name();
+                    tracing::error!(sink, first, last, "leave damaged records of the journal out of the sink");
+                    self.reader.skip();
+                    self.gathered.pass(last);
+                }
+                Err(ReadError::Trimmed { first_available }) => return Ok(Filled::Trimmed(first_available)),
+                Err(error @ ReadError::Io { .. }) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn take(&mut self, frame: &Frame, through: u64) {
+        let (first, last) = (frame.first, frame.last());
+        if last <= through {
+            return;
+        }
+        match Batch::decode(&frame.payload) {
+            Ok(batch) => {
+                let (first, batch) = after(first, batch, through);
+                self.gathered.push(runstone_sinks::Frame { first, batch }, frame.payload.len());
+                self.parts.status.waits_since(self.gathered.oldest());
+            }
+            Err(error) => {
+                let sink = self.sink.name();
+                tracing::error!(sink, first, last, %error, "leave an unreadable frame out of the sink");
+                self.gathered.pass(last);
+            }
+        }
+    }
+
+    /// Brings what was gathered to the target.
+    fn deliver(&mut self, course: Course) -> Result<(), Trouble> {
+        let Some(through) = self.gathered.through().filter(|through| *through > course.cursor) else {
+            self.gathered.clear();
+            return Ok(());
+        };
+        let journal = Arc::clone(&self.lineage.epochs()[course.epoch].journal);
+        let frames = std::mem::take(&mut self.gathered.frames);
+        let delivery = Delivery { source: &journal, after: course.cursor, frames: &frames, through };
+        let delivered = Self::block_on(&self.parts, self.sink.deliver(delivery));
+        self.gathered.frames = frames;
+        let delivered = delivered??;
+        self.counts.delivered(self.gathered.records(), &delivered);
+        for letter in &delivered.dead_letters {
+            let (sink, position, id, reason) =
+                (self.sink.name(), letter.position, letter.id.to_string(), &letter.reason);
+            tracing::warn!(sink, position, id, %reason, "put aside a record that the target cannot take");
+        }
+        self.gathered.clear();
+        self.course = Some(Course { cursor: through, through: through.max(course.through), ..course });
+        self.well(through);
+        Ok(())
+    }
+
+    /// All of an epoch is there: its cursor says so, whatever its last positions are.
+    fn finish_epoch(&mut self) -> Result<(), Trouble> {
+        if let Some(course) = self.course
+            && let Some(last) = self.lineage.epochs()[course.epoch].last
+        {
+            self.gathered.pass(last);
+            self.deliver(course)?;
+        }
+        self.course = None;
+        Ok(())
+    }
+
+    /// Brings what the journal has no more, from the lake, which has it for as long as records are kept.
+    fn catch_up(&mut self, first_available: u64) -> Result<(), Trouble> {
+        let Some(course) = self.course else { return Ok(()) };
+        let epoch = self.lineage.epochs()[course.epoch].clone();
+        let through = epoch.last.map_or(first_available - 1, |last| last.min(first_available - 1));
+        let seen = self.parts.lake.seen().ok_or(Trouble::NotInTheLake(0))?;
+        if seen.through < through {
+            return Err(Trouble::NotInTheLake(seen.through));
+        }
+        self.bring(&seen.lake, &seen.snapshot, course, (&epoch.journal, through))?;
+        self.reader.seek(through);
+        Ok(())
+    }
+
+    /// Brings what earlier epochs have that the journal does not know any more.
+    fn bring_earlier(&mut self, oldest: &Epoch) -> Result<(), Trouble> {
+        let seen = self.parts.lake.seen().ok_or(Trouble::NotInTheLake(0))?;
+        for number in 1..oldest.id.epoch {
+            let journal = JournalId { epoch: number, ..oldest.id }.to_string();
+            let in_the_lake = Self::block_on(&self.parts, seen.lake.cursor(&seen.snapshot, &journal))??.unwrap_or(0);
+            let cursor = Self::block_on(&self.parts, self.sink.cursor(&journal))??;
+            if cursor < in_the_lake {
+                let course = Course { epoch: 0, cursor, through: cursor };
+                self.bring(&seen.lake, &seen.snapshot, course, (&journal, in_the_lake))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings records of a journal from the lake, through a position.
+    fn bring(
+        &mut self,
+        lake: &Lake,
+        snapshot: &LakeSnapshot,
+        mut course: Course,
+        (journal, through): (&str, u64),
+    ) -> Result<(), Trouble> {
+        let (sink, after) = (self.sink.name(), course.cursor);
+        if after >= through {
+            return Ok(());
+        }
+        tracing::info!(sink, journal, after, through, "read what the journal has no more from the lake");
+        let ask = Positions { journal: journal.to_owned(), after, through, columns: ColumnSet::ALL, complete: false };
+        let mut rows = lake.read_positions(snapshot, ask)?;
+        loop {
+            let next = Self::block_on(&self.parts, rows.next())??;
+            let (frames, last) = match next {
+                Some((first, batch)) => {
+                    let last = first + batch.len() as u64 - 1;
+                    (vec![runstone_sinks::Frame { first, batch }], last)
+                }
+                // Retention may have taken the last ones.
+                None if course.cursor < through => (Vec::new(), through),
+                None => return Ok(()),
+            };
+            let delivery = Delivery { source: journal, after: course.cursor, frames: &frames, through: last };
+            let delivered = Self::block_on(&self.parts, self.sink.deliver(delivery))??;
+            self.counts.delivered(frames.iter().map(|frame| frame.batch.len()).sum(), &delivered);
+            (course.cursor, course.through) = (last, last);
+            if self.course.is_some() {
+                self.course = Some(course);
+            }
+            self.well(last);
+        }
+    }
+
+    /// Everything works.
+    fn well(&mut self, through: u64) {
+        self.parts.status.reached(through);
+        self.parts.status.waits_since(self.gathered.oldest());
+        if self.parts.status.set(SinkHealth::Ready, None) && self.failures > 0 {
+            tracing::info!(sink = self.sink.name(), "the sink takes records again");
+        }
+        self.failures = 0;
+    }
+
+    /// Says what is wrong, and waits as long as that takes.
+    fn suffer(&mut self, trouble: &Trouble) {
+        self.failures += 1;
+        self.counts.failed();
+        match trouble {
+            Trouble::Late => {}
+            Trouble::Sink(SinkError::Moved { found }) => {
+                tracing::info!(
+                    sink = self.sink.name(),
+                    found,
+                    "the cursor was moved: look again how far the sink has come"
+                );
+                self.course = None;
+                if self.failures > 3 {
+                    self.wait(SinkHealth::Degraded, trouble, self.backoff());
+                }
+            }
+            Trouble::Sink(SinkError::Misconfigured { .. }) => {
+                self.course = None;
+                self.wait(SinkHealth::Paused, trouble, PAUSE_LONG);
+            }
+            Trouble::Ahead(_) => {
+                self.course = None;
+                self.wait(SinkHealth::Failed, trouble, PAUSE_LONG);
+            }
+            Trouble::Sink(SinkError::Away { .. })
+            | Trouble::Journal(_)
+            | Trouble::Lake(_)
+            | Trouble::NotInTheLake(_) => {
+                // Nobody knows what became of it: the target's cursor does.
+                self.course = None;
+                self.wait(SinkHealth::Degraded, trouble, self.backoff());
+            }
+        }
+    }
+
+    /// The first failures are told, and then the health alone says it.
+    fn wait(&self, health: SinkHealth, trouble: &Trouble, pause: Duration) {
+        let reason = chain(trouble);
+        self.parts.status.waits_from(self.parts.clock.now_micros());
+        if self.parts.status.set(health, Some(reason.clone())) || self.failures == 1 {
+            let health = health.as_str();
+            tracing::warn!(sink = self.sink.name(), health, error = %reason, "records wait for a sink");
+        }
+        let stopped = async {
+            tokio::select! {
+                () = self.parts.stopping.cancelled() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        };
+        // Late or not, it looks again.
+        let _ = Self::block_on(&self.parts, stopped);
+    }
+
+    fn backoff(&self) -> Duration {
+        let longest = PAUSE.saturating_mul(1 << self.failures.min(10)).min(PAUSE_MAX);
+        let random = u32::try_from((self.parts.entropy)() % 1_000).unwrap_or(0);
+        longest / 2 + longest / 2 * random / 1_000
+    }
+}
+
+/// The records of a frame after a position.
+fn after(first: u64, batch: Batch, position: u64) -> (u64, Batch) {
+    let skipped = usize::try_from((position + 1).saturating_sub(first)).unwrap_or(usize::MAX);
+    if skipped == 0 {
+        return (first, batch);
+    }
+    let mut keep = Bits::filled(batch.len(), true);
+    (0..skipped.min(batch.len())).for_each(|row| keep.set(row, false));
+    (first + skipped as u64, batch.filter(&keep))
+}

@@ -1,0 +1,47 @@
+//! The targets that the settings name, as their own crate takes them. Owns that translation; refuses to connect.
+
+use runstone_sinks::dynamo::{Dynamo, Options as DynamoOptions, Ttl};
+use runstone_sinks::postgres::{Options as PostgresOptions, Postgres};
+use runstone_sinks::{DeadLetters, SinkError};
+
+use crate::config::{Config, CreatePolicy, DynamoSettings, PostgresSettings, as_usize};
+
+/// What the targets that the settings name could not take. Nothing is connected to yet.
+///
+/// # Errors
+/// Settings that can never do.
+pub async fn dead_letters(config: &Config) -> Result<Vec<Box<dyn DeadLetters>>, SinkError> {
+    let mut sinks: Vec<Box<dyn DeadLetters>> = Vec::new();
+    if let Some(sink) = postgres(&config.postgres)? {
+        sinks.push(Box::new(sink));
+    }
+    if let Some(options) = dynamo_options(&config.dynamodb) {
+        sinks.push(Box::new(Dynamo::connect(options).await));
+    }
+    Ok(sinks)
+}
+
+/// PostgreSQL, where a URL is set.
+pub(crate) fn postgres(settings: &PostgresSettings) -> Result<Option<Postgres>, SinkError> {
+    if settings.url.is_empty() {
+        return Ok(None);
+    }
+    Postgres::new(PostgresOptions::new(&settings.url, &settings.table_prefix)).map(Some)
+}
+
+/// The table of DynamoDB, where one is set.
+pub(crate) fn dynamo_options(settings: &DynamoSettings) -> Option<DynamoOptions> {
+    if settings.table.is_empty() {
+        return None;
+    }
+    let ttl = u32::try_from(settings.ttl_days).ok().filter(|days| *days > 0);
+    Some(DynamoOptions {
+        table: settings.table.clone(),
+        key: settings.key.clone(),
+        endpoint: Some(settings.endpoint.clone()).filter(|endpoint| !endpoint.is_empty()),
+        item_bytes_max: as_usize(settings.item_bytes_max),
+        create: settings.create == CreatePolicy::IfMissing,
+        ttl: ttl.map(|days| Ttl { attribute: settings.ttl_attribute.clone(), days }),
+        ..DynamoOptions::default()
+    })
+}
