@@ -14,13 +14,13 @@ export CARGO_NET_RETRY=${CARGO_NET_RETRY:-5} PIP_DISABLE_PIP_VERSION_CHECK=1
 # One selection everywhere: another would mean other features of the same dependencies, and building all of DataFusion
 # once more.
 # shellcheck disable=SC2034 # used by those who source this
-SELECTION=(--workspace --features "runstone-cli/azure runstone-lambda/logger runstone-sinks/dynamo" --locked)
+SELECTION=(--workspace --features "runstone-cli/azure runstone-lambda/logger runstone-sinks/cloudwatch runstone-sinks/dynamo" --locked)
 # Tests that kill, cut, fill, damage and flood: docs/faults.md. They may take five minutes of `make test`.
 # shellcheck disable=SC2034 # likewise
 FAULTS='(package(runstone-journal) & binary(it) & test(/^(crash|damage|faults)::/))
   | (package(runstone-server) & test(/^simulation::/))
   | (package(runstone-store) & (test(/::(power|crash|damage|faults|full|flips)::/) | test(no_merge_carries_a_flipped_bit_on)))
-  | (package(runstone-sinks) & test(/^dynamo::faults::/))
+  | (package(runstone-sinks) & test(/^(cloudwatch|dynamo)::faults::/))
   | (package(runstone-cli) & (test(kills_under_load)
     | test(/^(ages|bad_input|border|copies|damage|directories|disk|framing|full|golden|identity|kills|lake_trouble|loghub_like)::/)
     | test(/^(power|pressure|process|read_only|slow_readers|stalls|storage_faults|system_calls|writers)::/)))'

@@ -338,6 +338,41 @@ pub const DYNAMO_APPEND_TIMEOUT_MS: u64 = 20_000;
 /// Milliseconds for a new table to become usable, and between two looks at it.
 pub const DYNAMO_TABLE_TIMEOUT_MS: (u64, u64) = (120_000, 500);
 
+/// Bytes of one call of CloudWatch Logs that brings events: their messages, and `CLOUDWATCH_EVENT_OVERHEAD_BYTES` for each.
+pub const CLOUDWATCH_BATCH_BYTES_MAX: usize = 1 << 20;
+/// Bytes that CloudWatch Logs counts for an event beside its message.
+pub const CLOUDWATCH_EVENT_OVERHEAD_BYTES: usize = 26;
+/// Events of one call.
+pub const CLOUDWATCH_BATCH_EVENTS_MAX: usize = 10_000;
+/// Milliseconds between the first and the last event of one call: less than that.
+pub const CLOUDWATCH_BATCH_SPAN_MS: i64 = 86_400_000;
+/// Bytes of an event's message beyond which the long texts of its record are cut: what one call has room for.
+pub const CLOUDWATCH_EVENT_BYTES_MAX: usize = CLOUDWATCH_BATCH_BYTES_MAX - CLOUDWATCH_EVENT_OVERHEAD_BYTES;
+/// The least that may be set for it: what is short in a record has room in it, and stays whole.
+pub const CLOUDWATCH_EVENT_BYTES_MIN: usize = 16 << 10;
+/// Bytes of a field of a record, as JSON, that is never cut.
+pub const CLOUDWATCH_SHORT_BYTES_MAX: usize = 256;
+/// Bytes of the name of a log stream.
+pub const CLOUDWATCH_STREAM_BYTES_MAX: usize = 512;
+/// Log streams that are appended to at once.
+pub const CLOUDWATCH_STREAMS_MAX: usize = 8;
+/// Events of cursors that are read at once: the highest counts.
+pub const CLOUDWATCH_CURSORS_READ: i32 = 16;
+/// Attempts of one request to CloudWatch Logs.
+pub const CLOUDWATCH_ATTEMPTS_MAX: u32 = 3;
+/// Milliseconds of the first pause between them, about, and of the longest.
+pub const CLOUDWATCH_BACKOFF_MS: (u64, u64) = (200, 2_000);
+/// Milliseconds to connect to CloudWatch Logs.
+pub const CLOUDWATCH_CONNECT_TIMEOUT_MS: u64 = 1_000;
+/// Milliseconds that one attempt may take.
+pub const CLOUDWATCH_ATTEMPT_TIMEOUT_MS: u64 = 5_000;
+/// Milliseconds that one request may take, its attempts and pauses together.
+pub const CLOUDWATCH_REQUEST_TIMEOUT_MS: u64 = 15_000;
+/// Milliseconds after which events whose answer was lost are taken for not being there, where they cannot be seen.
+pub const CLOUDWATCH_SETTLE_MS: u64 = 5_000;
+/// Milliseconds of the first and of the longest pause between two looks for such events.
+pub const CLOUDWATCH_LOOK_MS: (u64, u64) = (100, 1_000);
+
 /// Milliseconds that settings from a secret are used before they are read again.
 pub const LAMBDA_SECRET_MS: u64 = 300_000;
 /// Milliseconds that reading a secret may take.

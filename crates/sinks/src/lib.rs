@@ -4,6 +4,10 @@
 //! the suite that all of them pass (`contract`), and the destinations themselves, a feature each. Refuses to read the
 //! journal and to decide when to try again: the caller does both.
 
+#[cfg(any(feature = "cloudwatch", feature = "dynamo"))]
+mod aws;
+#[cfg(feature = "cloudwatch")]
+pub mod cloudwatch;
 #[cfg(feature = "console")]
 pub mod console;
 #[cfg(feature = "contract")]

@@ -1,22 +1,9 @@
 //! What can go wrong with DynamoDB. Owns the words, and what helps: time, people, or nothing.
 
-use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
 use crate::SinkError;
-
-/// What helps where DynamoDB refused, or could not be reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Remedy {
-    /// It may pass.
-    Time,
-    /// Somebody has to do this.
-    People(&'static str),
-    /// Nothing: the request is at fault.
-    Nothing,
-}
-
-const CREDENTIALS: &str = "set credentials that hold, and the clock";
+use crate::aws::{self, Remedy};
 
 /// Why logs could not be appended to or read.
 #[derive(Debug, thiserror::Error)]
@@ -121,9 +108,9 @@ impl DynamoError {
             }
             SdkError::TimeoutError(_) => ("no answer in time".to_owned(), Remedy::Time),
             // It was not even sent.
-            SdkError::ConstructionFailure(_) => (innermost(error), Remedy::People("set region and endpoint")),
-            other if has_no_credentials(other) => (innermost(other), Remedy::People(CREDENTIALS)),
-            other => (innermost(other), Remedy::Time),
+            SdkError::ConstructionFailure(_) => (aws::innermost(error), Remedy::People("set region and endpoint")),
+            other if aws::has_no_credentials(other) => (aws::innermost(other), Remedy::People(aws::CREDENTIALS)),
+            other => (aws::innermost(other), Remedy::Time),
         };
         DynamoError::Request { operation, table: table.to_owned(), reason, remedy }
     }
@@ -159,36 +146,8 @@ fn remedy(code: &str) -> Remedy {
         "AccessDeniedException" | "NotAuthorized" | "OptInRequired" => {
             Remedy::People("give it the rights to the table")
         }
-        "UnrecognizedClientException"
-        | "InvalidClientTokenId"
-        | "InvalidSignatureException"
-        | "SignatureDoesNotMatch"
-        | "IncompleteSignature"
-        | "IncompleteSignatureException"
-        | "MissingAuthenticationToken"
-        | "MissingAuthenticationTokenException"
-        | "ExpiredToken"
-        | "ExpiredTokenException" => Remedy::People(CREDENTIALS),
+        code if aws::is_about_credentials(code) => Remedy::People(aws::CREDENTIALS),
         "UnknownOperationException" => Remedy::People("set the endpoint of DynamoDB"),
         _ => Remedy::Time,
     }
-}
-
-/// Are there none? Those that only cannot be reached may come.
-fn has_no_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |error| error.source()).any(|error| {
-        matches!(
-            error.downcast_ref(),
-            Some(CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_))
-        )
-    })
-}
-
-/// The cause of all causes: those before it only say that something failed.
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }

@@ -33,8 +33,9 @@ use runstone_record::limits::{
     DYNAMO_ENTRY_BYTES_MAX, DYNAMO_ITEM_BYTES_MAX, DYNAMO_PARTS_REMEMBERED_MAX, DYNAMO_REQUEST_TIMEOUT_MS,
 };
 
+pub use crate::aws::Remedy;
 pub use append::{Appended, PositionedEntry};
-pub use error::{DynamoError, Remedy};
+pub use error::DynamoError;
 pub use read::RunLog;
 
 /// Where logs are kept, and how.

@@ -1,9 +1,10 @@
 //! The table, its items' shape, and logs of one and of many items, in moto's DynamoDB, read back by boto3.
 
+pub(crate) mod moto;
+pub(crate) mod proxy;
+
 mod faults;
-mod moto;
 mod positions;
-mod proxy;
 mod sink;
 
 use aws_config::{BehaviorVersion, Region};

@@ -34,9 +34,14 @@ pub(crate) struct Moto {
 
 impl Moto {
     pub(crate) fn start() -> Moto {
+        Self::launch(&["-m", "moto.server"], &[])
+    }
+
+    /// Starts it by what Python runs, and what that is told after the server's own arguments.
+    pub(crate) fn launch(program: &[&str], told: &[&str]) -> Moto {
         let (reader, writer) = std::io::pipe().unwrap();
         let mut command = Command::new(python());
-        command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]).stdin(Stdio::null());
+        command.args(program).args(["-H", "127.0.0.1", "-p", "0"]).args(told).stdin(Stdio::null());
         let child = command.stdout(writer.try_clone().unwrap()).stderr(writer).spawn().unwrap();
         drop(command);
         let (found, url) = sync_channel(1);

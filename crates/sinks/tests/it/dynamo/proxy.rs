@@ -1,10 +1,11 @@
-//! A proxy before DynamoDB that fails as networks and services do. Owns the faults, which request meets them, and how often
+//! A proxy before a service of AWS that fails as networks and services do. Owns the faults, which request meets them, and how often
 //! each operation was asked for; refuses to know what a request is for beyond its operation.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// What happens to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +32,9 @@ pub(crate) enum Fault {
     LostInSilence,
 }
 
+/// What has not ended by then never will.
+const QUIET_DEADLINE: Duration = Duration::from_secs(60);
+
 #[derive(Default)]
 struct Plan {
     is_away: bool,
@@ -46,6 +50,9 @@ struct Shared {
     plan: Mutex<Plan>,
     /// DynamoDB looks and writes in one step; its stand-in does not where two requests meet.
     turn: Mutex<()>,
+    /// Connections that have not ended.
+    open: Mutex<usize>,
+    ended: Condvar,
 }
 
 impl Shared {
@@ -74,13 +81,24 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url_of_it = format!("http://{}", listener.local_addr().unwrap());
         let service = url.trim_start_matches("http://").to_owned();
-        let shared = Arc::new(Shared { service, plan: Mutex::default(), turn: Mutex::default() });
+        let shared = Arc::new(Shared {
+            service,
+            plan: Mutex::default(),
+            turn: Mutex::default(),
+            open: Mutex::default(),
+            ended: Condvar::new(),
+        });
         let accepting = Arc::clone(&shared);
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let shared = Arc::clone(&accepting);
+                *lock(&shared.open) += 1;
                 // Whatever goes wrong, the client sees its connection end.
-                std::thread::spawn(move || serve(&shared, client));
+                std::thread::spawn(move || {
+                    let _ = serve(&shared, client);
+                    *lock(&shared.open) -= 1;
+                    shared.ended.notify_all();
+                });
             }
         });
         Proxy { url: url_of_it, shared }
@@ -108,6 +126,17 @@ impl Proxy {
     /// Faults that no request has met yet.
     pub(crate) fn waiting(&self) -> usize {
         lock(&self.shared.plan).next.len()
+    }
+
+    /// Waits until all that was sent has been done or has ended, though nobody waits for its answer.
+    pub(crate) fn wait_until_quiet(&self) {
+        // Connections are taken in their order: once this one is, all before it are counted.
+        let mut own = TcpStream::connect(self.url.trim_start_matches("http://")).unwrap();
+        own.shutdown(Shutdown::Write).unwrap();
+        let _ = own.read(&mut [0]);
+        let open = lock(&self.shared.open);
+        let (_open, waited) = self.shared.ended.wait_timeout_while(open, QUIET_DEADLINE, |open| *open > 0).unwrap();
+        assert!(!waited.timed_out(), "a connection does not end");
     }
 
     /// Can the service be reached from now on?

@@ -1,0 +1,153 @@
+//! Dead letters: lines of a stream for each source, and lines of another that say which of them were removed. Owns both; refuses
+//! to decide what becomes one.
+//!
+//! CloudWatch deletes no single event, and may have a letter twice: one is a letter for whoever reads it once, and gone for
+//! good once it was removed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use runstone_record::RecordId;
+use runstone_record::limits::{CLOUDWATCH_EVENT_BYTES_MAX, PAGE_ROWS_MAX, RECORD_BYTES_MAX};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::look::Reading;
+use super::{Cloudwatch, CloudwatchError};
+use crate::{DeadLetter, SinkError};
+
+/// A letter has room for any record, with what the server adds to it.
+const _: () = assert!(RECORD_BYTES_MAX * 2 < CLOUDWATCH_EVENT_BYTES_MAX);
+/// Positions of one line that says what was removed.
+const REMOVED_MAX: usize = 1_000;
+
+const LETTERS: &str = "letters/";
+const REMOVED: &str = "removed/";
+
+/// A line with a letter.
+#[derive(Debug, Serialize, Deserialize)]
+struct Line<'a> {
+    source: String,
+    position: u64,
+    id: String,
+    reason: String,
+    #[serde(borrow)]
+    record: &'a RawValue,
+}
+
+/// A line that says which letters were removed.
+#[derive(Debug, Serialize, Deserialize)]
+struct Gone {
+    removed: Vec<u64>,
+}
+
+impl Cloudwatch {
+    /// A page of dead letters in the order of source and position: at most `limit` and at most a page of the API, behind that of
+    /// the source and position `after`.
+    ///
+    /// # Errors
+    /// Says what the caller is to do.
+    pub async fn dead_letters(&self, after: Option<(&str, u64)>, limit: usize) -> Result<Vec<DeadLetter>, SinkError> {
+        self.page(after.unwrap_or(("", 0)), limit.min(PAGE_ROWS_MAX)).await.map_err(CloudwatchError::tell)
+    }
+
+    /// Removes dead letters of a source, and gives their number: they were sent again, or nobody wants them.
+    ///
+    /// # Errors
+    /// Says what the caller is to do. What was removed before it stays removed.
+    pub async fn remove_dead_letters(&self, source: &str, positions: &[u64]) -> Result<u64, SinkError> {
+        self.remove(source, positions).await.map_err(CloudwatchError::tell)
+    }
+
+    /// Keeps letters of a source.
+    pub(super) async fn keep(&self, source: &str, letters: &[DeadLetter]) -> Result<(), CloudwatchError> {
+        if letters.is_empty() {
+            return Ok(());
+        }
+        let stream = format!("{LETTERS}{source}");
+        let line = |letter: &DeadLetter| {
+            let line = Line {
+                source: letter.source.clone(),
+                position: letter.position,
+                id: letter.id.to_string(),
+                reason: letter.reason.clone(),
+                record: serde_json::from_str(&letter.record)?,
+            };
+            serde_json::to_string(&line)
+        };
+        let lines: Result<Vec<String>, _> = letters.iter().map(line).collect();
+        let lines = lines.map_err(|error| CloudwatchError::Letter { place: stream.clone(), source: error })?;
+        self.note(&stream, self.now_ms(), lines).await
+    }
+
+    async fn page(&self, after: (&str, u64), limit: usize) -> Result<Vec<DeadLetter>, CloudwatchError> {
+        let mut page = Vec::new();
+        for stream in self.streams(&self.state_group(), LETTERS).await? {
+            let Some(source) = stream.strip_prefix(LETTERS).filter(|source| *source >= after.0) else { continue };
+            if page.len() == limit {
+                break;
+            }
+            let removed = self.removed(source).await?;
+            let from = if source == after.0 { after.1 } else { 0 };
+            let mut first: BTreeMap<u64, DeadLetter> = BTreeMap::new();
+            let left = limit - page.len();
+            self.each_letter(source, &mut |letter| {
+                if letter.position > from && !removed.contains(&letter.position) {
+                    first.entry(letter.position).or_insert(letter);
+                    if first.len() > left {
+                        first.pop_last();
+                    }
+                }
+            })
+            .await?;
+            page.extend(first.into_values());
+        }
+        Ok(page)
+    }
+
+    async fn remove(&self, source: &str, positions: &[u64]) -> Result<u64, CloudwatchError> {
+        let wanted: BTreeSet<u64> = positions.iter().copied().collect();
+        let mut there = BTreeSet::new();
+        self.each_letter(source, &mut |letter| {
+            if wanted.contains(&letter.position) {
+                there.insert(letter.position);
+            }
+        })
+        .await?;
+        let before = self.removed(source).await?;
+        let gone: Vec<u64> = there.difference(&before).copied().collect();
+        let line = |removed: &[u64]| serde_json::to_string(&Gone { removed: removed.to_vec() }).unwrap_or_default();
+        let lines: Vec<String> = gone.chunks(REMOVED_MAX).map(line).collect();
+        self.note(&format!("{REMOVED}{source}"), self.now_ms(), lines).await?;
+        Ok(gone.len() as u64)
+    }
+
+    async fn removed(&self, source: &str) -> Result<BTreeSet<u64>, CloudwatchError> {
+        let (group, stream) = (self.state_group(), format!("{REMOVED}{source}"));
+        let mut removed = BTreeSet::new();
+        let failed = |error| CloudwatchError::Letter { place: stream.clone(), source: error };
+        self.read(Reading { group: &group, stream: &stream, times: None }, &mut |event| {
+            let line: Gone = serde_json::from_str(event.message().unwrap_or_default()).map_err(failed)?;
+            removed.extend(line.removed);
+            Ok(false)
+        })
+        .await?;
+        Ok(removed)
+    }
+
+    async fn each_letter(
+        &self,
+        source: &str,
+        each: &mut (dyn FnMut(DeadLetter) + Send),
+    ) -> Result<(), CloudwatchError> {
+        let (group, stream) = (self.state_group(), format!("{LETTERS}{source}"));
+        let failed = |error| CloudwatchError::Letter { place: stream.clone(), source: error };
+        self.read(Reading { group: &group, stream: &stream, times: None }, &mut |event| {
+            let line: Line<'_> = serde_json::from_str(event.message().unwrap_or_default()).map_err(failed)?;
+            let id = RecordId::parse(&line.id).map_err(|error| failed(serde::de::Error::custom(error)))?;
+            let record = line.record.get().to_owned();
+            each(DeadLetter { source: line.source, position: line.position, id, reason: line.reason, record });
+            Ok(false)
+        })
+        .await
+    }
+}
