@@ -27,7 +27,8 @@ pub trait Sink: Send {
     ///
     /// A target without transactions of that size (DynamoDB) does less: the records come first and the cursor after all of
     /// them, so that they may be read before the cursor says so. Still the cursor is never ahead of them, and none is there
-    /// twice.
+    /// twice. One that has no conditions either (CloudWatch Logs) looks where an answer was lost, and may miss what it is shown
+    /// too late: its guide says when a record can be there twice.
     ///
     /// # Errors
     /// Says what the caller is to do. Nothing of the delivery is in the target then, or all of it, where an answer was lost:

@@ -1,6 +1,7 @@
 //! The log groups and events in moto's CloudWatch Logs, made to judge as AWS documents it, read back by boto3.
 
 mod faults;
+mod guide;
 mod sink;
 
 use std::collections::BTreeSet;

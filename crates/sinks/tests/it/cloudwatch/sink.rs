@@ -252,6 +252,17 @@ async fn it_is_said_what_people_have_to_do() {
     assert!(matches!(refused, CloudwatchError::Request { .. }) && !refused.retryable(), "{refused}");
 }
 
+/// As the guide says: what is older than the sink is passed, and leaves no letters.
+#[tokio::test]
+async fn a_sink_may_begin_with_what_is_new() {
+    let logs = Logs::new().ready().await;
+    let mut sink = logs.open(options()).await;
+    sink.deliver(Delivery { source: SOURCE, after: 0, frames: &[], through: 1_000_000 }).await.unwrap();
+    once(&mut sink, SOURCE, 1_000_000, &[frame(&logs, 1_000_001, 3, &[])]).await.unwrap();
+    assert_eq!(logs.positions().await.len(), 3);
+    assert_eq!(sink.dead_letters(None, 10).await.unwrap(), []);
+}
+
 /// A clock that is days off: records are taken, and nothing that bears its time.
 #[tokio::test]
 async fn a_wrong_clock_is_said() {

@@ -144,6 +144,14 @@ impl Proxy {
         lock(&self.shared.plan).is_away = is_away;
     }
 
+    /// Which operations were asked for, in the order of their names.
+    pub(crate) fn operations(&self) -> Vec<String> {
+        let mut operations: Vec<String> =
+            lock(&self.shared.plan).asked.keys().filter(|name| !name.is_empty()).cloned().collect();
+        operations.sort_unstable();
+        operations
+    }
+
     /// How often an operation was asked for.
     pub(crate) fn asked(&self, operation: &str) -> usize {
         lock(&self.shared.plan).asked.get(operation).copied().unwrap_or(0)
