@@ -7,6 +7,7 @@
 //! the copy of one that was.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
@@ -14,6 +15,7 @@ use futures::stream::{self, TryStreamExt as _};
 use futures::{FutureExt as _, StreamExt as _};
 use runstone_record::Batch;
 use runstone_record::limits::CLOUDWATCH_STREAMS_MAX;
+use tokio::time::Instant;
 
 use super::cursor::State;
 use super::event::{self, Event};
@@ -41,6 +43,20 @@ impl Sink for Cloudwatch {
     }
 }
 
+/// A delivery under way. Where it ends before it is done, by an error or because nobody waits for it, its time is kept.
+struct Sending {
+    is_done: bool,
+    unsure_since: Arc<Mutex<Instant>>,
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        if !self.is_done {
+            *self.unsure_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        }
+    }
+}
+
 impl Cloudwatch {
     async fn bring(
         &mut self,
@@ -57,12 +73,16 @@ impl Cloudwatch {
         }
         let is_sure = known == Some(state);
         if !is_sure {
-            tokio::time::sleep_until(self.since + self.settle()).await;
+            // What came may be seen only now.
+            let since = *self.unsure_since.lock().unwrap_or_else(PoisonError::into_inner);
+            tokio::time::sleep_until(since + self.settle()).await;
         }
+        let mut sending = Sending { is_done: false, unsure_since: Arc::clone(&self.unsure_since) };
         state.began.get_or_insert_with(|| (self.clock)());
         let dead_letters = self.append_records(delivery, is_sure, state.began).await?;
         self.keep(source, &dead_letters).await?;
         let state = self.move_cursor(source, state, through).await?;
+        sending.is_done = true;
         self.known.insert(source.to_owned(), state);
         Ok(Ok(Delivered { dead_letters }))
     }

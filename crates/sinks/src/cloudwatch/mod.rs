@@ -19,7 +19,7 @@ mod pattern;
 mod put;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
@@ -75,8 +75,8 @@ pub struct Cloudwatch {
     client: Client,
     options: Options,
     clock: Clock,
-    /// Since when it is there: what a process before it has sent is visible a while later.
-    since: Instant,
+    /// When something may have been sent last that nobody knows the end of: by a process before it, at its start.
+    unsure_since: Arc<Mutex<Instant>>,
     /// What it knows of a source, once a delivery of it has succeeded, until the next one begins.
     known: HashMap<String, cursor::State>,
 }
@@ -102,7 +102,13 @@ impl Cloudwatch {
         }
         let config = config.retry_config(retries()).timeout_config(timeouts()).build();
         options.event_bytes_max = options.event_bytes_max.clamp(CLOUDWATCH_EVENT_BYTES_MIN, CLOUDWATCH_EVENT_BYTES_MAX);
-        Self { client: Client::from_conf(config), options, clock, since: Instant::now(), known: HashMap::new() }
+        Self {
+            client: Client::from_conf(config),
+            options,
+            clock,
+            unsure_since: Arc::new(Mutex::new(Instant::now())),
+            known: HashMap::new(),
+        }
     }
 
     /// The settings.

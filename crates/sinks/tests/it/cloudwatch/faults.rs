@@ -142,39 +142,73 @@ async fn silence_ends_in_time() {
     assert_eq!(logs.positions().await, [1, 2, 3, 4]);
 }
 
+/// All records, though they may not be shown yet.
+fn all(logs: &Logs) -> Vec<u64> {
+    let script = "events = client.filter_log_events(logGroupName='/runstone/logs')['events']\n\
+                  result = sorted(json.loads(event['message'])['position'] for event in events)";
+    serde_json::from_value(logs.moto.boto3("logs", script)).unwrap()
+}
+
 /// Events that came and are not seen at the first look are waited for. Without that time they are there twice: that is what
 /// the setting is for, and nothing else helps.
 #[tokio::test]
 async fn what_is_not_seen_at_once_is_waited_for() {
-    for (settle_ms, found) in [(300, vec![1, 2, 3, 4]), (0, vec![1, 2, 3, 3, 4, 4])] {
-        let logs = Logs::with(&json!({"hidden": 1})).ready().await;
+    for (hidden_s, settle_ms, found) in [(0.3, 3_000, vec![1, 2, 3, 4]), (3_600.0, 0, vec![1, 2, 3, 3, 4, 4])] {
+        let logs = Logs::with(&json!({"hidden_s": hidden_s})).ready().await;
         let mut sink = logs.open(Options { settle_ms, ..one_stream() }).await;
         let frames = frames(&logs, 2, 2);
         once(&mut sink, SOURCE, 0, &frames[..1]).await.unwrap();
         logs.proxy.next(PUT, &[Fault::Lost]);
         once(&mut sink, SOURCE, 2, &frames[1..]).await.unwrap();
         assert_eq!(sink.cursor(SOURCE).await.unwrap(), 4);
-        // The first to look at what is there sees nothing.
-        logs.positions().await;
-        let mut positions = logs.positions().await;
-        positions.sort_unstable();
-        assert_eq!(positions, found, "{settle_ms}");
+        assert_eq!(all(&logs), found, "{settle_ms}");
     }
+}
+
+/// The same where the delivery failed, or was given up, and comes again at once.
+#[tokio::test]
+async fn a_delivery_that_was_broken_off_has_time_to_be_seen() {
+    let logs = Logs::with(&json!({"hidden_s": 0.5})).ready().await;
+    logs.clock.fetch_sub(3_600_000_000, Ordering::SeqCst);
+    let mut sink = logs.open(Options { settle_ms: 2_000, ..one_stream() }).await;
+    let frames = frames(&logs, 3, 2);
+    once(&mut sink, SOURCE, 0, &frames[..1]).await.unwrap();
+    // It came, and the look for it fails.
+    logs.proxy.next(PUT, &[Fault::Lost]);
+    logs.proxy.next(GET, &[vec![Fault::Pass; 2], vec![Fault::Error; 3]].concat());
+    let said = once(&mut sink, SOURCE, 2, &frames[1..2]).await;
+    assert!(matches!(said, Err(SinkError::Away { .. })), "{said:?}");
+    assert_eq!(logs.proxy.waiting(), 0);
+    once(&mut sink, SOURCE, 2, &frames[1..2]).await.unwrap();
+    assert_eq!(all(&logs), [1, 2, 3, 4]);
+    // It came, and nobody waits for its answer any more.
+    logs.proxy.next(PUT, &[Fault::LostInSilence]);
+    let given_up = async {
+        let asked = logs.proxy.asked(PUT);
+        while logs.proxy.asked(PUT) == asked || all(&logs).len() < 6 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        said = once(&mut sink, SOURCE, 4, &frames[2..]) => panic!("{said:?}"),
+        () = given_up => {}
+    }
+    once(&mut sink, SOURCE, 4, &frames[2..]).await.unwrap();
+    assert_eq!(all(&logs), [1, 2, 3, 4, 5, 6]);
 }
 
 /// The cursor that was just written is not seen by the next process: what it takes for new is there already.
 #[tokio::test]
 async fn a_cursor_that_is_seen_late_brings_nothing_twice() {
-    let logs = Logs::with(&json!({"hidden": 1})).ready().await;
+    let logs = Logs::with(&json!({"hidden_state_s": 3_600})).ready().await;
     let frames = frames(&logs, 2, 2);
     once(&mut logs.open(one_stream()).await, SOURCE, 0, &frames[..1]).await.unwrap();
-    let mut next = logs.open(Options { settle_ms: 100, ..one_stream() }).await;
-    // Somebody looks at the records, and nobody at the cursor.
-    logs.positions().await;
+    let mut next = logs.open(one_stream()).await;
+    assert_eq!(next.cursor(SOURCE).await.unwrap(), 0);
     once(&mut next, SOURCE, 0, &frames[..1]).await.unwrap();
     once(&mut next, SOURCE, 2, &frames[1..]).await.unwrap();
-    logs.positions().await;
-    assert_eq!(logs.positions().await, [1, 2, 3, 4]);
+    assert_eq!(next.cursor(SOURCE).await.unwrap(), 4);
+    assert_eq!(all(&logs), [1, 2, 3, 4]);
 }
 
 /// Any fault at any request, processes that end, and a caller that repeats itself.

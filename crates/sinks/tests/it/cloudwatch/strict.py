@@ -9,6 +9,7 @@ https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutLogE
 
 import json
 import sys
+import time
 
 from moto.logs import models
 from moto.logs.exceptions import InvalidParameterException, ResourceNotFoundException
@@ -18,8 +19,8 @@ from moto.server import main
 SETTINGS = json.loads(SETTINGS)
 HOUR = 3_600_000
 DAY = 24 * HOUR
-# How often it is looked for an event that is not seen yet.
-HIDDEN = SETTINGS.get("hidden", 0)
+# Seconds after which an event is seen, and one in the group of cursors.
+HIDDEN = SETTINGS.get("hidden_s", 0), SETTINGS.get("hidden_state_s", 0)
 PAGE = SETTINGS.get("page", 100)
 # A call with this in a message is refused.
 REFUSED = SETTINGS.get("refused", "\0")
@@ -47,9 +48,9 @@ def put(self, group, stream, events):
     if times != sorted(times):
         raise InvalidParameterException("Log events in a single PutLogEvents request must be in chronological order.")
     now, retention = SETTINGS["now_ms"], self.groups[group].retention_in_days
-    old = sum(time < now - 14 * DAY for time in times)
-    expired = sum(time < now - int(retention) * DAY for time in times) if retention else 0
-    new = len(times) - sum(time > now + 2 * HOUR for time in times)
+    old = sum(at < now - 14 * DAY for at in times)
+    expired = sum(at < now - int(retention) * DAY for at in times) if retention else 0
+    new = len(times) - sum(at > now + 2 * HOUR for at in times)
     rejected = {}
     if old:
         rejected["tooOldLogEventEndIndex"] = old
@@ -59,17 +60,19 @@ def put(self, group, stream, events):
         rejected["tooNewLogEventStartIndex"] = new
     valid = events[max(old, expired) : new]
     check(valid)
-    return self.groups[group].put_log_events(stream, valid), rejected
+    token = self.groups[group].put_log_events(stream, valid)
+    for event in self.groups[group].streams[stream].events:
+        event.put_at = getattr(event, "put_at", time.monotonic())
+    return token, rejected
 
 
 def get(self, start_time, end_time, limit, next_token, start_from_head):
     everything = self.events
     if next_token is None:
-        for event in everything:
-            event.looks = getattr(event, "looks", 0) + 1
         # A page may be empty before the end.
         return [], f"b/{len(everything):056d}", f"f/{-1:056d}"
-    self.events = [event for event in everything if getattr(event, "looks", 0) > HIDDEN]
+    hidden = HIDDEN[self.log_group.name.endswith("/state")]
+    self.events = [event for event in everything if time.monotonic() - event.put_at >= hidden]
     try:
         end = end_time - 1 if end_time else None
         return GET(self, start_time, end, min(limit or PAGE, PAGE), next_token, start_from_head)
