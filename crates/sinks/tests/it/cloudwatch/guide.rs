@@ -5,7 +5,7 @@ use runstone_sinks::cloudwatch::Options;
 use runstone_sinks::contract::{SOURCE, frame, once};
 use serde_json::{Value, json};
 
-use super::{GROUP, Logs, NOW_US, options};
+use super::{CLOCK_US, GROUP, Logs, options};
 
 fn page() -> String {
     std::fs::read_to_string("../../docs/cloudwatch.md").unwrap()
@@ -49,7 +49,7 @@ async fn lines_are_those_of_the_page() {
     let streams: Vec<&str> = events.iter().map(|(stream, _, _)| stream.as_str()).collect();
     assert_eq!(streams, [format!("cursor/{SOURCE}"), format!("letters/{SOURCE}")]);
     let mut cursor: Value = serde_json::from_str(&events[0].2).unwrap();
-    assert_eq!(cursor["began"], json!(NOW_US));
+    assert_eq!(cursor["began"], json!(CLOCK_US));
     for (member, shown) in
         [("journal", json!("…")), ("position", json!(42)), ("began", json!(1_736_771_696_789_000_i64))]
     {

@@ -24,6 +24,8 @@ use crate::dynamo::proxy::Proxy;
 /// When everything happens: a second after the records of the contract's checks were taken.
 pub(crate) const NOW_US: i64 = 1_795_861_235_567_890;
 pub(crate) const NOW_MS: i64 = NOW_US / 1_000;
+/// What the sinks' clock shows: the records are younger than their sources are here, as they are on most days.
+pub(crate) const CLOCK_US: i64 = NOW_US - 3_600_000_000;
 /// A run of which CloudWatch refuses the events.
 pub(crate) const REFUSED: &str = "refused";
 pub(crate) const GROUP: &str = "/runstone/logs";
@@ -61,7 +63,7 @@ impl Logs {
         let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/cloudwatch/strict.py");
         let moto = Moto::launch(&[program], &[&told.to_string()]);
         let proxy = Proxy::before(moto.url());
-        Self { moto, proxy, clock: Arc::new(AtomicI64::new(NOW_US)) }
+        Self { moto, proxy, clock: Arc::new(AtomicI64::new(CLOCK_US)) }
     }
 
     /// A sink that knows nothing, after all that others have sent was done.
@@ -73,7 +75,7 @@ impl Logs {
 
     /// With groups.
     pub(crate) async fn ready(self) -> Self {
-        let clock = Arc::new(|| NOW_US);
+        let clock = Arc::new(|| CLOCK_US);
         let sink = Cloudwatch::with(&shared(self.moto.url()).await, Options::default(), clock);
         assert!(sink.create_groups().await.unwrap());
         self

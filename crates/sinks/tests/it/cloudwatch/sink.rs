@@ -6,6 +6,7 @@ use runstone_sinks::contract::{NEXT_SOURCE, SOURCE, expected, frame, frames, onc
 use runstone_sinks::{DeadLetter, Delivered, Delivery, Sink, SinkError};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::{GROUP, Logs, NOW_MS, NOW_US, REFUSED, options, stored, taken, time};
 use crate::dynamo::proxy::Fault;
@@ -38,7 +39,7 @@ async fn a_cursor_moves_only_from_where_it_is() {
     assert!(matches!(pass(9, 12).await, (Ok(_), 12)));
     assert_eq!(logs.proxy.waiting(), 0);
     // The clock goes back: what was written last counts all the same.
-    logs.clock.fetch_sub(3_600_000_000, std::sync::atomic::Ordering::SeqCst);
+    logs.clock.fetch_sub(3_600_000_000, Ordering::SeqCst);
     assert!(matches!(pass(12, 20).await, (Ok(_), 20)));
     let mut other = logs.open(options()).await;
     assert_eq!(other.cursor(SOURCE).await.unwrap(), 20);
@@ -174,7 +175,8 @@ async fn journals_share_streams() {
         );
         assert_eq!((own.unwrap(), theirs.unwrap()), (Delivered::default(), Delivered::default()));
     }
-    // The copy has the first's records, and goes on with others.
+    // The copy has the first's records, which are older than it is, and goes on with others.
+    logs.clock.store(NOW_US, Ordering::SeqCst);
     let mut copy = logs.open(options()).await;
     let more = [first.clone(), vec![frame(&logs, 25, 5, &[])]].concat();
     for frame in &more {
@@ -269,12 +271,12 @@ async fn a_wrong_clock_is_said() {
     let logs = Logs::new().ready().await;
     let frames = frames(&logs, 1, 3);
     for wrong in [NOW_US + DAY_US, NOW_US - 15 * DAY_US] {
-        logs.clock.store(wrong, std::sync::atomic::Ordering::SeqCst);
+        logs.clock.store(wrong, Ordering::SeqCst);
         let said = once(&mut logs.open(options()).await, SOURCE, 0, &frames).await;
         let Err(SinkError::Misconfigured { problem, .. }) = &said else { panic!("{said:?}") };
         assert!(problem.ends_with("set the clock"), "{problem}");
     }
-    logs.clock.store(NOW_US, std::sync::atomic::Ordering::SeqCst);
+    logs.clock.store(NOW_US, Ordering::SeqCst);
     once(&mut logs.open(options()).await, SOURCE, 0, &frames).await.unwrap();
     assert_eq!(logs.events(GROUP).await.len(), 3);
     assert!(logs.events("/runstone/logs/state").await.iter().all(|(_, at, _)| *at == NOW_MS));
