@@ -17,10 +17,10 @@ pub mod dynamo;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 
-#[cfg(any(feature = "dynamo", feature = "postgres"))]
+#[cfg(any(feature = "cloudwatch", feature = "dynamo", feature = "postgres"))]
 mod letters;
 mod sink;
 
-#[cfg(any(feature = "dynamo", feature = "postgres"))]
+#[cfg(any(feature = "cloudwatch", feature = "dynamo", feature = "postgres"))]
 pub use letters::{DeadLetters, LetterError, Redelivered};
 pub use sink::{Cause, DeadLetter, Delivered, Delivery, Frame, Sink, SinkError};

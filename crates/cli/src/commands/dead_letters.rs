@@ -6,7 +6,6 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use runstone_record::limits::PAGE_ROWS_MAX;
 use runstone_sdk::Row;
-use runstone_server::config::Config;
 use runstone_sinks::{DeadLetter, DeadLetters, Redelivered};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -74,7 +73,7 @@ Example:
 struct Chosen {
     #[command(flatten)]
     directory: Directory,
-    /// Only this sink's: `postgres` or `dynamodb`
+    /// Only this sink's: `postgres`, `dynamodb` or `cloudwatch`
     #[arg(long, value_name = "NAME")]
     sink: Option<String>,
     /// Only those of this journal, as the list shows it
@@ -176,8 +175,9 @@ impl Chosen {
 
     /// The sinks that the configuration names.
     async fn sinks(&self) -> anyhow::Result<Vec<Box<dyn DeadLetters>>> {
-        let config: Config = self.directory.open()?.0;
-        let all = runstone_server::dead_letters(&config).await.context("read the configuration of sinks")?;
+        let (config, world) = self.directory.open()?;
+        let all =
+            runstone_server::dead_letters(&config, &world.clock).await.context("read the configuration of sinks")?;
         let names: Vec<&str> = all.iter().map(|sink| sink.sink()).collect();
         let known = if names.is_empty() { "none".to_owned() } else { names.join(" and ") };
         match &self.sink {
@@ -186,7 +186,7 @@ impl Chosen {
                 Err(UsageError(wrong).into())
             }
             None if names.is_empty() => {
-                let wrong = "there is no sink in the configuration: set postgres.url or dynamodb.table, or name the file \
+                let wrong = "there is no sink in the configuration: set postgres.url, dynamodb.table or cloudwatch.group, or name the file \
                              with --config";
                 Err(UsageError(wrong.to_owned()).into())
             }

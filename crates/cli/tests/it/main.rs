@@ -14,6 +14,7 @@ mod border;
 mod cli_help;
 mod cli_page;
 mod client;
+mod cloudwatch;
 #[expect(dead_code, reason = "the tests of the sink use all of it")]
 #[path = "../../../sinks/tests/it/cluster.rs"]
 mod cluster;

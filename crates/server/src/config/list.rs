@@ -4,7 +4,7 @@
 use runstone_record::limits;
 
 use super::settings::{Kind, Setting};
-use super::{CreatePolicy, LogFormat, SyncPolicy};
+use super::{BeginPolicy, CreatePolicy, LogFormat, SyncPolicy};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -184,6 +184,50 @@ pub const SETTINGS: &[Setting] = &[
         doc: "The attribute in which DynamoDB finds that time.",
     },
     Setting {
+        key: "cloudwatch.group",
+        kind: Kind::Name(false, |c| &mut c.cloudwatch.group),
+        doc: "A log group of CloudWatch Logs that every record goes to as well, as an event ([CloudWatch](cloudwatch.md)): \
+              `/runstone/logs`. Unless it is set: none.",
+    },
+    Setting {
+        key: "cloudwatch.create",
+        kind: Kind::Word(
+            &["never", "if_missing"],
+            |c| c.cloudwatch.create.word(),
+            |c, word| {
+                c.cloudwatch.create = if word == "if_missing" { CreatePolicy::IfMissing } else { CreatePolicy::Never };
+            },
+        ),
+        doc: "Whether that group and the one of the cursors beside it are made where there are none, and told the retention.",
+    },
+    Setting {
+        key: "cloudwatch.endpoint",
+        kind: Kind::Location(|c| &mut c.cloudwatch.endpoint),
+        doc: "Where CloudWatch Logs is, as a URL; nothing: where the region says.",
+    },
+    Setting {
+        key: "cloudwatch.begin",
+        kind: Kind::Word(
+            &["now", "oldest"],
+            |c| c.cloudwatch.begin.word(),
+            |c, word| c.cloudwatch.begin = if word == "oldest" { BeginPolicy::Oldest } else { BeginPolicy::Now },
+        ),
+        doc: "What a group gets that never had anything of this data directory: what comes from the moment on that it is first reached, or \
+              all that there is, of which it takes nothing that is older than 14 days.",
+    },
+    Setting {
+        key: "cloudwatch.stream",
+        kind: Kind::Stream(|c| &mut c.cloudwatch.stream),
+        doc: "In which stream of the group a record's event is. `{source_system}`, `{stage}`, `{run_id}` and `{date}`, its day of \
+              arrival, stand for what the record has.",
+    },
+    Setting {
+        key: "cloudwatch.retention_days",
+        kind: Kind::Count(0, 3_653, |c| &mut c.cloudwatch.retention_days),
+        doc: "Days that a group that was made here keeps events: 1, 3, 5, 7, 14, 30, 60, 90 or what else CloudWatch knows; 0: what \
+              the group says.",
+    },
+    Setting {
         key: "recent.bytes_max",
         kind: Kind::Bytes(MIB, 1_024 * GIB, |c| &mut c.recent.bytes_max),
         doc: "Memory for recent records. Older ones are read from disk.",
@@ -321,6 +365,15 @@ impl CreatePolicy {
         match self {
             CreatePolicy::Never => "never",
             CreatePolicy::IfMissing => "if_missing",
+        }
+    }
+}
+
+impl BeginPolicy {
+    fn word(self) -> &'static str {
+        match self {
+            BeginPolicy::Now => "now",
+            BeginPolicy::Oldest => "oldest",
         }
     }
 }

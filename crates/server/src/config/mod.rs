@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use runstone_record::limits;
+use runstone_sinks::cloudwatch::StreamPattern;
 
 use crate::http::Answers;
 
@@ -52,6 +53,8 @@ pub struct Config {
     pub postgres: PostgresSettings,
     /// The DynamoDB table that records of runs go to, too.
     pub dynamodb: DynamoSettings,
+    /// The log group that records go to, too.
+    pub cloudwatch: CloudwatchSettings,
     /// Tables beside `logs` and `runs`.
     pub tables: TablesSettings,
     /// The server's own log.
@@ -186,6 +189,32 @@ pub struct DynamoSettings {
     pub ttl_attribute: String,
 }
 
+/// CloudWatch Logs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CloudwatchSettings {
+    /// The log group; empty: records do not go there.
+    pub group: String,
+    /// Whether it is made.
+    pub create: CreatePolicy,
+    /// Where CloudWatch Logs is, as a URL; empty: where the region says.
+    pub endpoint: String,
+    /// What a group gets that was never fed from this data directory.
+    pub begin: BeginPolicy,
+    /// In which stream a record's event is.
+    pub stream: String,
+    /// Days that the group keeps events; 0: what the group says.
+    pub retention_days: u64,
+}
+
+/// What a target gets that was never fed from a data directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BeginPolicy {
+    /// All that there is.
+    Oldest,
+    /// What comes from now on.
+    Now,
+}
+
 /// Whether what is missing in a target is made there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CreatePolicy {
@@ -280,6 +309,14 @@ impl Default for Config {
                 item_bytes_max: limits::DYNAMO_ITEM_BYTES_MAX as u64,
                 ttl_days: 0,
                 ttl_attribute: "expires_at".to_owned(),
+            },
+            cloudwatch: CloudwatchSettings {
+                group: String::new(),
+                create: CreatePolicy::Never,
+                endpoint: String::new(),
+                begin: BeginPolicy::Now,
+                stream: StreamPattern::default().to_string(),
+                retention_days: 0,
             },
             postgres: PostgresSettings { url: String::new(), table_prefix: "runstone".to_owned(), retention_days: 0 },
             tables: TablesSettings::new(),

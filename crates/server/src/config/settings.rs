@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use runstone_sinks::cloudwatch::StreamPattern;
+
 use super::Config;
 use super::text::{parse_bytes, parse_millis, show_bytes, show_millis};
 
@@ -39,6 +41,8 @@ pub enum Kind {
     Secret(fn(&mut Config) -> &mut String),
     /// A name in somebody else's service, and whether there must be one.
     Name(bool, fn(&mut Config) -> &mut String),
+    /// How the names of streams of CloudWatch Logs are made.
+    Stream(fn(&mut Config) -> &mut String),
     /// What names of tables begin with.
     Prefix(fn(&mut Config) -> &mut String),
     /// A filter of the log.
@@ -66,6 +70,7 @@ impl Setting {
             | Kind::Location(at)
             | Kind::Name(_, at)
             | Kind::Secret(at)
+            | Kind::Stream(at)
             | Kind::Prefix(at) => at(&mut config).clone(),
             Kind::Path(at) => at(&mut config).display().to_string(),
             Kind::Bytes(_, _, at) => show_bytes(*at(&mut config)),
@@ -91,6 +96,7 @@ impl Setting {
             }
             Kind::Name(..) => "a name".to_owned(),
             Kind::Secret(_) => "a URL".to_owned(),
+            Kind::Stream(_) => "a pattern".to_owned(),
             Kind::Prefix(_) => "letters, digits and `_`".to_owned(),
             Kind::Filter(_) => "a level or directives".to_owned(),
             Kind::Word(words, ..) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" or "),
@@ -114,6 +120,11 @@ impl Setting {
             Kind::Address(at) => *at(config) = address(text)?,
             Kind::Path(at) => *at(config) = path(text)?,
             Kind::Location(at) | Kind::Secret(at) => *at(config) = location(text)?,
+            Kind::Stream(at) => {
+                let pattern: Result<StreamPattern, _> = text.parse();
+                pattern.map_err(|error| format!("{error}, got {text:?}"))?;
+                text.clone_into(at(config));
+            }
             Kind::Name(required, at) => *at(config) = name(text, required)?,
             Kind::Prefix(at) => {
                 runstone_sinks::postgres::check_prefix(text).map_err(|error| format!("{error}, got {text:?}"))?;
@@ -233,7 +244,7 @@ mod tests {
             let other = match setting.kind {
                 Kind::Address(_) => "localhost:1".to_owned(),
                 Kind::Path(_) | Kind::Location(_) | Kind::Secret(_) => "/elsewhere".to_owned(),
-                Kind::Prefix(_) | Kind::Name(..) => "elsewhere".to_owned(),
+                Kind::Prefix(_) | Kind::Name(..) | Kind::Stream(_) => "elsewhere".to_owned(),
                 Kind::Filter(_) => "trace".to_owned(),
                 Kind::Origins(_) => "*".to_owned(),
                 Kind::Count(min, max, _) if setting.show(&config) == min.to_string() => max.to_string(),

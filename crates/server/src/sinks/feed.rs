@@ -18,6 +18,7 @@ use super::gathered::Gathered;
 use super::metrics::{SinkCounts, SinkMetrics};
 use super::status::{SinkHealth, SinkStatus};
 use crate::clock::Clock;
+use crate::config::BeginPolicy;
 use crate::intake::Entropy;
 use crate::lake::{Control, chain};
 use crate::lineage::{Epoch, Lineage};
@@ -38,6 +39,8 @@ pub(crate) struct Parts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Entropy,
     pub(crate) metrics: SinkMetrics,
+    /// What a target gets that was never fed from here.
+    pub(crate) begin: BeginPolicy,
     pub(crate) handle: Handle,
     pub(crate) status: Arc<SinkStatus>,
     /// The journal is closed: what is left is brought there, and then it ends.
@@ -170,6 +173,13 @@ impl Feed {
         let sink = self.sink.as_mut();
         let course = Self::block_on(&self.parts, course::find(sink, &self.lineage, durable))??;
         let oldest = self.lineage.oldest().clone();
+        if self.parts.begin == BeginPolicy::Now
+            && course.epoch == 0
+            && course.cursor == 0
+            && self.pass_all(&oldest, durable)?
+        {
+            return self.find_course();
+        }
         if course.epoch == 0 && course.cursor + 1 < oldest.first {
             self.bring_earlier(&oldest)?;
         }
@@ -179,6 +189,42 @@ impl Feed {
         let (sink, through) = (self.sink.name(), course.through);
         tracing::info!(sink, through, durable, "go on from the sink's cursor");
         Ok(course)
+    }
+
+    /// Moves the cursors of a target that has none of this directory's behind all that there is. False: it has some, or there is
+    /// nothing.
+    fn pass_all(&mut self, oldest: &Epoch, durable: u64) -> Result<bool, Trouble> {
+        let mut ends = self.earlier(oldest)?;
+        let of_epoch = |epoch: &Epoch| (epoch.journal.to_string(), epoch.last.unwrap_or(durable));
+        ends.extend(self.lineage.epochs().iter().map(of_epoch));
+        ends.retain(|(_, through)| *through > 0);
+        for (journal, _) in &ends {
+            if Self::block_on(&self.parts, self.sink.cursor(journal))?? > 0 {
+                return Ok(false);
+            }
+        }
+        for (journal, through) in &ends {
+            let delivery = Delivery { source: journal, after: 0, frames: &[], through: *through };
+            Self::block_on(&self.parts, self.sink.deliver(delivery))??;
+        }
+        let sink = self.sink.name();
+        tracing::info!(sink, durable, "begin with what comes: the target was never fed from here");
+        Ok(!ends.is_empty())
+    }
+
+    /// The epochs before those that the journal knows, and how far the lake has them.
+    fn earlier(&self, oldest: &Epoch) -> Result<Vec<(String, u64)>, Trouble> {
+        if oldest.id.epoch <= 1 {
+            return Ok(Vec::new());
+        }
+        let seen = self.parts.lake.seen().ok_or(Trouble::NotInTheLake(0))?;
+        let mut ends = Vec::new();
+        for number in 1..oldest.id.epoch {
+            let journal = JournalId { epoch: number, ..oldest.id }.to_string();
+            let through = Self::block_on(&self.parts, seen.lake.cursor(&seen.snapshot, &journal))??.unwrap_or(0);
+            ends.push((journal, through));
+        }
+        Ok(ends)
     }
 
     /// Reads frames until something else is to be done.
@@ -289,13 +335,11 @@ impl Feed {
 
     /// Brings what earlier epochs have that the journal does not know any more.
     fn bring_earlier(&mut self, oldest: &Epoch) -> Result<(), Trouble> {
-        let seen = self.parts.lake.seen().ok_or(Trouble::NotInTheLake(0))?;
-        for number in 1..oldest.id.epoch {
-            let journal = JournalId { epoch: number, ..oldest.id }.to_string();
-            let in_the_lake = Self::block_on(&self.parts, seen.lake.cursor(&seen.snapshot, &journal))??.unwrap_or(0);
+        for (journal, in_the_lake) in self.earlier(oldest)? {
             let cursor = Self::block_on(&self.parts, self.sink.cursor(&journal))??;
             if cursor < in_the_lake {
                 let course = Course { epoch: 0, cursor, through: cursor };
+                let seen = self.parts.lake.seen().ok_or(Trouble::NotInTheLake(0))?;
                 self.bring(&seen.lake, &seen.snapshot, course, (&journal, in_the_lake))?;
             }
         }

@@ -22,13 +22,14 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::status::{SinkHealth, SinkReport, SinkStatus};
 pub(crate) use self::target_log::{TargetEntry, TargetLog, Targets};
 
+use runstone_sinks::cloudwatch::Cloudwatch;
 use runstone_sinks::dynamo::Dynamo;
 use runstone_sinks::postgres::Postgres;
 
 use self::feed::{Feed, Parts};
 use self::metrics::SinkMetrics;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{BeginPolicy, Config};
 use crate::intake::Entropy;
 use crate::lake::{Control, chain};
 use crate::start::RunError;
@@ -56,11 +57,18 @@ pub(crate) fn start(config: &Config, sources: &Sources, tasks: &mut JoinSet<()>)
         if let Some(days) = u32::try_from(config.postgres.retention_days).ok().filter(|days| *days > 0) {
             tasks.spawn(retain(sink.clone(), days, Arc::clone(&sources.clock)));
         }
-        relays.start(sources, "postgres", async { Box::new(sink) as Box<dyn Sink> }).map_err(RunError::Thread)?;
+        relays
+            .start(sources, "postgres", BeginPolicy::Oldest, async { Box::new(sink) as Box<dyn Sink> })
+            .map_err(RunError::Thread)?;
     }
     if let Some(options) = targets::dynamo_options(&config.dynamodb) {
         let connected = async { Box::new(Dynamo::connect(options).await) as Box<dyn Sink> };
-        relays.start(sources, "dynamodb", connected).map_err(RunError::Thread)?;
+        relays.start(sources, "dynamodb", BeginPolicy::Oldest, connected).map_err(RunError::Thread)?;
+    }
+    if let Some(options) = targets::cloudwatch_options(&config.cloudwatch) {
+        let clock = targets::micros(&sources.clock);
+        let connected = async { Box::new(Cloudwatch::connect(options, clock).await) as Box<dyn Sink> };
+        relays.start(sources, "cloudwatch", config.cloudwatch.begin, connected).map_err(RunError::Thread)?;
     }
     Ok(relays)
 }
@@ -92,6 +100,7 @@ impl SinkRelays {
         &mut self,
         sources: &Sources,
         name: &'static str,
+        begin: BeginPolicy,
         sink: impl Future<Output = Box<dyn Sink>> + Send + 'static,
     ) -> io::Result<()> {
         let sources = sources.clone();
@@ -102,6 +111,7 @@ impl SinkRelays {
             clock: sources.clock,
             entropy: sources.entropy,
             metrics: sources.metrics,
+            begin,
             handle: Handle::current(),
             status: Arc::clone(&status),
             stopping: self.stopping.clone(),

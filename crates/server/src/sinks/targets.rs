@@ -1,16 +1,20 @@
 //! The targets that the settings name, as their own crate takes them. Owns that translation; refuses to connect.
 
+use std::sync::Arc;
+
+use runstone_sinks::cloudwatch::{Cloudwatch, Options as CloudwatchOptions};
 use runstone_sinks::dynamo::{Dynamo, Options as DynamoOptions, Ttl};
 use runstone_sinks::postgres::{Options as PostgresOptions, Postgres};
 use runstone_sinks::{DeadLetters, SinkError};
 
-use crate::config::{Config, CreatePolicy, DynamoSettings, PostgresSettings, as_usize};
+use crate::clock::Clock;
+use crate::config::{CloudwatchSettings, Config, CreatePolicy, DynamoSettings, PostgresSettings, as_usize};
 
 /// What the targets that the settings name could not take. Nothing is connected to yet.
 ///
 /// # Errors
 /// Settings that can never do.
-pub async fn dead_letters(config: &Config) -> Result<Vec<Box<dyn DeadLetters>>, SinkError> {
+pub async fn dead_letters(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<Box<dyn DeadLetters>>, SinkError> {
     let mut sinks: Vec<Box<dyn DeadLetters>> = Vec::new();
     if let Some(sink) = postgres(&config.postgres)? {
         sinks.push(Box::new(sink));
@@ -18,7 +22,32 @@ pub async fn dead_letters(config: &Config) -> Result<Vec<Box<dyn DeadLetters>>, 
     if let Some(options) = dynamo_options(&config.dynamodb) {
         sinks.push(Box::new(Dynamo::connect(options).await));
     }
+    if let Some(options) = cloudwatch_options(&config.cloudwatch) {
+        sinks.push(Box::new(Cloudwatch::connect(options, micros(clock)).await));
+    }
     Ok(sinks)
+}
+
+/// The log group of CloudWatch Logs, where one is set.
+pub(crate) fn cloudwatch_options(settings: &CloudwatchSettings) -> Option<CloudwatchOptions> {
+    if settings.group.is_empty() {
+        return None;
+    }
+    Some(CloudwatchOptions {
+        group: settings.group.clone(),
+        endpoint: Some(settings.endpoint.clone()).filter(|endpoint| !endpoint.is_empty()),
+        retention_days: u32::try_from(settings.retention_days).ok().filter(|days| *days > 0),
+        // It was read once before.
+        stream: settings.stream.parse().unwrap_or_default(),
+        create: settings.create == CreatePolicy::IfMissing,
+        ..CloudwatchOptions::default()
+    })
+}
+
+/// The clock as sinks take it.
+pub(crate) fn micros(clock: &Arc<dyn Clock>) -> runstone_sinks::cloudwatch::Clock {
+    let clock = Arc::clone(clock);
+    Arc::new(move || clock.now_micros())
 }
 
 /// PostgreSQL, where a URL is set.

@@ -20,18 +20,25 @@ use tokio::time::Instant;
 use super::cursor::State;
 use super::event::{self, Event};
 use super::put::Refused;
-use super::{Cloudwatch, CloudwatchError};
+use super::{Cloudwatch, CloudwatchError, NAME};
 use crate::{DeadLetter, Delivered, Delivery, Sink, SinkError};
 
 #[async_trait]
 impl Sink for Cloudwatch {
     fn name(&self) -> &'static str {
-        "cloudwatch"
+        NAME
     }
 
     async fn cursor(&mut self, source: &str) -> Result<u64, SinkError> {
         let known = self.known.get(source).map_or(0, |state| state.position);
-        let found = self.find_state(source).await.map_err(CloudwatchError::tell)?;
+        let found = async {
+            self.make().await?;
+            self.find_state(source).await
+        };
+        let found = found.await;
+        // The groups may have been deleted meanwhile.
+        self.made = found.is_ok();
+        let found = found.map_err(CloudwatchError::tell)?;
         // What was just written is not always seen at once.
         Ok(found.position.max(known))
     }
@@ -58,6 +65,20 @@ impl Drop for Sending {
 }
 
 impl Cloudwatch {
+    /// Makes the groups, where that was asked for and was not done yet.
+    async fn make(&self) -> Result<(), CloudwatchError> {
+        if self.options.create && !self.made && self.create_groups().await? {
+            tracing::info!(group = self.options.group, "make the log groups in CloudWatch Logs");
+        }
+        Ok(())
+    }
+
+    /// What came before may be seen only a while later.
+    pub(super) async fn settled(&self) {
+        let since = *self.unsure_since.lock().unwrap_or_else(PoisonError::into_inner);
+        tokio::time::sleep_until(since + self.settle()).await;
+    }
+
     async fn bring(
         &mut self,
         delivery: Delivery<'_>,
@@ -73,9 +94,7 @@ impl Cloudwatch {
         }
         let is_sure = known == Some(state);
         if !is_sure {
-            // What came may be seen only now.
-            let since = *self.unsure_since.lock().unwrap_or_else(PoisonError::into_inner);
-            tokio::time::sleep_until(since + self.settle()).await;
+            self.settled().await;
         }
         let mut sending = Sending { is_done: false, unsure_since: Arc::clone(&self.unsure_since) };
         state.began.get_or_insert_with(|| (self.clock)());
@@ -87,7 +106,9 @@ impl Cloudwatch {
         Ok(Ok(Delivered { dead_letters }))
     }
 
-    async fn append_records(
+    /// Brings a delivery's records to their streams, looking for them first unless it is sure that none is there. Gives those
+    /// that are not taken.
+    pub(super) async fn append_records(
         &self,
         delivery: Delivery<'_>,
         is_sure: bool,

@@ -6,14 +6,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use async_trait::async_trait;
 use runstone_record::RecordId;
 use runstone_record::limits::{CLOUDWATCH_EVENT_BYTES_MAX, PAGE_ROWS_MAX, RECORD_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::look::Reading;
-use super::{Cloudwatch, CloudwatchError};
-use crate::{DeadLetter, SinkError};
+use super::{Cloudwatch, CloudwatchError, NAME};
+use crate::{DeadLetter, DeadLetters, Delivery, Redelivered, SinkError};
 
 /// A letter has room for any record, with what the server adds to it.
 const _: () = assert!(RECORD_BYTES_MAX * 2 < CLOUDWATCH_EVENT_BYTES_MAX);
@@ -40,24 +41,39 @@ struct Gone {
     removed: Vec<u64>,
 }
 
-impl Cloudwatch {
-    /// A page of dead letters in the order of source and position: at most `limit` and at most a page of the API, behind that of
-    /// the source and position `after`.
-    ///
-    /// # Errors
-    /// Says what the caller is to do.
-    pub async fn dead_letters(&self, after: Option<(&str, u64)>, limit: usize) -> Result<Vec<DeadLetter>, SinkError> {
+#[async_trait]
+impl DeadLetters for Cloudwatch {
+    fn sink(&self) -> &'static str {
+        NAME
+    }
+
+    async fn dead_letters(&self, after: Option<(&str, u64)>, limit: usize) -> Result<Vec<DeadLetter>, SinkError> {
         self.page(after.unwrap_or(("", 0)), limit.min(PAGE_ROWS_MAX)).await.map_err(CloudwatchError::tell)
     }
 
-    /// Removes dead letters of a source, and gives their number: they were sent again, or nobody wants them.
-    ///
-    /// # Errors
-    /// Says what the caller is to do. What was removed before it stays removed.
-    pub async fn remove_dead_letters(&self, source: &str, positions: &[u64]) -> Result<u64, SinkError> {
+    async fn remove_dead_letters(&self, source: &str, positions: &[u64]) -> Result<u64, SinkError> {
         self.remove(source, positions).await.map_err(CloudwatchError::tell)
     }
 
+    async fn redeliver(&self, letter: &DeadLetter, _now: i64) -> Result<Redelivered, SinkError> {
+        let (source, position) = (letter.source.as_str(), letter.position);
+        let frames = match letter.frame() {
+            Ok(frame) => [frame],
+            Err(error) => return Ok(Redelivered::Refused { reason: error.to_string() }),
+        };
+        // Somebody may have brought it a moment ago.
+        self.settled().await;
+        let delivery = Delivery { source, after: position.saturating_sub(1), frames: &frames, through: position };
+        let refused = self.append_records(delivery, false, None).await.map_err(CloudwatchError::tell)?;
+        if let Some(letter) = refused.into_iter().next() {
+            return Ok(Redelivered::Refused { reason: letter.reason });
+        }
+        self.remove(source, &[position]).await.map_err(CloudwatchError::tell)?;
+        Ok(Redelivered::Taken)
+    }
+}
+
+impl Cloudwatch {
     /// Keeps letters of a source.
     pub(super) async fn keep(&self, source: &str, letters: &[DeadLetter]) -> Result<(), CloudwatchError> {
         if letters.is_empty() {

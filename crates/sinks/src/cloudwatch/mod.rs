@@ -55,6 +55,8 @@ pub struct Options {
     pub event_bytes_max: usize,
     /// Milliseconds after which events that cannot be seen are not there, where nobody knows whether they came.
     pub settle_ms: u64,
+    /// Makes the sink the log groups where there are none?
+    pub create: bool,
 }
 
 impl Default for Options {
@@ -66,6 +68,7 @@ impl Default for Options {
             stream: StreamPattern::default(),
             event_bytes_max: CLOUDWATCH_EVENT_BYTES_MAX,
             settle_ms: CLOUDWATCH_SETTLE_MS,
+            create: false,
         }
     }
 }
@@ -79,7 +82,12 @@ pub struct Cloudwatch {
     unsure_since: Arc<Mutex<Instant>>,
     /// What it knows of a source, once a delivery of it has succeeded, until the next one begins.
     known: HashMap<String, cursor::State>,
+    /// Were the groups there, or made?
+    made: bool,
 }
+
+/// The sink's name.
+const NAME: &str = "cloudwatch";
 
 impl std::fmt::Debug for Cloudwatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -108,6 +116,7 @@ impl Cloudwatch {
             clock,
             unsure_since: Arc::new(Mutex::new(Instant::now())),
             known: HashMap::new(),
+            made: false,
         }
     }
 

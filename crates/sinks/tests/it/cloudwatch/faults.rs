@@ -5,7 +5,7 @@ use std::time::Instant;
 use runstone_record::limits::CLOUDWATCH_REQUEST_TIMEOUT_MS;
 use runstone_sinks::cloudwatch::Options;
 use runstone_sinks::contract::{SOURCE, feed, frame, frames, once};
-use runstone_sinks::{Sink, SinkError};
+use runstone_sinks::{DeadLetters as _, Sink, SinkError};
 use serde_json::json;
 
 use super::{Logs, options};

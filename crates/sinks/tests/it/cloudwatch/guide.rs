@@ -1,6 +1,7 @@
 //! docs/cloudwatch.md, held to what the sink does.
 
 use runstone_record::limits;
+use runstone_sinks::DeadLetters;
 use runstone_sinks::cloudwatch::Options;
 use runstone_sinks::contract::{SOURCE, frame, once};
 use serde_json::{Value, json};

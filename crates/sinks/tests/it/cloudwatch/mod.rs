@@ -15,7 +15,7 @@ use aws_sdk_cloudwatchlogs::config::Credentials;
 use runstone_record::{IdMint, parse};
 use runstone_sinks::cloudwatch::{Cloudwatch, Options};
 use runstone_sinks::contract::{Stored, Target};
-use runstone_sinks::{Frame, Sink as _};
+use runstone_sinks::{DeadLetters as _, Frame, Sink as _};
 use serde_json::{Value, json};
 
 use crate::dynamo::moto::Moto;

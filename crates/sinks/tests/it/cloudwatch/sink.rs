@@ -3,7 +3,7 @@
 use aws_config::{BehaviorVersion, Region};
 use runstone_sinks::cloudwatch::{Cloudwatch, CloudwatchError, Options};
 use runstone_sinks::contract::{NEXT_SOURCE, SOURCE, expected, frame, frames, once};
-use runstone_sinks::{DeadLetter, Delivered, Delivery, Sink, SinkError};
+use runstone_sinks::{DeadLetter, DeadLetters, Delivered, Delivery, Redelivered, Sink, SinkError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -84,6 +84,17 @@ async fn what_is_too_old_or_too_new_is_a_dead_letter_with_its_reason() {
     );
     assert_eq!(logs.positions().await, [6, 2, 5]);
     assert_eq!(logs.open(options()).await.dead_letters(None, 10).await.unwrap(), delivered.dead_letters);
+    // The group keeps events longer by now: what had expired is taken, once, however often it is sent.
+    logs.moto.boto3("logs", "client.delete_retention_policy(logGroupName='/runstone/logs')\nresult = None");
+    for _ in 0..2 {
+        let again = logs.open(options()).await.redeliver(&delivered.dead_letters[2], 0).await.unwrap();
+        assert_eq!(again, Redelivered::Taken);
+    }
+    assert_eq!(logs.positions().await, [4, 6, 2, 5]);
+    let left: Vec<u64> = sink.dead_letters(None, 10).await.unwrap().iter().map(|letter| letter.position).collect();
+    assert_eq!(left, [1, 3, 7]);
+    logs.moto
+        .boto3("logs", "client.put_retention_policy(logGroupName='/runstone/logs', retentionInDays=7)\nresult = None");
     // Neighbours in one call.
     let times = [NOW_US - 7 * DAY_US - hour, NOW_US - 7 * DAY_US + hour];
     let frames = [taken(8, &Value::from(times.map(record).to_vec()), NOW_US)];
@@ -92,7 +103,7 @@ async fn what_is_too_old_or_too_new_is_a_dead_letter_with_its_reason() {
     let frames = [taken(10, &json!([record(1_000_000), record(2_000_000)]), NOW_US)];
     let delivered = once(&mut sink, SOURCE, 9, &frames).await.unwrap();
     assert_eq!(places(&delivered.dead_letters), [place(SOURCE, 10), place(SOURCE, 11)]);
-    assert_eq!(logs.positions().await, [6, 9, 2, 5]);
+    assert_eq!(logs.positions().await, [4, 6, 9, 2, 5]);
 }
 
 /// More than one call takes, in bytes, in events and in time, in the order of times.
@@ -128,6 +139,9 @@ async fn of_events_that_are_refused_together_only_some_are_dead_letters() {
     assert_eq!(places(&delivered.dead_letters), [place(SOURCE, 7), place(SOURCE, 8), place(SOURCE, 30)]);
     assert!(delivered.dead_letters[0].reason.contains("InvalidParameterException: a refusal"), "{delivered:?}");
     assert!(delivered.dead_letters[0].record.contains(REFUSED));
+    let again = sink.redeliver(&delivered.dead_letters[0], 0).await.unwrap();
+    assert!(matches!(&again, Redelivered::Refused { reason } if reason.contains("a refusal")), "{again:?}");
+    assert_eq!(sink.dead_letters(None, 10).await.unwrap(), delivered.dead_letters);
     let kept: Vec<u64> = (1..30).filter(|position| ![7, 8].contains(position)).collect();
     assert_eq!(logs.positions().await, kept);
 }
@@ -252,6 +266,17 @@ async fn it_is_said_what_people_have_to_do() {
     logs.proxy.next("CreateLogGroup", &[Fault::Code("InvalidParameterException")]);
     let refused = bad.create_groups().await.unwrap_err();
     assert!(matches!(refused, CloudwatchError::Request { .. }) && !refused.retryable(), "{refused}");
+}
+
+#[tokio::test]
+async fn the_groups_are_made_on_request() {
+    let logs = Logs::new();
+    let options = Options { group: "made".to_owned(), create: true, ..options() };
+    let (mut sink, mut other) = (logs.open(options.clone()).await, logs.open(options).await);
+    let (one, two) = tokio::join!(sink.cursor(SOURCE), other.cursor(SOURCE));
+    assert_eq!((one.unwrap(), two.unwrap()), (0, 0));
+    once(&mut sink, SOURCE, 0, &frames(&logs, 1, 3)).await.unwrap();
+    assert_eq!(logs.events("made").await.len(), 3);
 }
 
 /// As the guide says: what is older than the sink is passed, and leaves no letters.
