@@ -4,6 +4,7 @@ needs for the same records in the same run.
 usage: bench.py --runstone BINARY --load BINARY [--records 1000000] [--rounds 3] [--large 10000000] [--json FILE]
        bench.py --runstone BINARY --load BINARY --growth [--sizes 1000000,10000000,100000000] [--json FILE]
        bench.py --runstone BINARY --load BINARY --profile [--json FILE]
+       bench.py --runstone BINARY --load BINARY --logger BINARY --stores [--rounds 3] [--down 30] [--parts LIST] [--json FILE]
 """
 import argparse
 import contextlib
@@ -22,6 +23,7 @@ from questions import ask_all, export, page_ms
 from server import Server
 from slow import Slow
 from stages import print_profile, profile
+from stores import PARTS, print_stores, stores
 
 # No upkeep while a load is on its way: what merging costs comes after the last ack.
 ALONE = {"RUNSTONE_LAKE_UPKEEP_INTERVAL_MS": "24h"}
@@ -75,15 +77,15 @@ class Bench:
     def load(self, server, records, *more):
         return self.send(server, "--records", str(records), *more)
 
-    def load_unrefused(self, server, records, *more):
+    def load_unrefused(self, server, records, *more, path="/api/v1/logs"):
         """A load of which nothing is refused: else its latencies and its CPU would not be those of the records alone."""
-        sent = self.load(server, records, *more)
+        sent = self.send(server, "--records", str(records), *more, path=path)
         if set(sent["statuses"]) != {"200"}:
             raise SystemExit(f"error: the server refused some of the load, so this is no measurement: {sent['statuses']}")
         return sent
 
-    def send(self, server, *how):
-        command = [self.arguments.load, "load", "--url", f"{server.url}/api/v1/logs", *how]
+    def send(self, server, *how, path="/api/v1/logs"):
+        command = [self.arguments.load, "load", "--url", f"{server.url}{path}", *how]
         return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
     def idle(self):
@@ -275,9 +277,16 @@ def main():
     parser.add_argument("--no-reference", action="store_true")
     parser.add_argument("--growth", action="store_true", help="only: how cost grows with records and connections")
     parser.add_argument("--profile", action="store_true", help="only: where the CPU of a load goes")
+    parser.add_argument("--stores", action="store_true", help="only: the sinks and the Logger")
+    parser.add_argument("--logger", help="the function's binary")
+    parser.add_argument("--down", type=float, default=30, help="seconds that PostgreSQL is down")
+    parser.add_argument("--parts", default=",".join(PARTS), help="of --stores")
     parser.add_argument("--sizes", default="1000000,10000000,100000000")
     parser.add_argument("--json", type=pathlib.Path)
     arguments = parser.parse_args()
+    parts = arguments.parts.split(",")
+    if arguments.stores and not (set(parts) <= set(PARTS) and (arguments.logger or "lambda" not in parts)):
+        parser.error(f"--parts has some of {','.join(PARTS)}; lambda needs --logger")
     place = file_system()
     say(f"data on {place}")
     bench = Bench(arguments)
@@ -293,6 +302,9 @@ def main():
                     "in zstd": profile(bench, ALONE, "--encoding", "zstd")}
         print_profile(table, profiles)
         bench.found = {"profiles": profiles}
+    elif arguments.stores:
+        bench.found = stores(bench, parts, say)
+        print_stores(table, bench.found)
     else:
         bench.all()
     if arguments.json:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and the machine lacks: into the cache where possible, into the system only as root.
-# With --build, only what building and the demo need; with --polars, what reads the lake at the demo's end; with --bench
-# and --fuzz, what those need.
+# With --build, only what building and the demo need; with --polars, what reads the lake at the demo's end; with --bench,
+# --stores and --fuzz, what those need.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 
@@ -65,6 +65,11 @@ readers() {
   note "installed in $(minutes $((SECONDS - started)))"
 }
 
+databases() {
+  # What SQL is compared with, too. Debian keeps its programs out of the path.
+  compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || debian initdb postgresql
+}
+
 azurite() {
   local started=$SECONDS
   [[ ! -e $TOOLS/azurite-$AZURITE/complete ]] || return 0
@@ -89,6 +94,12 @@ if [[ ${1:-} == --bench ]]; then
   "$CACHE/venv/bin/pip" install --quiet --requirement bench/requirements.txt
   exit 0
 fi
+if [[ ${1:-} == --stores ]]; then
+  databases
+  debian strip binutils
+  readers
+  exit 0
+fi
 if [[ ${1:-} == --fuzz ]]; then
   debian c++ g++
   cargo_tool cargo-fuzz "$FUZZ"
@@ -105,8 +116,7 @@ cargo_tool cargo-deny "$DENY"
 debian npm nodejs npm
 # What makes a real process's syncs fail.
 debian strace strace
-# What SQL is compared with. Debian keeps its programs out of the path.
-compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || debian initdb postgresql
+databases
 # Certificates for its connections.
 debian openssl openssl
 readers

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use http::{Request, header};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use url::Url;
 
@@ -41,6 +42,9 @@ pub(crate) struct Pace {
     /// How bodies are compressed [default: not at all]
     #[arg(long)]
     pub(crate) encoding: Option<Encoding>,
+    /// Where each acknowledgement is written: a line of seconds since 1970, its last position, and its milliseconds
+    #[arg(long)]
+    pub(crate) acks: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -92,9 +96,22 @@ struct Latency {
     max: f64,
 }
 
+/// When a request was answered, counted from the start, and the last of its positions.
+struct Ack {
+    after: Duration,
+    position: u64,
+    latency: Duration,
+}
+
+#[derive(Deserialize)]
+struct Taken {
+    last_position: u64,
+}
+
 #[derive(Default)]
 struct Seen {
     latencies: Vec<Duration>,
+    acks: Vec<Ack>,
     statuses: BTreeMap<u16, u64>,
     bytes: u64,
 }
@@ -119,18 +136,35 @@ pub(crate) async fn drive(load: Load, pace: Pace) -> Result<Outcome> {
     for _ in 0..connections {
         clients.push(connect(&pace.url).await?);
     }
+    #[expect(clippy::disallowed_methods, reason = "whoever reads the acknowledgements has no other clock in common")]
+    let began = SystemTime::now();
     let shared = Arc::new(Shared { load, made, next: AtomicU64::new(0), pace, started: Instant::now() });
     let tasks: Vec<_> = clients.into_iter().map(|client| tokio::spawn(send_all(Arc::clone(&shared), client))).collect();
     let mut seen = Seen::default();
     for task in tasks {
         let one = task.await??;
         seen.latencies.extend(one.latencies);
+        seen.acks.extend(one.acks);
         seen.bytes += one.bytes;
         for (status, count) in one.statuses {
             *seen.statuses.entry(status).or_default() += count;
         }
     }
+    if let Some(path) = &shared.pace.acks {
+        write_acks(path, began, &mut seen.acks)?;
+    }
     Ok(outcome(&shared, seen))
+}
+
+fn write_acks(path: &Path, began: SystemTime, acks: &mut [Ack]) -> Result<()> {
+    acks.sort_unstable_by_key(|ack| ack.after);
+    let began = began.duration_since(UNIX_EPOCH)?;
+    let mut lines = String::new();
+    for Ack { after, position, latency } in acks {
+        let (at, latency_ms) = ((began + *after).as_secs_f64(), latency.as_secs_f64() * 1e3);
+        lines.push_str(&format!("{at:.6} {position} {latency_ms:.3}\n"));
+    }
+    std::fs::write(path, lines).with_context(|| format!("write {}", path.display()))
 }
 
 fn outcome(shared: &Shared, mut seen: Seen) -> Outcome {
@@ -196,7 +230,13 @@ async fn send_all(shared: Arc<Shared>, mut client: SendRequest<Full<Bytes>>) -> 
             *seen.statuses.entry(status).or_default() += 1;
             match status {
                 200 => {
-                    seen.latencies.push(sent.elapsed());
+                    let latency = sent.elapsed();
+                    seen.latencies.push(latency);
+                    if shared.pace.acks.is_some() {
+                        let after = shared.started.elapsed();
+                        let Taken { last_position: position } = serde_json::from_slice(&text)?;
+                        seen.acks.push(Ack { after, position, latency });
+                    }
                     seen.bytes += body.len() as u64;
                     break;
                 }

@@ -39,6 +39,9 @@ pub(crate) struct Shape {
     /// Give every record an id of the client's (a UUIDv7)
     #[arg(long)]
     pub(crate) ids: bool,
+    /// Send the Logger's events, with --batch 1 to /log
+    #[arg(long)]
+    pub(crate) events: bool,
 }
 
 struct Run {
@@ -70,6 +73,29 @@ struct Record<'a> {
     metadata: Metadata,
 }
 
+/// What the Logger takes.
+#[derive(Serialize)]
+struct Event<'a> {
+    run_id: &'a str,
+    log_entry: Entry<'a>,
+}
+
+#[derive(Serialize)]
+struct Entry<'a> {
+    timestamp: &'a str,
+    r#type: &'a str,
+    title: &'a str,
+    description: &'a str,
+    metadata: &'a Metadata,
+}
+
+impl<'a> From<&'a Record<'a>> for Event<'a> {
+    fn from(record: &'a Record<'a>) -> Self {
+        let Record { run_id, timestamp, r#type, logger_name: title, message: description, metadata, .. } = record;
+        Event { run_id, log_entry: Entry { timestamp, r#type, title, description, metadata } }
+    }
+}
+
 #[derive(Serialize)]
 struct Metadata {
     attempt: u8,
@@ -79,6 +105,7 @@ struct Metadata {
 impl Load {
     pub(crate) fn new(shape: Shape) -> Result<Self> {
         ensure!(shape.records > 0 && shape.batch > 0, "give --records and --batch of at least 1");
+        ensure!(!shape.events || (shape.batch == 1 && !shape.ids), "give --events --batch 1, and no --ids");
         let mut random = Rng::with_seed(shape.seed);
         let pool = pool(&mut random);
         let count = shape.runs.unwrap_or(shape.records / 500).max(1);
@@ -161,7 +188,11 @@ impl Load {
             hostname: &run.host,
             metadata: Metadata { attempt: random.u8(1..4), rows: random.u32(..100_000) },
         };
-        serde_json::to_writer(&mut *body, &record)?;
+        if self.shape.events {
+            serde_json::to_writer(&mut *body, &Event::from(&record))?;
+        } else {
+            serde_json::to_writer(&mut *body, &record)?;
+        }
         body.push(b'\n');
         Ok(())
     }

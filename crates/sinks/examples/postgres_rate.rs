@@ -119,18 +119,29 @@ async fn main() -> Result<(), Box<dyn Error>> {
         bytes.push(printed(&client, &columns, frame.first).await?);
     }
     let rows = f64::from(batches) * f64::from(u32::try_from(BATCH)?);
-    let (mut of_plain, mut of_sink) = (Vec::new(), Vec::new());
-    for round in 1..=rounds {
-        empty(&client).await?;
-        of_plain.push(rows / plain(&mut client, &columns, &bytes).await?);
-        empty(&client).await?;
-        of_sink.push(rows / through_the_sink(&mut sink, &frames).await?);
-        let last = |rates: &[f64]| rates.last().copied().unwrap_or(0.0);
-        println!("round {round}: plain COPY {:.0} rows/s, the sink {:.0} rows/s", last(&of_plain), last(&of_sink));
+    let (mut of_plain, mut of_sink, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..rounds {
+        // Who comes first changes, so that a machine that gets slower or faster favours neither.
+        let mut rates = [0.0; 2];
+        for turn in 0..2 {
+            empty(&client).await?;
+            let is_sink = (round + turn) % 2 == 1;
+            let seconds = if is_sink {
+                through_the_sink(&mut sink, &frames).await?
+            } else {
+                plain(&mut client, &columns, &bytes).await?
+            };
+            rates[usize::from(is_sink)] = rows / seconds;
+        }
+        let [plain_rate, sink_rate] = rates;
+        println!("round {}: plain COPY {plain_rate:.0} rows/s, the sink {sink_rate:.0} rows/s", round + 1);
+        of_plain.push(plain_rate);
+        of_sink.push(sink_rate);
+        ratios.push(sink_rate / plain_rate);
     }
-    let (plain, sink_rate) = (median(&mut of_plain), median(&mut of_sink));
-    println!("medians: plain COPY {plain:.0} rows/s, the sink {sink_rate:.0} rows/s: {:.3}", sink_rate / plain);
     client.batch_execute("DROP TABLE runstone_rate_logs, runstone_rate_cursors, runstone_rate_dead_letters").await?;
+    let (plain, sink, ratio) = (median(&mut of_plain), median(&mut of_sink), median(&mut ratios));
+    println!("{}", serde_json::json!({"plain": plain, "sink": sink, "ratio": ratio}));
     drop(client);
     connection.await??;
     Ok(())
