@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -11,8 +12,9 @@ use crate::client::Client;
 use crate::cluster::Cluster;
 use crate::harness::{Server, until};
 use crate::kills::{Sender, is_ready, load, settle};
-use crate::lake::{Settings, metric, ready};
+use crate::lake::{Settings, in_the_lake, metric, ready, signal};
 use crate::oracle::{self, Random, Record};
+use crate::storage::{S3, Storage};
 
 const KILLS: usize = 6;
 const SENDERS: u64 = 3;
@@ -222,4 +224,58 @@ fn two_servers_and_an_empty_directory_share_one_table() {
     assert_eq!(server.http("GET", "/get/logs/nobody", &[], b"").status, 404);
     cluster.down();
     assert_eq!(server.http("GET", "/get/logs/nobody", &[], b"").status, 503);
+}
+
+/// One of two servers on one table and one lake: loaded and killed, again and again.
+fn kill_under_load(settings: &Settings, mut dir: TempDir, senders: &mut [Sender], mut random: Random) -> TempDir {
+    for _ in 0..KILLS / 2 {
+        let server = settings.start(dir);
+        until("it is ready", || is_ready(&server));
+        dir = load(server, senders, Duration::from_millis(300 + random.below(900)), Server::kill);
+    }
+    dir
+}
+
+#[test]
+fn two_servers_that_are_killed_at_random_share_one_table_and_one_lake() {
+    let mut random = Random::seeded("fed by two");
+    let (cluster, s3) = (Cluster::start(), S3::start());
+    let lake = format!("lake:\n  location: {}\n  upkeep_interval_ms: 1s\n", s3.locations()[0]);
+    let settings = fed(&cluster, &lake).among(s3.env());
+    let mut senders = [0, 1].map(|number| [Sender::paced(number, &mut random, Duration::from_millis(10))]);
+    let dirs: Vec<TempDir> = std::thread::scope(|scope| {
+        let loads: Vec<_> = senders
+            .iter_mut()
+            .map(|senders| {
+                let (settings, random) = (&settings, Random(random.next()));
+                scope.spawn(move || kill_under_load(settings, TempDir::new().unwrap(), senders, random))
+            })
+            .collect();
+        loads.into_iter().map(|load| load.join().unwrap()).collect()
+    });
+    let servers: Vec<Server> = dirs.into_iter().map(|dir| settings.start(dir)).collect();
+    let mut batches = Vec::new();
+    for (server, senders) in servers.iter().zip(&mut senders) {
+        until("it is ready", || is_ready(server));
+        batches.extend(settle(senders, server));
+    }
+    let durable = |server: &Server| ready(server).json()["durable_position"].as_u64().unwrap();
+    for server in &servers {
+        signal(server, Signal::USR1);
+        in_the_lake(server, durable(server));
+        caught_up(server, "postgres");
+    }
+    let all: u64 = servers.iter().map(durable).sum();
+    let mut read = Vec::new();
+    for server in &servers {
+        until("it sees what both brought", || metric(server, "runstone_lake_records") == all as f64);
+        read = oracle::check_records(server.url(), &batches);
+    }
+    compare(&cluster, &read);
+    assert_eq!(cluster.ask("SELECT count(*) FROM shop_cursors"), "2");
+    // A directory with nothing in it, on targets that have everything, changes neither of them.
+    let server = settings.start(TempDir::new().unwrap());
+    caught_up(&server, "postgres");
+    assert_eq!(oracle::check_records(server.url(), &batches).len(), read.len());
+    compare(&cluster, &read);
 }

@@ -27,7 +27,7 @@ use crate::lineage::{Epoch, Lineage};
 const TICK: Duration = Duration::from_millis(200);
 /// After a failure that passes by itself: the first pause, and the longest.
 const PAUSE: Duration = Duration::from_millis(250);
-const PAUSE_MAX: Duration = Duration::from_secs(30);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// After one that does not.
 const PAUSE_LONG: Duration = Duration::from_secs(60);
 

@@ -78,11 +78,10 @@ fn the_page_names_settings_and_limits_that_hold() {
         parts.join(",")
     };
     for setting in [
-        format!("| `group` | `{}` |", defaults.group),
-        format!("| `stream` | `{}` |", defaults.stream),
-        format!("| `event_bytes_max` | {} |", thousands(defaults.event_bytes_max as u64)),
-        format!("{} at least |", thousands(limits::CLOUDWATCH_EVENT_BYTES_MIN as u64)),
-        format!("| `settle_ms` | {} |", thousands(defaults.settle_ms)),
+        format!("RUNSTONE_CLOUDWATCH_GROUP={}", defaults.group),
+        format!("| `cloudwatch.stream` | `{}` |", defaults.stream),
+        format!("An event has at most {} bytes", thousands(defaults.event_bytes_max as u64)),
+        format!("not there after {} s", defaults.settle_ms / 1_000),
         format!("| bytes of a call: messages and {} bytes", limits::CLOUDWATCH_EVENT_OVERHEAD_BYTES),
         format!("each event | {} |", thousands(limits::CLOUDWATCH_BATCH_BYTES_MAX as u64)),
         format!("| events of a call | {} |", thousands(limits::CLOUDWATCH_BATCH_EVENTS_MAX as u64)),
