@@ -1,5 +1,5 @@
 //! What a setting is: its kinds, how one is shown, and how a text is read as one. Owns what is wrong with a value; refuses to
-//! know which settings there are: [`super::list`] does.
+//! know which settings there are: `list` does.
 
 use std::path::PathBuf;
 use std::time::Duration;
