@@ -14,6 +14,8 @@ const NOT_RUN: &[&str] = &[
     "runstone runs --state failed --follow\n",
     // It needs a bucket.
     "runstone query --table orders=orders.parquet --table items=s3://bucket/delta/items \\\n  \"SELECT i.name, sum(o.amount) AS amount FROM orders o JOIN items i ON i.id = o.item_id GROUP BY 1\"\n",
+    // It needs a target.
+    "runstone dead-letters list --config runstone.yaml\nrunstone dead-letters list --sink postgres --json\nrunstone dead-letters replay --sink postgres\nrunstone dead-letters remove --sink postgres --all\n",
 ];
 
 #[test]
