@@ -20,6 +20,10 @@ const KILLS: usize = 6;
 const SENDERS: u64 = 3;
 /// Between a sender's batches.
 const PAUSE: Duration = Duration::from_millis(2);
+/// How long PostgreSQL is away, unless `make soak` says otherwise.
+const AWAY_S: u64 = 60;
+/// A sender's batches meanwhile, about.
+const BATCHES: u64 = 1_200;
 
 pub(crate) fn fed(cluster: &Cluster, journal: &str) -> Settings {
     let yaml = format!("{journal}postgres:\n  url: {:?}\n  table_prefix: shop\n", cluster.url());
@@ -114,16 +118,25 @@ fn killed_servers_and_a_killed_postgresql_leave_each_record_there_once() {
     assert_eq!(cluster.ask("SELECT count(*) FROM shop_dead_letters"), "0");
 }
 
+/// How long PostgreSQL is to be away.
+#[expect(clippy::disallowed_methods, reason = "how long a test takes is no setting of the server")]
+fn away() -> Duration {
+    Duration::from_secs(std::env::var("RUNSTONE_AWAY_S").map_or(AWAY_S, |seconds| seconds.parse().unwrap()))
+}
+
 #[test]
 fn while_postgresql_is_away_nothing_else_waits_and_then_it_gets_what_it_missed_from_the_lake() {
     let mut random = Random::seeded("away");
-    let (cluster, mut senders) = (Cluster::start(), senders(&mut random));
+    let time = away();
+    let pause = time / u32::try_from(BATCHES).unwrap();
+    let cluster = Cluster::start();
+    let mut senders: Vec<Sender> = (0..SENDERS).map(|number| Sender::paced(number, &mut random, pause)).collect();
     // What is in the lake leaves the journal at once.
     let settings = fed(&cluster, "journal:\n  segment_bytes: 1MiB\n  keep_bytes: 0\n  keep_ms: 0\n");
     let server = settings.start(TempDir::new().unwrap());
     caught_up(&server, "postgres");
     cluster.down();
-    let server = load(server, &mut senders, Duration::from_secs(3), |server| {
+    let server = load(server, &mut senders, time, |server| {
         until("it says so", || sink(&server, "postgres").0 == "degraded");
         let body = ready(&server).json();
         assert_eq!(body["status"], "degraded", "{body}");
