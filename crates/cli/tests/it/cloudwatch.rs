@@ -71,6 +71,22 @@ fn a_group_gets_what_comes_once_whatever_is_killed_or_away() {
 }
 
 #[test]
+fn what_comes_before_the_first_delivery_is_not_passed_over() {
+    let moto = S3::start();
+    let proxy = Proxy::before(moto.url());
+    let settings = fed(proxy.url(), "now");
+    let server = settings.start(TempDir::new().unwrap());
+    caught_up(&server, "cloudwatch");
+    proxy.away();
+    send(&server, 10);
+    let server = settings.start(server.kill());
+    until("it says so", || sink(&server, "cloudwatch").0 == "degraded");
+    proxy.calm();
+    caught_up(&server, "cloudwatch");
+    assert_eq!(positions(&moto, &server), (1..=10).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_group_gets_all_that_there_is_on_request() {
     let moto = S3::start();
     let server = Settings::new("").start(TempDir::new().unwrap());

@@ -2,17 +2,18 @@
 //! nothing that happens there reaches a client. Owns what goes wrong; `oracle` judges the server, and what it read the table.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::client::Client;
 use crate::cluster::Cluster;
 use crate::harness::{Server, until};
 use crate::kills::{Sender, is_ready, load, settle};
-use crate::lake::{Settings, in_the_lake, metric, ready, signal};
+use crate::lake::{Settings, in_the_lake, metric, ready, send_large, signal};
 use crate::oracle::{self, Random, Record};
 use crate::storage::{S3, Storage};
 
@@ -291,4 +292,87 @@ fn two_servers_that_are_killed_at_random_share_one_table_and_one_lake() {
     caught_up(&server, "postgres");
     assert_eq!(oracle::check_records(server.url(), &batches).len(), read.len());
     compare(&cluster, &read);
+}
+
+/// The journal forgets what is in the lake.
+const FORGETFUL: &str =
+    "journal:\n  segment_bytes: 1MiB\n  keep_bytes: 0\n  keep_ms: 0\nlake:\n  flush_interval_ms: 1s\n";
+
+/// Records that are in the lake and not in the journal any more.
+fn forget(server: &Server, random: &mut Random) {
+    let before = metric(server, "runstone_journal_first_position");
+    send_large(server, random, 20);
+    until("the journal forgets", || metric(server, "runstone_journal_first_position") > before + 10.0);
+}
+
+fn walk(server: &Server) -> Vec<Record> {
+    oracle::walk(&mut Client::new(server.url()), "order=oldest")
+}
+
+#[test]
+fn what_the_journal_had_forgotten_before_a_start_comes_from_the_lake() {
+    let mut random = Random::seeded("forgotten");
+    let cluster = Cluster::start();
+    let server = Settings::new(FORGETFUL).start(TempDir::new().unwrap());
+    forget(&server, &mut random);
+    // A sink that is turned on later.
+    let settings = fed(&cluster, FORGETFUL);
+    let server = settings.start(server.kill());
+    caught_up(&server, "postgres");
+    compare(&cluster, &walk(&server));
+    // One that has some of it, and is away until after the next start.
+    cluster.down();
+    forget(&server, &mut random);
+    let server = settings.start(server.kill());
+    until("it says so", || sink(&server, "postgres").0 == "degraded");
+    cluster.up();
+    caught_up(&server, "postgres");
+    compare(&cluster, &walk(&server));
+}
+
+fn post(server: &Server, name: &str, count: usize) {
+    let records: Vec<Value> = (0..count).map(|n| json!({"message": format!("{name} {n}"), "run_id": name})).collect();
+    assert_eq!(server.post(&Value::from(records).to_string()).status, 200);
+    caught_up(server, "postgres");
+}
+
+#[test]
+fn a_copied_directory_and_its_original_go_on_side_by_side() {
+    let cluster = Cluster::start();
+    let settings = fed(&cluster, "");
+    let server = settings.start(TempDir::new().unwrap());
+    post(&server, "before", 5);
+    let (dir, copied) = (server.kill(), TempDir::new().unwrap());
+    let copy = Command::new("cp").arg("-r").arg(dir.path().join("data")).arg(copied.path()).status().unwrap();
+    assert!(copy.success());
+    let original = settings.start(dir);
+    post(&original, "original", 7);
+    let copy = settings.start(copied);
+    post(&copy, "copy", 3);
+    post(&original, "original-again", 2);
+    let mut all: BTreeMap<String, Record> = BTreeMap::new();
+    for record in walk(&original).into_iter().chain(walk(&copy)) {
+        all.insert(record["id"].as_str().unwrap().to_owned(), record);
+    }
+    assert_eq!(all.len(), 17);
+    compare(&cluster, &all.into_values().collect::<Vec<_>>());
+}
+
+#[test]
+fn a_target_that_is_held_up_holds_up_no_other() {
+    let (cluster, moto) = (Cluster::start(), S3::start());
+    let dynamo = format!("dynamodb:\n  table: dmdb_logs\n  create: if_missing\n  endpoint: {}\n", moto.url());
+    let server = fed(&cluster, &dynamo).among(S3::env_at(moto.url())).start(TempDir::new().unwrap());
+    caught_up(&server, "postgres");
+    let mut session = cluster.session();
+    session.say("BEGIN; LOCK TABLE shop_logs IN ACCESS EXCLUSIVE MODE;");
+    for n in 0..5 {
+        let record = json!({"run_id": "r", "message": n.to_string()});
+        assert_eq!(server.post(&record.to_string()).status, 200);
+        until("the other has it", || sink(&server, "dynamodb").1 > n);
+    }
+    assert_eq!(sink(&server, "postgres").1, 0);
+    session.say("COMMIT;");
+    caught_up(&server, "postgres");
+    compare(&cluster, &walk(&server));
 }

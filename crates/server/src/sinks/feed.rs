@@ -2,6 +2,7 @@
 //! keeps. Owns what is read, from journal or lake, and what a failure means; refuses to let a sink's trouble reach the
 //! journal or another sink.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,11 @@ const PAUSE: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// After one that does not.
 const PAUSE_LONG: Duration = Duration::from_secs(60);
+
+/// The cursor of epoch 0, which no journal has: a target of [`BeginPolicy::Now`] is being moved behind what there is.
+const BEGINNING: u64 = 1;
+/// It was.
+const BEGUN: u64 = 2;
 
 /// What a feed is made of.
 pub(crate) struct Parts {
@@ -62,6 +68,8 @@ enum Trouble {
     Lake(#[from] LakeError),
     #[error("read what the journal has no more: the lake has positions only through {0}")]
     NotInTheLake(u64),
+    #[error("feed the sink: it panicked: {0}")]
+    Panic(String),
     /// The time to stop is over.
     #[error("stop")]
     Late,
@@ -116,7 +124,23 @@ impl Feed {
         }
     }
 
+    /// Until it is stopped. A panic is a fault of ours: it is said, and after a while all goes on from the target's cursor.
     pub(crate) fn run(mut self) {
+        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.feed())) {
+            let words = panic.downcast_ref::<&str>().map(|words| (*words).to_owned());
+            let words = words.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+            tracing::error!(sink = self.sink.name(), %words, "a sink panicked");
+            self.course = None;
+            self.failures += 1;
+            self.counts.failed();
+            self.wait(SinkHealth::Failed, &Trouble::Panic(words), PAUSE_LONG);
+            if self.parts.stopping.is_cancelled() {
+                return;
+            }
+        }
+    }
+
+    fn feed(&mut self) {
         loop {
             match self.step() {
                 Ok(true) => {}
@@ -170,46 +194,71 @@ impl Feed {
         self.gathered.clear();
         self.held = None;
         let durable = self.parts.journal.durable();
-        let sink = self.sink.as_mut();
-        let course = Self::block_on(&self.parts, course::find(sink, &self.lineage, durable))??;
         let oldest = self.lineage.oldest().clone();
-        if self.parts.begin == BeginPolicy::Now
-            && course.epoch == 0
-            && course.cursor == 0
-            && self.pass_all(&oldest, durable)?
-        {
-            return self.find_course();
+        if self.parts.begin == BeginPolicy::Now {
+            self.begin_now(&oldest, durable)?;
         }
+        let sink = self.sink.as_mut();
+        let mut course = Self::block_on(&self.parts, course::find(sink, &self.lineage, durable))??;
         if course.epoch == 0 && course.cursor + 1 < oldest.first {
             self.bring_earlier(&oldest)?;
+            // What the journal has no more of this epoch: the reader finds it trimmed, and it comes from the lake.
+            course.through = course.cursor;
         }
         self.reader.seek(course.through);
         self.course = Some(course);
-        self.well(course.through);
         let (sink, through) = (self.sink.name(), course.through);
-        tracing::info!(sink, through, durable, "go on from the sink's cursor");
+        self.parts.status.reached(through);
+        if self.failures == 0 {
+            tracing::info!(sink, through, durable, "go on from the sink's cursor");
+        }
         Ok(course)
     }
 
-    /// Moves the cursors of a target that has none of this directory's behind all that there is. False: it has some, or there is
-    /// nothing.
-    fn pass_all(&mut self, oldest: &Epoch, durable: u64) -> Result<bool, Trouble> {
+    /// Moves the cursors of a target that never had anything of this directory behind all that there is, once. A mark in the
+    /// target says that it was done, so that what comes between this and the first delivery is not passed over.
+    fn begin_now(&mut self, oldest: &Epoch, durable: u64) -> Result<(), Trouble> {
+        let mark = JournalId { epoch: 0, ..oldest.id }.to_string();
+        let marked = self.cursor_of(&mark)?;
+        if marked == BEGUN {
+            return Ok(());
+        }
         let mut ends = self.earlier(oldest)?;
         let of_epoch = |epoch: &Epoch| (epoch.journal.to_string(), epoch.last.unwrap_or(durable));
         ends.extend(self.lineage.epochs().iter().map(of_epoch));
-        ends.retain(|(_, through)| *through > 0);
+        let mut cursors = Vec::with_capacity(ends.len());
         for (journal, _) in &ends {
-            if Self::block_on(&self.parts, self.sink.cursor(journal))?? > 0 {
-                return Ok(false);
+            cursors.push(self.cursor_of(journal)?);
+        }
+        let is_new = cursors.iter().all(|cursor| *cursor == 0);
+        if marked != BEGINNING && is_new {
+            self.pass(&mark, marked, BEGINNING)?;
+        }
+        // Without the mark it was fed before marks were made, or all of it was asked for then.
+        if marked == BEGINNING || is_new {
+            for ((journal, through), cursor) in ends.iter().zip(cursors) {
+                if cursor < *through {
+                    self.pass(journal, cursor, *through)?;
+                }
             }
+            let sink = self.sink.name();
+            tracing::info!(sink, durable, "begin with what comes: the target was never fed from here");
+            self.pass(&mark, BEGINNING, BEGUN)?;
+        } else {
+            self.pass(&mark, marked, BEGUN)?;
         }
-        for (journal, through) in &ends {
-            let delivery = Delivery { source: journal, after: 0, frames: &[], through: *through };
-            Self::block_on(&self.parts, self.sink.deliver(delivery))??;
-        }
-        let sink = self.sink.name();
-        tracing::info!(sink, durable, "begin with what comes: the target was never fed from here");
-        Ok(!ends.is_empty())
+        Ok(())
+    }
+
+    fn cursor_of(&mut self, journal: &str) -> Result<u64, Trouble> {
+        Ok(Self::block_on(&self.parts, self.sink.cursor(journal))??)
+    }
+
+    /// Moves a cursor and brings nothing.
+    fn pass(&mut self, journal: &str, after: u64, through: u64) -> Result<(), Trouble> {
+        let delivery = Delivery { source: journal, after, frames: &[], through };
+        Self::block_on(&self.parts, self.sink.deliver(delivery))??;
+        Ok(())
     }
 
     /// The epochs before those that the journal knows, and how far the lake has them.
@@ -250,6 +299,7 @@ impl Feed {
                 Ok(None) if self.gathered.through().is_some() => return Ok(Filled::Due),
                 Ok(None) if stopping => return Ok(Filled::End),
                 Ok(None) => {
+                    self.idle();
                     self.reader.wait(TICK);
                 }
                 Err(ReadError::Quarantined { first, last }) => {
@@ -303,7 +353,8 @@ impl Feed {
         }
         self.gathered.clear();
         self.course = Some(Course { cursor: through, through: through.max(course.through), ..course });
-        self.well(through);
+        self.parts.status.reached(through);
+        self.well();
         Ok(())
     }
 
@@ -329,14 +380,18 @@ impl Feed {
             return Err(Trouble::NotInTheLake(seen.through));
         }
         self.bring(&seen.lake, &seen.snapshot, course, (&epoch.journal, through))?;
-        self.reader.seek(through);
+        if epoch.last == Some(through) {
+            self.course = None;
+        } else {
+            self.reader.seek(through);
+        }
         Ok(())
     }
 
     /// Brings what earlier epochs have that the journal does not know any more.
     fn bring_earlier(&mut self, oldest: &Epoch) -> Result<(), Trouble> {
         for (journal, in_the_lake) in self.earlier(oldest)? {
-            let cursor = Self::block_on(&self.parts, self.sink.cursor(&journal))??;
+            let cursor = self.cursor_of(&journal)?;
             if cursor < in_the_lake {
                 let course = Course { epoch: 0, cursor, through: cursor };
                 let seen = self.parts.lake.seen().ok_or(Trouble::NotInTheLake(0))?;
@@ -366,10 +421,20 @@ impl Feed {
             let (frames, last) = match next {
                 Some((first, batch)) => {
                     let last = first + batch.len() as u64 - 1;
+                    self.parts.status.waits_since(Some(batch.ingested_at()));
                     (vec![runstone_sinks::Frame { first, batch }], last)
                 }
-                // Retention may have taken the last ones.
-                None if course.cursor < through => (Vec::new(), through),
+                None if course.cursor < through => {
+                    let after = course.cursor;
+                    tracing::warn!(
+                        sink,
+                        journal,
+                        after,
+                        through,
+                        "pass over what the lake has no more: retention took it"
+                    );
+                    (Vec::new(), through)
+                }
                 None => return Ok(()),
             };
             let delivery = Delivery { source: journal, after: course.cursor, frames: &frames, through: last };
@@ -379,14 +444,19 @@ impl Feed {
             if self.course.is_some() {
                 self.course = Some(course);
             }
-            self.well(last);
+            self.parts.status.reached(last);
+            self.well();
         }
     }
 
-    /// Everything works.
-    fn well(&mut self, through: u64) {
-        self.parts.status.reached(through);
-        self.parts.status.waits_since(self.gathered.oldest());
+    /// Nothing waits for the target.
+    fn idle(&mut self) {
+        self.parts.status.waits_since(None);
+        self.well();
+    }
+
+    /// The target takes what it is given.
+    fn well(&mut self) {
         if self.parts.status.set(SinkHealth::Ready, None) && self.failures > 0 {
             tracing::info!(sink = self.sink.name(), "the sink takes records again");
         }
@@ -414,7 +484,7 @@ impl Feed {
                 self.course = None;
                 self.wait(SinkHealth::Paused, trouble, PAUSE_LONG);
             }
-            Trouble::Ahead(_) => {
+            Trouble::Ahead(_) | Trouble::Panic(_) => {
                 self.course = None;
                 self.wait(SinkHealth::Failed, trouble, PAUSE_LONG);
             }

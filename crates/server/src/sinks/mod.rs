@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use runstone_journal::Journal;
-use runstone_sinks::Sink;
+use runstone_sinks::{Sink, SinkError};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -49,6 +49,8 @@ pub(crate) struct Sources {
 
 /// Between looks at what is too old.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(3_600);
+/// The same where PostgreSQL was away.
+const RETENTION_PAUSE: Duration = Duration::from_secs(60);
 
 /// Feeds the sinks that the settings name.
 pub(crate) fn start(config: &Config, sources: &Sources, tasks: &mut JoinSet<()>) -> Result<SinkRelays, RunError> {
@@ -75,14 +77,16 @@ pub(crate) fn start(config: &Config, sources: &Sources, tasks: &mut JoinSet<()>)
 
 async fn retain(sink: Postgres, days: u32, clock: Arc<dyn Clock>) {
     loop {
+        let mut pause = RETENTION_INTERVAL;
         match sink.retain(days, clock.now_micros()).await {
             Ok(0) => {}
             Ok(rows) => tracing::info!(rows, days, "delete old rows from PostgreSQL"),
+            Err(SinkError::Away { .. }) => pause = RETENTION_PAUSE,
             Err(error) => {
                 tracing::warn!(error = %chain(&error), "delete old rows from PostgreSQL: trying again in an hour");
             }
         }
-        tokio::time::sleep(RETENTION_INTERVAL).await;
+        tokio::time::sleep(pause).await;
     }
 }
 
@@ -119,8 +123,15 @@ impl SinkRelays {
         };
         let thread = std::thread::Builder::new().name(format!("sink-{name}"));
         let thread = thread.spawn(move || {
-            let sink = parts.handle.block_on(sink);
-            Feed::new(parts, sink).run();
+            let connected = parts.handle.block_on(async {
+                tokio::select! {
+                    sink = sink => Some(sink),
+                    () = parts.late.cancelled() => None,
+                }
+            });
+            if let Some(sink) = connected {
+                Feed::new(parts, sink).run();
+            }
         })?;
         self.relays.push((status, thread));
         Ok(())
