@@ -36,6 +36,10 @@ pub struct Options {
     pub tries_max: usize,
     /// The first and the longest pause between tries.
     pub backoff: (Duration, Duration),
+    /// The setting that the URL comes from, for messages.
+    pub setting: &'static str,
+    /// Of several hosts, must it be one that can be written to?
+    pub writes: bool,
 }
 
 impl Options {
@@ -53,6 +57,8 @@ impl Options {
             grace: Duration::from_millis(POSTGRES_GRACE_MS),
             tries_max: POSTGRES_TRIES_MAX,
             backoff: (Duration::from_millis(first), Duration::from_millis(longest)),
+            setting: "postgres.url",
+            writes: true,
         }
     }
 }
@@ -72,7 +78,7 @@ struct Parsed {
 }
 
 /// Takes the settings out of the text that the client library does not know.
-fn parse(url: &str) -> Result<Parsed, SinkError> {
+fn parse(url: &str, from: &str) -> Result<Parsed, SinkError> {
     let (mut trust, mut root_certificate) = (Trust::Anybody, None);
     let is_url = url.starts_with("postgres://") || url.starts_with("postgresql://");
     let mut setting = |setting: &str| -> Option<String> {
@@ -104,7 +110,7 @@ fn parse(url: &str) -> Result<Parsed, SinkError> {
     };
     // The library's words do not repeat the text, and so no password.
     let config = known.parse().map_err(|error: tokio_postgres::Error| SinkError::Misconfigured {
-        problem: "read postgres.url: write postgres://user:password@host:5432/database".to_owned(),
+        problem: format!("read {from}: write postgres://user:password@host:5432/database"),
         source: Some(error.into()),
     })?;
     Ok(Parsed { config, trust, root_certificate })
@@ -112,14 +118,14 @@ fn parse(url: &str) -> Result<Parsed, SinkError> {
 
 /// A pool of connections; none is opened yet.
 pub(super) fn pool(options: &Options) -> Result<(Pool, MakeRustlsConnect), SinkError> {
-    let Parsed { mut config, trust, root_certificate } = parse(&options.url)?;
+    let Parsed { mut config, trust, root_certificate } = parse(&options.url, options.setting)?;
     if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-        return Err(SinkError::misconfigured("read postgres.url: it names no host"));
+        return Err(SinkError::misconfigured(format!("read {}: it names no host", options.setting)));
     }
     if config.get_application_name().is_none() {
         config.application_name("runstone");
     }
-    if config.get_target_session_attrs() == TargetSessionAttrs::Any {
+    if options.writes && config.get_target_session_attrs() == TargetSessionAttrs::Any {
         // Of several hosts, the one that can be written to.
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
     }
@@ -168,10 +174,10 @@ mod tests {
             ("host=h user=u password='a  b' sslmode=require", Require, Anybody, None),
             ("host=h user=u sslmode='verify-full' sslrootcert=/ca.pem", Require, Host, Some("/ca.pem")),
         ] {
-            let parsed = parse(url).unwrap();
+            let parsed = parse(url, "postgres.url").unwrap();
             let found = (parsed.config.get_ssl_mode(), parsed.trust, parsed.root_certificate.as_deref());
             assert_eq!(found, (mode, trust, root), "{url}");
         }
-        assert_eq!(parse("host=h password='a  b'").unwrap().config.get_password(), Some(&b"a  b"[..]));
+        assert_eq!(parse("host=h password='a  b'", "postgres.url").unwrap().config.get_password(), Some(&b"a  b"[..]));
     }
 }

@@ -6,6 +6,7 @@
 pub mod read;
 
 mod connect;
+mod connections;
 mod encode;
 mod fill;
 mod json;
@@ -29,6 +30,7 @@ use tokio_postgres::CancelToken;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 pub use connect::Options;
+pub use connections::Connections;
 pub use names::PrefixError;
 
 use crate::{Delivered, Delivery, Sink, SinkError};
