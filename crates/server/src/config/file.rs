@@ -48,7 +48,8 @@ pub(super) struct Unreadable {
 
 /// Reads the file's text. An empty file sets nothing.
 pub(super) fn parse(text: &str) -> Result<Vec<Entry>, Unreadable> {
-    let options = serde_saphyr::options! { with_snippet: false };
+    // `off` is a word, as YAML 1.2 has it, and not another one for false.
+    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
     let root: Option<Node> = serde_saphyr::from_str_with_options(text, options).map_err(|error| Unreadable {
         line: error.location().map(|location| location.line()),
         message: error.to_string(),
@@ -186,6 +187,16 @@ mod tests {
             entry("f.g", 6, Some("x")),
             entry("h", 7, None),
         ];
+        assert_eq!(parse(text).unwrap(), expected);
+    }
+
+    #[test]
+    fn words_that_were_truths_once_are_words() {
+        let text = "a: off\nb: on\nc: yes\nd: No\ne: false\n";
+        let values = ["off", "on", "yes", "No", "false"];
+        let expected: Vec<_> = "abcde".chars().zip(values).zip(1..).collect();
+        let expected: Vec<_> =
+            expected.iter().map(|((key, value), line)| entry(&key.to_string(), *line, Some(value))).collect();
         assert_eq!(parse(text).unwrap(), expected);
     }
 
