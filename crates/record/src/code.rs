@@ -108,6 +108,8 @@ codes! {
     HeadersTooLarge = "headers_too_large", 431, false;
     /// The server failed; the request was not at fault.
     Internal = "internal", 500, true;
+    /// The settings have nothing for this route.
+    NotConfigured = "not_configured", 501, false;
     /// The server cannot take this now.
     Unavailable = "unavailable", 503, true;
     /// The server's disk is full.

@@ -297,6 +297,37 @@ pub const POSTGRES_PIECE_BYTES: usize = 128 << 10;
 /// Rows that leave PostgreSQL in one statement because they are old enough.
 pub const POSTGRES_RETIRE_ROWS_MAX: i64 = 5_000;
 
+/// Connections of the gateway to the database that it asks.
+pub const GATEWAY_CONNECTIONS_MAX: usize = 4;
+/// Requests of the gateway that wait for one of them; more are told to come back.
+pub const GATEWAY_WAITING_MAX: usize = 32;
+/// Milliseconds that the database may take for a request of the gateway.
+pub const GATEWAY_TIMEOUT_MS: u64 = 30_000;
+/// Milliseconds beyond that after which it is told to stop and its connection is closed: then it does not keep time itself.
+pub const GATEWAY_GRACE_MS: u64 = 2_000;
+/// Tables of one request of the gateway.
+pub const GATEWAY_TABLES_MAX: usize = 100;
+/// Characters of a table's name in a request of the gateway, its schema included.
+pub const GATEWAY_NAME_CHARS_MAX: usize = 256;
+/// Names of tables among which the nearest is looked for.
+pub const GATEWAY_NAMES_MAX: i64 = 10_000;
+/// Rows of a sample when the caller names no limit, and the most that it may name.
+pub const GATEWAY_SAMPLE_ROWS: (u64, u64) = (10, 1_000);
+/// Bytes of a row of a sample; a larger one is left out.
+pub const GATEWAY_SAMPLE_ROW_BYTES_MAX: usize = 1 << 20;
+/// Pages of a table beyond which a sample is drawn from some of them and not from all rows.
+pub const GATEWAY_SMALL_TABLE_PAGES: i64 = 8_192;
+/// Pages that such a sample is drawn from, about.
+pub const GATEWAY_SAMPLE_PAGES: i64 = 256;
+/// Rows of a view, the first ones, that its sample is drawn from.
+pub const GATEWAY_VIEW_ROWS: u64 = 10_000;
+/// Rows of the answer to a statement of the gateway's callers.
+pub const GATEWAY_ROWS_MAX: u64 = 10_000;
+/// Bytes of the stack on which a statement of the gateway's callers is read.
+pub const GATEWAY_PARSE_STACK_BYTES: usize = 16 << 20;
+/// Bytes of rows in an answer of the gateway.
+pub const GATEWAY_ANSWER_BYTES_MAX: usize = 8 << 20;
+
 /// Bytes of an item in DynamoDB beyond which a run's log goes on in another; DynamoDB itself takes 400 KiB.
 pub const DYNAMO_ITEM_BYTES_MAX: usize = 350_000;
 /// The most that may be set for it: what DynamoDB takes, less what stands in an item beside its entries.

@@ -7,6 +7,7 @@
 mod api;
 pub mod clock;
 pub mod config;
+mod database;
 pub mod http;
 pub mod intake;
 mod lake;

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, App};
 use crate::clock::Clock;
 use crate::config::{Config, SyncPolicy, as_usize};
+use crate::database::{Audit, Database, Gateway};
 use crate::http::answers::{self, Answers};
 use crate::http::{Admission, RequestIds, layers, serve};
 use crate::intake::{Entropy, Intake};
@@ -108,7 +109,7 @@ pub enum RunError {
     /// There can be no lake where the settings say.
     #[error("{0}")]
     Lake(String),
-    /// A sink cannot be as the settings have it.
+    /// A sink, or the gateway's database, cannot be as the settings have it.
     #[error("{0}")]
     Sink(String),
     /// Two writes or syncs in a row failed: what was not acknowledged may be lost, what was is safe.
@@ -251,8 +252,10 @@ impl Service {
         };
         let targets = Targets::new(config).map_err(|error| RunError::Sink(chain(&error)))?;
         let sinks = sinks::start(config, &sources, &mut tasks)?;
+        let gateway = gateway(config, &intake, world)?;
         let app = App {
             intake,
+            gateway,
             journal,
             recent,
             sql: Arc::new(sql),
@@ -292,6 +295,19 @@ impl Service {
             tracing::error!("stopping panicked");
         }
     }
+}
+
+fn gateway(config: &Config, intake: &Intake, world: &World) -> Result<Gateway, RunError> {
+    let settings = &config.gateway;
+    let database = match settings.database_url.as_str() {
+        "" => None,
+        url => {
+            let database = Database::new(url, settings.timeout, settings.rows_max);
+            Some(database.map_err(|error| RunError::Sink(chain(&error)))?)
+        }
+    };
+    let audit = Audit::new(intake.clone(), Arc::clone(&world.clock), Arc::clone(&world.entropy));
+    Ok(Gateway { database, execute: settings.execute.access(), audit })
 }
 
 /// Lets the lake take the processor once readers have caught up with what was in the journal.

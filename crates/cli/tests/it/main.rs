@@ -11,6 +11,7 @@
 mod ages;
 mod bad_input;
 mod border;
+mod business;
 mod cli_help;
 mod cli_page;
 mod client;
@@ -70,6 +71,7 @@ mod slow_readers;
 mod sql;
 mod stalls;
 mod stand_in;
+mod statements;
 mod storage;
 mod storage_faults;
 mod stores;

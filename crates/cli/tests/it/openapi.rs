@@ -8,6 +8,7 @@ use runstone_record::ErrorCode;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::business::{READ_ONLY, Shop};
 use crate::foreign::{python, script};
 use crate::harness::{Server, stderr, stdout};
 use crate::readme::{page, repository};
@@ -115,16 +116,17 @@ fn the_parameters_are_those_of_the_handlers() {
 
 #[test]
 fn every_example_is_true() {
-    let server = Server::start();
-    let found = script("openapi.py", &[server.url()]);
+    let shop = Shop::open(READ_ONLY);
+    let found = script("openapi.py", &[shop.server.url()]);
     let (examples, requests) = (found["examples"].as_u64().unwrap(), found["requests"].as_u64().unwrap());
     assert!(examples > 200 && requests > 60, "{found}");
 }
 
 #[test]
 fn schemathesis_finds_the_server_to_keep_to_the_document() {
-    let server = Server::start();
-    let operations = operations(&document(&server)).len() as u64;
+    let shop = Shop::open(READ_ONLY);
+    let server = &shop.server;
+    let operations = operations(&document(server)).len() as u64;
     let (place, config) = (TempDir::new().unwrap(), repository().join("crates/cli/tests/readers"));
     let report = place.path().join("report.json");
     let output = Command::new(python())

@@ -63,6 +63,7 @@ pages! {
     Overloaded = "overloaded";
     HeadersTooLarge = "headers_too_large";
     Internal = "internal";
+    NotConfigured = "not_configured";
     Unavailable = "unavailable";
     DiskFull = "disk_full";
     JournalFull = "journal_full";

@@ -19,7 +19,8 @@ fn failure(error: &ApiError) -> Vec<u8> {
 
 /// Failures are written as the gateway's clients expect them, whoever finds them.
 pub(crate) fn own_body(path: &str) -> Option<fn(&ApiError) -> Vec<u8>> {
-    (path == "/log" || path.starts_with("/get/")).then_some(failure as fn(&ApiError) -> Vec<u8>)
+    let is_ours = path == "/log" || path.starts_with("/get/") || path.starts_with("/execute/");
+    is_ours.then_some(failure as fn(&ApiError) -> Vec<u8>)
 }
 
 /// `POST /log`: one entry for the log of one run, durable once answered.

@@ -1,6 +1,7 @@
 //! The HTTP API: routes and what their handlers share. A handler extracts, calls and converts; the rules stand in
 //! `record`, `intake`, `runs` and `store`.
 
+mod database;
 mod errors;
 mod format;
 #[cfg(any(test, fuzzing))]
@@ -37,6 +38,7 @@ use runstone_store::{Recent, Sql};
 pub(crate) use self::gateway::own_body;
 use self::params::{NoParams, Params};
 use crate::clock::Clock;
+use crate::database::Gateway;
 use crate::http::{Admission, ApiError, BodyLimits, etag};
 use crate::intake::Intake;
 use crate::lake::LakeStatus;
@@ -60,6 +62,7 @@ pub(crate) struct App {
     pub(crate) lake: Arc<LakeStatus>,
     pub(crate) sinks: Arc<[Arc<SinkStatus>]>,
     pub(crate) targets: Arc<Targets>,
+    pub(crate) gateway: Gateway,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) recent_progress: Progress,
     pub(crate) runs_progress: Progress,
@@ -88,6 +91,9 @@ pub(crate) fn router(app: App) -> Router {
         .layer(middleware::from_fn(etag::validate))
         .route("/log", post(gateway::log))
         .route("/get/logs/{run_id}", get(run_log::logs))
+        .route("/get/schemas", post(database::schemas))
+        .route("/get/data", post(database::data))
+        .route("/execute/query", post(database::execute))
         .route("/", get(status::index))
         .route("/health", get(status::health))
         .route("/ready", get(status::ready))

@@ -16,6 +16,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::clock::ManualClock;
 use crate::config::Config;
+use crate::database::Audit;
 use crate::lake::LakeHealth;
 use crate::lineage::Lineage;
 use crate::recent::FromJournal;
@@ -65,10 +66,12 @@ fn app(journal: &Arc<Journal>, dir: &Path, readers: [&Relay; 2]) -> App {
         vacuum_grace: config.lake.vacuum_grace,
         uptime: Arc::new(|| Duration::ZERO),
     };
+    let audit = Audit::new(intake.clone(), Arc::clone(&clock), Arc::new(|| 7));
     App {
         sinks: Arc::default(),
         targets: Arc::new(Targets::new(&Config::default()).unwrap()),
         intake,
+        gateway: Gateway { database: None, execute: None, audit },
         journal: Arc::clone(journal),
         recent,
         sql: Arc::new(sql),

@@ -4,7 +4,7 @@
 use runstone_record::limits;
 
 use super::settings::{Kind, Setting};
-use super::{BeginPolicy, CreatePolicy, LogFormat, SyncPolicy};
+use super::{BeginPolicy, CreatePolicy, Execute, LogFormat, SyncPolicy};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -228,6 +228,39 @@ pub const SETTINGS: &[Setting] = &[
               the group says.",
     },
     Setting {
+        key: "gateway.database_url",
+        kind: Kind::Secret(|c| &mut c.gateway.database_url),
+        doc: "The PostgreSQL database that [the gateway's](gateway.md) callers ask about, with their pipelines' tables: \
+              `postgres://user:password@host:5432/database?sslmode=require`. It is none unless set, whatever `postgres.url` \
+              says: where logs are kept is another question. Give it a role that may read those tables and nothing else.",
+    },
+    Setting {
+        key: "gateway.execute",
+        kind: Kind::Word(
+            &["off", "read-only", "read-write"],
+            |c| c.gateway.execute.word(),
+            |c, word| {
+                c.gateway.execute = match word {
+                    "read-only" => Execute::ReadOnly,
+                    "read-write" => Execute::ReadWrite,
+                    _ => Execute::Off,
+                };
+            },
+        ),
+        doc: "Which statements callers may run there (`POST /execute/query`): none, such as change nothing, or others too. \
+              Each is written to the log with who ran it.",
+    },
+    Setting {
+        key: "gateway.timeout_ms",
+        kind: Kind::Millis(10, HOUR, |c| &mut c.gateway.timeout),
+        doc: "How long a request may take there. Beyond it: 408, and it is stopped.",
+    },
+    Setting {
+        key: "gateway.rows_max",
+        kind: Kind::Count(1, 1_000_000, |c| &mut c.gateway.rows_max),
+        doc: "Rows of a statement's answer. It ends behind them, and says so.",
+    },
+    Setting {
         key: "recent.bytes_max",
         kind: Kind::Bytes(MIB, 1_024 * GIB, |c| &mut c.recent.bytes_max),
         doc: "Memory for recent records. Older ones are read from disk.",
@@ -346,6 +379,16 @@ impl SyncPolicy {
         match self {
             SyncPolicy::EveryGroup => "every_group",
             SyncPolicy::Never => "never",
+        }
+    }
+}
+
+impl Execute {
+    fn word(self) -> &'static str {
+        match self {
+            Execute::Off => "off",
+            Execute::ReadOnly => "read-only",
+            Execute::ReadWrite => "read-write",
         }
     }
 }

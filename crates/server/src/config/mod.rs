@@ -22,6 +22,7 @@ use std::time::Duration;
 use runstone_record::limits;
 use runstone_sinks::cloudwatch::StreamPattern;
 
+use crate::database::Access;
 use crate::http::Answers;
 
 pub use layers::{ConfigErrors, Flag, Mistake, Origin, Sources, load};
@@ -55,6 +56,8 @@ pub struct Config {
     pub dynamodb: DynamoSettings,
     /// The log group that records go to, too.
     pub cloudwatch: CloudwatchSettings,
+    /// The database that the gateway's callers ask about.
+    pub gateway: GatewaySettings,
     /// Tables beside `logs` and `runs`.
     pub tables: TablesSettings,
     /// The server's own log.
@@ -235,6 +238,42 @@ pub struct PostgresSettings {
     pub retention_days: u64,
 }
 
+/// The database that the gateway's callers ask about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewaySettings {
+    /// Where it is, with user and password; empty: there is none.
+    pub database_url: String,
+    /// Which statements callers may run there.
+    pub execute: Execute,
+    /// For one request.
+    pub timeout: Duration,
+    /// Rows of a statement's answer.
+    pub rows_max: u64,
+}
+
+/// Which statements the gateway's callers may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Execute {
+    /// None.
+    Off,
+    /// Such as change nothing.
+    ReadOnly,
+    /// Others too.
+    ReadWrite,
+}
+
+impl Execute {
+    /// What a statement may do; `None`: none may run.
+    #[must_use]
+    pub(crate) fn access(self) -> Option<Access> {
+        match self {
+            Execute::Off => None,
+            Execute::ReadOnly => Some(Access::ReadOnly),
+            Execute::ReadWrite => Some(Access::ReadWrite),
+        }
+    }
+}
+
 /// The server's own log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSettings {
@@ -319,6 +358,12 @@ impl Default for Config {
                 retention_days: 0,
             },
             postgres: PostgresSettings { url: String::new(), table_prefix: "runstone".to_owned(), retention_days: 0 },
+            gateway: GatewaySettings {
+                database_url: String::new(),
+                execute: Execute::Off,
+                timeout: Duration::from_millis(limits::GATEWAY_TIMEOUT_MS),
+                rows_max: limits::GATEWAY_ROWS_MAX,
+            },
             tables: TablesSettings::new(),
             log: LogSettings { level: "info".to_owned(), format: LogFormat::Auto },
             sources: SourceSystems::default(),

@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,11 +38,21 @@ const BUFFER_BYTES_MAX: usize = 256 << 10;
 /// Where hyper itself stops reading headers: `own_words` says why. Up to here `layers` does.
 const HEADER_BYTES_PARSED_MAX: usize = HEADER_BYTES_MAX * 4;
 
+/// The other end of the connection that a request came on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
+
 /// Serves requests on `stream` until either side is done, the ticket's watch is told to close, or, after `stop`, the
 /// request in hand is answered.
 pub(super) async fn run(stream: TcpStream, router: Router, ids: RequestIds, ticket: Ticket, stop: CancellationToken) {
     let (watch, turn) = (Arc::clone(ticket.watch()), Arc::new(Turn::default()));
-    let service = service_fn(|request| answer(router.clone(), request, Arc::clone(&watch), Arc::clone(&turn)));
+    let peer = stream.peer_addr().ok().map(Peer);
+    let service = service_fn(|mut request: Request<Incoming>| {
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
+        answer(router.clone(), request, Arc::clone(&watch), Arc::clone(&turn))
+    });
     let words = OwnWords::new(ids, Arc::clone(&turn));
     let io = TokioIo::new(Watched { stream, watch: Arc::clone(&watch), words });
     let mut connection = http1::Builder::new()

@@ -51,8 +51,10 @@ pub fn wrap(router: Router, metrics: HttpMetrics, naming: Naming, cors_origins: 
 }
 
 /// Gives the exchange its name, and a failure its body.
-async fn identify(State(naming): State<Naming>, request: Request, next: Next) -> Response {
+async fn identify(State(naming): State<Naming>, mut request: Request, next: Next) -> Response {
     let id = naming.ids.of(request.headers());
+    // For handlers that write down who asked.
+    request.extensions_mut().insert(id.clone());
     let own_body = (naming.own_body)(request.uri().path());
     // Of the gravest level, so that no filter takes the name away from a line that it lets through.
     let span = tracing::error_span!("request", id = id.as_str());

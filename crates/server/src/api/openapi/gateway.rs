@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::operation::{Content, Operation};
 use super::{Shapes, parameters};
 
-fn object(required: &[&str], properties: &Value) -> Value {
+pub(super) fn object(required: &[&str], properties: &Value) -> Value {
     json!({"type": "object", "required": required, "properties": properties})
 }
 

@@ -3,6 +3,7 @@
 //! what a client may not rely on.
 
 mod counts;
+mod database;
 mod gateway;
 mod operation;
 mod parameters;
@@ -83,7 +84,7 @@ pub(super) fn document() -> Value {
             {"name": "records", "description": "What happened, record by record."},
             {"name": "runs", "description": "What the records of a run add up to."},
             {"name": "sql", "description": "Any other question."},
-            {"name": "gateway", "description": "For callers of the Logger: bodies and failures of its shape."},
+            {"name": "gateway", "description": "For callers of the Logger and of the Orchestrator: bodies and failures of their shape."},
             {"name": "server", "description": "For whoever watches the server."},
             {"name": "about", "description": "This API described."},
         ],

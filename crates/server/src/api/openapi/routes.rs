@@ -6,7 +6,7 @@ use runstone_record::wire::{IngestAnswer, LogsPage, QueryAnswer, QueryRequest, R
 use serde_json::{Value, json};
 
 use super::operation::{Content, Operation};
-use super::{Shapes, counts, gateway, parameters};
+use super::{Shapes, counts, database, gateway, parameters};
 use crate::api::status::{HealthBody, ReadyBody};
 
 pub(super) fn all() -> Vec<Operation> {
@@ -22,6 +22,9 @@ pub(super) fn all() -> Vec<Operation> {
         query(),
         gateway::log(),
         gateway::logs(),
+        database::schemas(),
+        database::data(),
+        database::execute(),
         list_errors(),
         read_error(),
         openapi(),
