@@ -294,6 +294,33 @@ pub enum LogFormat {
     Json,
 }
 
+impl Default for DynamoSettings {
+    fn default() -> Self {
+        Self {
+            table: String::new(),
+            create: CreatePolicy::Never,
+            endpoint: String::new(),
+            key: "run_id".to_owned(),
+            item_bytes_max: limits::DYNAMO_ITEM_BYTES_MAX as u64,
+            ttl_days: 0,
+            ttl_attribute: "expires_at".to_owned(),
+        }
+    }
+}
+
+impl Default for CloudwatchSettings {
+    fn default() -> Self {
+        Self {
+            group: String::new(),
+            create: CreatePolicy::Never,
+            endpoint: String::new(),
+            begin: BeginPolicy::Now,
+            stream: StreamPattern::default().to_string(),
+            retention_days: 0,
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -340,23 +367,8 @@ impl Default for Config {
                 rows_max: limits::QUERY_ROWS_MAX as u64,
                 concurrency_max: limits::QUERIES_RUNNING_MAX as u64,
             },
-            dynamodb: DynamoSettings {
-                table: String::new(),
-                create: CreatePolicy::Never,
-                endpoint: String::new(),
-                key: "run_id".to_owned(),
-                item_bytes_max: limits::DYNAMO_ITEM_BYTES_MAX as u64,
-                ttl_days: 0,
-                ttl_attribute: "expires_at".to_owned(),
-            },
-            cloudwatch: CloudwatchSettings {
-                group: String::new(),
-                create: CreatePolicy::Never,
-                endpoint: String::new(),
-                begin: BeginPolicy::Now,
-                stream: StreamPattern::default().to_string(),
-                retention_days: 0,
-            },
+            dynamodb: DynamoSettings::default(),
+            cloudwatch: CloudwatchSettings::default(),
             postgres: PostgresSettings { url: String::new(), table_prefix: "runstone".to_owned(), retention_days: 0 },
             gateway: GatewaySettings {
                 database_url: String::new(),
