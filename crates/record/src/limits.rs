@@ -267,6 +267,8 @@ pub const CONSOLE_LINE_BYTES_MAX: usize = 1 << 20;
 pub const SINK_DELIVERY_RECORDS_MAX: usize = 5_000;
 /// Bytes of the frames that are brought to a sink at once, likewise.
 pub const SINK_DELIVERY_BYTES_MAX: usize = 8 << 20;
+/// Logs of runs that are read from targets at once; others wait.
+pub const TARGET_LOGS_MAX: usize = 4;
 /// Milliseconds that a target may take to find the log of a run that the server does not know, or to read on in it.
 pub const TARGET_LOG_TIMEOUT_MS: u64 = 10_000;
 

@@ -44,7 +44,7 @@ pub(super) async fn logs(
     params.finish()?;
     Wanted::Stream(Format::Ndjson).over(version)?;
     if let Err(unknown) = app.known_run(&run_id).await {
-        let elsewhere = (unknown.code() == ErrorCode::NotFound).then(|| app.targets.log(&run_id));
+        let elsewhere = (unknown.code() == ErrorCode::NotFound).then(|| app.targets.log(&run_id, &app.sinks));
         return match elsewhere {
             Some(found) => match found.await.map_err(|error| away(&error))? {
                 Some(log) => Ok(document(of_target(log, &run_id, filter(wanted, sources)))),
@@ -98,6 +98,9 @@ fn of_target(log: TargetLog, run_id: &str, filter: EntryFilter) -> Body {
                 Some(log)
             }
             None => {
+                if let Some(taken) = log.taken.take() {
+                    document.taken = Some(taken);
+                }
                 document.end();
                 None
             }

@@ -1,19 +1,24 @@
 //! The log of a run as the targets have it, for a run that the server does not know. Owns in which order they are asked;
 //! refuses to mix what two of them have.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use runstone_record::limits::{PAGE_ROWS_MAX, TARGET_LOG_TIMEOUT_MS};
+use runstone_record::limits::{PAGE_ROWS_MAX, TARGET_LOG_TIMEOUT_MS, TARGET_LOGS_MAX};
 use runstone_record::logger::write_entry_of;
 use runstone_sinks::SinkError;
 use runstone_sinks::dynamo::{Dynamo, Options as DynamoOptions, RunLog};
 use runstone_sinks::postgres::Postgres;
 use runstone_sinks::postgres::read::{Record, Which};
 use serde_json::Value;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
+use super::status::{SinkHealth, SinkStatus};
 use super::targets;
 use crate::config::Config;
+
+/// What is tried here.
+const READ: &str = "read the log of a run";
 
 /// The targets that logs can be read from.
 #[derive(Debug)]
@@ -21,6 +26,7 @@ pub(crate) struct Targets {
     dynamo: Option<DynamoOptions>,
     connected: OnceCell<Dynamo>,
     postgres: Option<Postgres>,
+    readers: Arc<Semaphore>,
 }
 
 /// An entry, and when it was taken: RFC 3339, as far as it is known.
@@ -33,6 +39,10 @@ pub(crate) struct TargetEntry {
 /// A log that is read page by page, in the order of its times.
 #[derive(Debug)]
 pub(crate) struct TargetLog {
+    /// When the first and the last entry of all were taken, where the target says that of a log.
+    pub(crate) taken: Option<(String, String)>,
+    /// Few are read at once: one of DynamoDB is in memory as a whole.
+    _permit: OwnedSemaphorePermit,
     /// What was read and not yet given.
     read: Option<Vec<TargetEntry>>,
     /// Where more is to be found: the table, the run and how many of its records were read.
@@ -47,30 +57,50 @@ impl Targets {
             dynamo: targets::dynamo_options(&config.dynamodb),
             connected: OnceCell::new(),
             postgres: targets::postgres(&config.postgres)?,
+            readers: Arc::new(Semaphore::new(TARGET_LOGS_MAX)),
         })
     }
 
     /// The log of a run, of the first target that has it: DynamoDB, where functions append it, then PostgreSQL.
     ///
     /// # Errors
-    /// A target cannot be read. Those before it do not have the run.
-    pub(crate) async fn log(&self, run_id: &str) -> Result<Option<TargetLog>, SinkError> {
-        in_time(self.find(run_id)).await
+    /// A target cannot be read, or is known to be away. Those before it do not have the run.
+    pub(crate) async fn log(&self, run_id: &str, sinks: &[Arc<SinkStatus>]) -> Result<Option<TargetLog>, SinkError> {
+        if self.dynamo.is_none() && self.postgres.is_none() {
+            return Ok(None);
+        }
+        in_time(self.find(run_id, sinks)).await
     }
 
-    async fn find(&self, run_id: &str) -> Result<Option<TargetLog>, SinkError> {
+    async fn find(&self, run_id: &str, sinks: &[Arc<SinkStatus>]) -> Result<Option<TargetLog>, SinkError> {
+        let permit = Arc::clone(&self.readers).acquire_owned().await;
+        let permit = permit.map_err(|closed| SinkError::Away { action: READ.to_owned(), source: closed.into() })?;
+        let mut log = TargetLog { taken: None, _permit: permit, read: None, more: None };
         if let Some(options) = &self.dynamo {
+            is_there(sinks, "dynamodb")?;
             let dynamo = self.connected.get_or_init(|| Dynamo::connect(options.clone())).await;
-            if let Some(log) = dynamo.log(run_id).await? {
-                return Ok(Some(TargetLog { read: Some(of_dynamo(log)), more: None }));
+            if let Some(found) = dynamo.log(run_id).await? {
+                log.taken = found.created_at.clone().zip(found.updated_at.clone());
+                log.read = Some(of_dynamo(found));
+                return Ok(Some(log));
             }
         }
         if let Some(postgres) = &self.postgres {
-            let mut log = TargetLog { read: None, more: Some((postgres.clone(), run_id.to_owned(), 0)) };
+            is_there(sinks, "postgres")?;
+            log.more = Some((postgres.clone(), run_id.to_owned(), 0));
             log.read = log.read().await?;
             return Ok(log.read.is_some().then_some(log));
         }
         Ok(None)
+    }
+}
+
+/// Nobody is kept waiting for a target of which it is known that it is away.
+fn is_there(sinks: &[Arc<SinkStatus>], name: &str) -> Result<(), SinkError> {
+    let report = sinks.iter().find(|sink| sink.name() == name).map(|sink| sink.report());
+    match report.filter(|report| report.health != SinkHealth::Ready).and_then(|report| report.reason) {
+        Some(reason) => Err(SinkError::Away { action: READ.to_owned(), source: reason.into() }),
+        None => Ok(()),
     }
 }
 
@@ -95,7 +125,7 @@ impl TargetLog {
 async fn in_time<T>(reading: impl Future<Output = Result<T, SinkError>>) -> Result<T, SinkError> {
     let limit = Duration::from_millis(TARGET_LOG_TIMEOUT_MS);
     tokio::time::timeout(limit, reading).await.unwrap_or_else(|elapsed| {
-        Err(SinkError::Away { action: "read the log of a run".to_owned(), source: elapsed.into() })
+        Err(SinkError::Away { action: READ.to_owned(), source: elapsed.into() })
     })
 }
 
