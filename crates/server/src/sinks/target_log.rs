@@ -124,9 +124,9 @@ impl TargetLog {
 /// Somebody is waiting for it.
 async fn in_time<T>(reading: impl Future<Output = Result<T, SinkError>>) -> Result<T, SinkError> {
     let limit = Duration::from_millis(TARGET_LOG_TIMEOUT_MS);
-    tokio::time::timeout(limit, reading).await.unwrap_or_else(|elapsed| {
-        Err(SinkError::Away { action: READ.to_owned(), source: elapsed.into() })
-    })
+    tokio::time::timeout(limit, reading)
+        .await
+        .unwrap_or_else(|elapsed| Err(SinkError::Away { action: READ.to_owned(), source: elapsed.into() }))
 }
 
 /// What is no record is not in the table.

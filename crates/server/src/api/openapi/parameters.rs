@@ -197,8 +197,8 @@ pub(super) fn code() -> Value {
 /// Of a body that may be compressed.
 pub(super) fn coding() -> Value {
     json!({
-        "name": "Content-Encoding", "in": "header", "description": "How the body is compressed.",
-        "schema": {"type": "string", "enum": ["gzip", "zstd", "identity"], "default": "identity"}, "example": "identity",
+        "name": "Content-Encoding", "in": "header", "description": "How the body is compressed; empty: not.",
+        "schema": {"type": "string", "enum": ["gzip", "zstd", "identity", ""], "default": "identity"}, "example": "identity",
     })
 }
 
