@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// How long PostgreSQL is away, unless `make soak` says otherwise.
 const AWAY_S: u64 = 60;
 /// A sender's batches meanwhile, about.
-const BATCHES: u64 = 1_200;
+const BATCHES: u64 = 400;
 
 pub(crate) fn fed(cluster: &Cluster, journal: &str) -> Settings {
     let yaml = format!("{journal}postgres:\n  url: {:?}\n  table_prefix: shop\n", cluster.url());
