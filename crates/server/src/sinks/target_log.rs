@@ -45,8 +45,8 @@ pub(crate) struct TargetLog {
     _permit: OwnedSemaphorePermit,
     /// What was read and not yet given.
     read: Option<Vec<TargetEntry>>,
-    /// Where more is to be found: the table, the run and how many of its records were read.
-    more: Option<(Postgres, String, u64)>,
+    /// Where more is to be found: the table, the run and the last of its records that was read.
+    more: Option<(Postgres, String, Option<Record>)>,
 }
 
 impl Targets {
@@ -87,7 +87,7 @@ impl Targets {
         }
         if let Some(postgres) = &self.postgres {
             is_there(sinks, "postgres")?;
-            log.more = Some((postgres.clone(), run_id.to_owned(), 0));
+            log.more = Some((postgres.clone(), run_id.to_owned(), None));
             log.read = log.read().await?;
             return Ok(log.read.is_some().then_some(log));
         }
@@ -114,10 +114,12 @@ impl TargetLog {
     }
 
     async fn read(&mut self) -> Result<Option<Vec<TargetEntry>>, SinkError> {
-        let Some((postgres, run_id, skip)) = &mut self.more else { return Ok(None) };
-        let records = postgres.records(Which::Run(run_id), *skip, PAGE_ROWS_MAX).await?;
-        *skip += records.len() as u64;
-        Ok((!records.is_empty()).then(|| records.iter().filter_map(of_record).collect()))
+        let Some((postgres, run_id, after)) = &mut self.more else { return Ok(None) };
+        let mut records = postgres.records(Which::Run(run_id), after.as_ref(), PAGE_ROWS_MAX).await?;
+        let entries = records.iter().filter_map(of_record).collect();
+        let Some(last) = records.pop() else { return Ok(None) };
+        *after = Some(last);
+        Ok(Some(entries))
     }
 }
 

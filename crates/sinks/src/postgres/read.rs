@@ -4,10 +4,11 @@
 use async_trait::async_trait;
 use deadpool_postgres::ClientWrapper;
 use runstone_record::limits::PAGE_ROWS_MAX;
+use runstone_record::time::format_micros;
 use runstone_record::{Column, Kind, RecordWriter};
 use serde_json::value::RawValue;
 use tokio_postgres::Row;
-use tokio_postgres::types::{FromSql, Type};
+use tokio_postgres::types::{FromSql, ToSql, Type};
 
 use super::encode::EPOCH_US;
 use super::fill::{HOSTNAME, KEPT, LEVEL, LOGGER_NAME, MESSAGE, PROCESS_ID, THREAD_ID, TIMESTAMP};
@@ -34,24 +35,31 @@ pub struct Record {
     pub position: u64,
     /// The record as JSON of the API, version 1.
     pub json: String,
+    /// The row's time, in microseconds since 1970: the record may have none.
+    at: i64,
 }
 
 impl Postgres {
-    /// A page of records: at most `limit` and at most a page of the API, behind the first `skip`.
+    /// A page of records: at most `limit` and at most a page of the API, behind the record `after` in their order. A row
+    /// that comes or goes between two pages moves no other.
     ///
     /// # Errors
     /// Says what the caller is to do.
-    pub async fn records(&self, which: Which<'_>, skip: u64, limit: usize) -> Result<Vec<Record>, SinkError> {
+    pub async fn records(
+        &self,
+        which: Which<'_>,
+        after: Option<&Record>,
+        limit: usize,
+    ) -> Result<Vec<Record>, SinkError> {
         let limit = i64::try_from(limit.min(PAGE_ROWS_MAX)).unwrap_or(i64::MAX);
-        let skip = i64::try_from(skip).unwrap_or(i64::MAX);
-        self.persist("read records in PostgreSQL", &mut Page { which, skip, limit }).await
+        self.persist("read records in PostgreSQL", &mut Page { which, after, limit }).await
     }
 }
 
 /// A page of records.
 struct Page<'a> {
     which: Which<'a>,
-    skip: i64,
+    after: Option<&'a Record>,
     limit: i64,
 }
 
@@ -60,18 +68,33 @@ impl Work for Page<'_> {
     type Output = Vec<Record>;
 
     async fn run(&mut self, parts: &Parts, client: &mut ClientWrapper) -> Result<Vec<Record>, Trouble> {
-        let (of, order, value) = match self.which {
+        let (of, order, value) = match &self.which {
             Which::Run(run) => ("run_id", "\"timestamp\", \"journal\", \"position\"", run),
             Which::Source(source) => ("journal", "\"position\"", source),
         };
+        let place = self.after.map(|record| {
+            (format_micros(record.at), &record.journal, i64::try_from(record.position).unwrap_or(i64::MAX))
+        });
+        let mut given: Vec<&(dyn ToSql + Sync)> = vec![value, &self.limit];
+        let behind = match (&place, self.which) {
+            (None, _) => String::new(),
+            (Some((at, journal, position)), Which::Run(_)) => {
+                given.extend([at as &(dyn ToSql + Sync), journal, position]);
+                format!("AND ({order}) > ($3::text::timestamptz, $4::text, $5::bigint)")
+            }
+            (Some((_, _, position)), Which::Source(_)) => {
+                given.push(position);
+                format!("AND {order} > $3::bigint")
+            }
+        };
         let columns: Vec<String> = Column::ALL.into_iter().filter_map(selected).collect();
         let statement = format!(
-            "SELECT {}, \"filled\" FROM {} WHERE \"{of}\" = $1 AND \"record_id\" IS NOT NULL ORDER BY {order} \
-             LIMIT $2 OFFSET $3",
+            "SELECT {}, \"filled\" FROM {} WHERE \"{of}\" = $1 AND \"record_id\" IS NOT NULL {behind} ORDER BY {order} \
+             LIMIT $2",
             columns.join(", "),
             parts.names.logs()
         );
-        let rows = parts.within(client.query(&statement, &[&value, &self.limit, &self.skip])).await?;
+        let rows = parts.within(client.query(&statement, &given)).await?;
         rows.iter().map(record).collect()
     }
 }
@@ -175,10 +198,12 @@ fn print(row: &Row) -> Result<Record, Cause> {
     }
     writer.end();
     let position: i64 = row.try_get(Column::Position.index())?;
+    let Micros(at) = row.try_get(Column::Timestamp.name())?;
     Ok(Record {
         journal: row.try_get(Column::Journal.index())?,
         position: u64::try_from(position)?,
         json: String::from_utf8(json)?,
+        at,
     })
 }
 

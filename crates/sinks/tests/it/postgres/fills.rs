@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use runstone_record::{IdMint, parse};
 use runstone_sinks::contract::{SOURCE, expected, once, stored};
-use runstone_sinks::postgres::read::Which;
+use runstone_sinks::postgres::read::{Record, Which};
 use runstone_sinks::{Delivered, Frame};
 
 use super::Tables;
@@ -224,10 +224,56 @@ async fn a_run_is_read_in_the_order_of_its_time_without_rows_of_others() {
         "INSERT INTO test_logs (level, logger_name, process_id, thread_id, hostname, message, run_id) \
          VALUES ('INFO', 'l', 1, 1, 'h', 'm', 'a')",
     );
-    let mut walked = Vec::new();
-    for skip in [0, 3] {
-        walked.extend(sink.records(Which::Run("a"), skip, 3).await.unwrap());
+    let mut walked: Vec<Record> = Vec::new();
+    for _ in 0..2 {
+        let page = sink.records(Which::Run("a"), walked.last(), 3).await.unwrap();
+        walked.extend(page);
     }
     assert_eq!(walked.iter().map(|record| record.position).collect::<Vec<_>>(), [5, 2, 4, 1]);
-    assert_eq!(sink.records(Which::Run("' OR 1=1--"), 0, 9).await.unwrap(), []);
+    assert_eq!(sink.records(Which::Run("' OR 1=1--"), None, 9).await.unwrap(), []);
+}
+
+/// Records of a run, each at its second, at positions from `first` on.
+fn timed(seconds: impl Iterator<Item = u32>, first: u64) -> Frame {
+    let at = |second: u32| {
+        let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+        format!(r#"{{"run_id":"a","message":"m","timestamp":"2026-01-01T{hour:02}:{minute:02}:{second:02}Z"}}"#)
+    };
+    let texts: Vec<String> = seconds.map(at).collect();
+    arrived(&format!("[{}]", texts.join(",")), first)
+}
+
+#[tokio::test]
+async fn rows_that_come_and_go_between_two_pages_double_and_drop_no_other() {
+    let tables = Tables::new();
+    let mut sink = tables.open();
+    // Three records a second: an end of a page lies between records of the same time.
+    let frame = timed((0..2_500).map(|place| 100 + place / 3), 1);
+    once(&mut sink, SOURCE, 0, std::slice::from_ref(&frame)).await.unwrap();
+    for (which, drops) in [(Which::Run("a"), [7, 1_500]), (Which::Source(SOURCE), [8, 1_501])] {
+        let mut walked = sink.records(which, None, 1_000).await.unwrap();
+        assert_eq!(walked.len(), 1_000);
+        // One that is late, and retention before and behind the page's end.
+        let late = tables.cluster.ask("SELECT max(position) + 1 FROM test_logs").parse().unwrap();
+        once(&mut sink, SOURCE, late - 1, &[timed([0, 3_600].into_iter(), late)]).await.unwrap();
+        tables.cluster.ask(&format!("DELETE FROM test_logs WHERE position IN ({}, {})", drops[0], drops[1]));
+        loop {
+            let page = sink.records(which, walked.last(), 1_000).await.unwrap();
+            if page.is_empty() {
+                break;
+            }
+            walked.extend(page);
+        }
+        let mut found: Vec<u64> = walked.iter().map(|record| record.position).collect();
+        found.sort_unstable();
+        // What is there now, and what went after it was read; but not what came in before the page's end.
+        let there = tables.cluster.ask("SELECT position FROM test_logs");
+        let mut expected: BTreeSet<u64> = there.lines().map(|line| line.parse().unwrap()).collect();
+        expected.insert(drops[0]);
+        if which == Which::Run("a") {
+            expected.remove(&late);
+        }
+        let expected: Vec<u64> = expected.into_iter().collect();
+        assert_eq!(found, expected, "{which:?}");
+    }
 }

@@ -48,12 +48,11 @@ impl Tables {
     /// All records of a source.
     pub(crate) async fn all(&self, source: &str) -> Vec<Stored> {
         let sink = self.open();
-        let mut all = Vec::new();
+        let (mut all, mut after) = (Vec::new(), None);
         loop {
-            let page = sink.records(Which::Source(source), all.len() as u64, 1_000).await.unwrap();
-            if page.is_empty() {
-                return all;
-            }
+            let page = sink.records(Which::Source(source), after.as_ref(), 1_000).await.unwrap();
+            let Some(last) = page.last() else { return all };
+            after = Some(last.clone());
             all.extend(page.into_iter().map(|record| Stored {
                 journal: record.journal,
                 position: record.position,
