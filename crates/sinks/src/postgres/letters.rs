@@ -6,6 +6,7 @@ use deadpool_postgres::{ClientWrapper, Transaction};
 use runstone_record::RecordId;
 use runstone_record::limits::PAGE_ROWS_MAX;
 
+use super::read::if_there;
 use super::trouble::Trouble;
 use super::{NAME, Parts, Postgres, Work, load};
 use crate::{DeadLetter, DeadLetters, Delivery, Frame, Redelivered, SinkError};
@@ -51,13 +52,16 @@ struct Page<'a> {
 impl Work for Page<'_> {
     type Output = Vec<DeadLetter>;
 
+    const MAKES_TABLES: bool = false;
+
     async fn run(&mut self, parts: &Parts, client: &mut ClientWrapper) -> Result<Vec<DeadLetter>, Trouble> {
         let statement = format!(
             "SELECT \"source\", \"position\", \"record_id\"::text, \"reason\", \"record\" FROM {} \
              WHERE (\"source\", \"position\") > ($1, $2) ORDER BY \"source\", \"position\" LIMIT $3",
             parts.names.dead_letters()
         );
-        let rows = parts.within(client.query(&statement, &[&self.source, &self.position, &self.limit])).await?;
+        let rows = parts.within(client.query(&statement, &[&self.source, &self.position, &self.limit])).await;
+        let rows = if_there(parts, client, &parts.names.dead_letters(), rows).await?;
         let letter = |row: &tokio_postgres::Row| {
             let id = RecordId::parse(row.get(2)).map_err(|error| Trouble::Wrong {
                 problem: "read a dead letter in PostgreSQL".to_owned(),
@@ -79,10 +83,13 @@ struct Remove<'a> {
 impl Work for Remove<'_> {
     type Output = u64;
 
+    const MAKES_TABLES: bool = false;
+
     async fn run(&mut self, parts: &Parts, client: &mut ClientWrapper) -> Result<u64, Trouble> {
         let table = parts.names.dead_letters();
         let statement = format!("DELETE FROM {table} WHERE \"source\" = $1 AND \"position\" = ANY($2)");
-        parts.within(client.execute(&statement, &[&self.source, &self.positions])).await
+        let removed = parts.within(client.execute(&statement, &[&self.source, &self.positions])).await;
+        if_there(parts, client, &table, removed).await
     }
 }
 

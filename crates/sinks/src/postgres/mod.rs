@@ -107,6 +107,9 @@ impl Postgres {
 trait Work: Send {
     type Output: Send;
 
+    /// Are the tables made first? Who only reads makes none.
+    const MAKES_TABLES: bool = true;
+
     async fn run(&mut self, parts: &Parts, client: &mut ClientWrapper) -> Result<Self::Output, Trouble>;
 }
 
@@ -119,8 +122,11 @@ impl Parts {
         backoff.with_max_times(tries - 1).with_jitter().build()
     }
 
-    /// Does something once the tables are there.
+    /// Does something, once the tables are there where it needs them.
     async fn prepared<W: Work>(&self, work: &mut W) -> Result<W::Output, Trouble> {
+        if !W::MAKES_TABLES {
+            return self.connected(work).await;
+        }
         let mut ready = self.ready.lock().await;
         if !*ready {
             setup::make(self).await?;

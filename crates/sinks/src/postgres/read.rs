@@ -7,8 +7,8 @@ use runstone_record::limits::PAGE_ROWS_MAX;
 use runstone_record::time::format_micros;
 use runstone_record::{Column, Kind, RecordWriter};
 use serde_json::value::RawValue;
-use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, ToSql, Type};
+use tokio_postgres::{Client, Row};
 
 use super::encode::EPOCH_US;
 use super::fill::{HOSTNAME, KEPT, LEVEL, LOGGER_NAME, MESSAGE, PROCESS_ID, THREAD_ID, TIMESTAMP};
@@ -40,7 +40,7 @@ pub struct Record {
 }
 
 impl Postgres {
-    /// A page of records: at most `limit` and at most a page of the API, behind the record `after` in their order. A row
+    /// A page of records, none where there is no table of records: at most `limit` and at most a page of the API, behind the record `after` in their order. A row
     /// that comes or goes between two pages moves no other.
     ///
     /// # Errors
@@ -66,6 +66,8 @@ struct Page<'a> {
 #[async_trait]
 impl Work for Page<'_> {
     type Output = Vec<Record>;
+
+    const MAKES_TABLES: bool = false;
 
     async fn run(&mut self, parts: &Parts, client: &mut ClientWrapper) -> Result<Vec<Record>, Trouble> {
         let (of, order, value) = match &self.which {
@@ -94,9 +96,25 @@ impl Work for Page<'_> {
             columns.join(", "),
             parts.names.logs()
         );
-        let rows = parts.within(client.query(&statement, &given)).await?;
+        let rows = parts.within(client.query(&statement, &given)).await;
+        let rows = if_there(parts, client, &parts.names.logs(), rows).await?;
         rows.iter().map(record).collect()
     }
+}
+
+/// An answer; nothing, where the table is missing or is not ours yet.
+pub(super) async fn if_there<T: Default>(
+    parts: &Parts,
+    client: &Client,
+    table: &str,
+    answer: Result<T, Trouble>,
+) -> Result<T, Trouble> {
+    let Err(Trouble::Gone(cause)) = answer else { return answer };
+    // Ours have it, all of them. What is missing there is another thing.
+    let asked = "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = 'record_id' \
+                 AND NOT attisdropped)";
+    let row = parts.within(client.query_one(asked, &[&table])).await?;
+    if row.get(0) { Err(Trouble::Gone(cause)) } else { Ok(T::default()) }
 }
 
 /// A column as it is asked for.

@@ -2,7 +2,8 @@
 
 use runstone_sinks::contract::{SOURCE, expected, feed, frames, stored};
 use runstone_sinks::postgres::Postgres;
-use runstone_sinks::{Sink, SinkError};
+use runstone_sinks::postgres::read::Which;
+use runstone_sinks::{DeadLetters, Sink, SinkError};
 
 use super::{Tables, options};
 use crate::cluster::Cluster;
@@ -102,6 +103,36 @@ async fn a_table_of_the_module_keeps_its_rows_where_they_are() {
     assert_eq!(ask(unfinished), "0");
     assert_eq!(ask(INDEXES).lines().count(), 8, "{}", ask(INDEXES));
     assert_eq!(ask("SELECT count(*) FROM test_logs WHERE record_id IS NULL AND filled IS NULL"), "1000");
+}
+
+#[tokio::test]
+async fn who_only_reads_makes_no_table_and_changes_none() {
+    let tables = Tables::new();
+    let ask = |sql: &str| tables.cluster.ask(sql);
+    let all = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace ORDER BY relname";
+    let nothing_is_there = async || {
+        let sink = tables.open();
+        for which in [Which::Run("a"), Which::Source(SOURCE)] {
+            assert_eq!(sink.records(which, None, 10).await.unwrap(), []);
+        }
+        assert_eq!(sink.dead_letters(None, 10).await.unwrap(), []);
+        assert_eq!(sink.remove_dead_letters(SOURCE, &[1]).await.unwrap(), 0);
+    };
+    nothing_is_there().await;
+    assert_eq!(ask(all), "");
+    // The module's rows are no records.
+    ask(MODULES);
+    ask(MODULES_ROW);
+    let (had, columns) = (ask(all), "SELECT count(*) FROM pg_attribute WHERE attrelid = 'test_logs'::regclass");
+    let had_columns = ask(columns);
+    nothing_is_there().await;
+    assert_eq!((ask(all), ask(columns)), (had, had_columns));
+    // Records that cannot be read are not none.
+    ask("DROP TABLE test_logs");
+    feed(&mut tables.open(), SOURCE, &frames(&tables, 1, 5)).await;
+    ask("ALTER TABLE test_logs DROP COLUMN span_id");
+    let read = tables.open().records(Which::Source(SOURCE), None, 10).await;
+    assert!(matches!(read, Err(SinkError::Away { .. })), "{read:?}");
 }
 
 #[tokio::test]
