@@ -46,6 +46,8 @@ pub enum Redelivered {
         /// Why, in the target's words.
         reason: String,
     },
+    /// Somebody has removed the letter meanwhile; nothing was done.
+    Gone,
 }
 
 /// A letter that is no record.

@@ -130,12 +130,10 @@ async fn replay(chosen: &Chosen, global: &Global) -> anyhow::Result<ExitCode> {
                 let (outcome, reason) = match sink.redeliver(letter, clock::now().as_microsecond()).await? {
                     Redelivered::Taken => ("taken", String::new()),
                     Redelivered::Refused { reason } => ("refused", reason),
+                    Redelivered::Gone => ("gone", String::new()),
                 };
-                if reason.is_empty() {
-                    taken += 1;
-                } else {
-                    refused += 1;
-                }
+                taken += u64::from(outcome == "taken");
+                refused += u64::from(outcome == "refused");
                 printer.row(shown(sink.sink(), letter, outcome, &reason)?)?;
             }
         }

@@ -34,7 +34,7 @@ impl DeadLetters for Postgres {
             Ok(frame) => frame,
             Err(error) => return Ok(Redelivered::Refused { reason: error.to_string() }),
         };
-        self.persist("bring a dead letter to PostgreSQL", &mut Again { letter, frames: [frame] }).await
+        self.persist("bring a dead letter to PostgreSQL", &mut Again { letter, frames: [frame], unsure: false }).await
     }
 }
 
@@ -96,6 +96,8 @@ impl Work for Remove<'_> {
 struct Again<'a> {
     letter: &'a DeadLetter,
     frames: [Frame; 1],
+    /// Was a commit not answered?
+    unsure: bool,
 }
 
 #[async_trait]
@@ -105,6 +107,14 @@ impl Work for Again<'_> {
     async fn run(&mut self, parts: &Parts, client: &mut ClientWrapper) -> Result<Redelivered, Trouble> {
         let (source, position) = (self.letter.source.as_str(), self.letter.position);
         let mut transaction = load::begin(parts, client).await?;
+        // First: whoever else wants this letter waits here, and what is gone is not brought.
+        let statement =
+            format!("DELETE FROM {} WHERE \"source\" = $1 AND \"position\" = $2", parts.names.dead_letters());
+        if parts.within(transaction.execute(&statement, &[&source, &number(position)])).await? == 0 {
+            let was_taken = self.unsure && has(parts, &transaction, self.letter.id).await?;
+            parts.within(transaction.rollback()).await?;
+            return Ok(if was_taken { Redelivered::Taken } else { Redelivered::Gone });
+        }
         let delivery = Delivery { source, after: position.saturating_sub(1), frames: &self.frames, through: position };
         match load::again(parts, &mut transaction, delivery).await {
             Ok(None) => {}
@@ -114,15 +124,22 @@ impl Work for Again<'_> {
             }
             Err(trouble) => return Err(trouble),
         }
-        let statement =
-            format!("DELETE FROM {} WHERE \"source\" = $1 AND \"position\" = $2", parts.names.dead_letters());
-        parts.within(transaction.execute(&statement, &[&source, &number(position)])).await?;
         match parts.within(transaction.commit()).await {
             // A constraint that is looked at only now.
             Err(Trouble::Refused(reason)) => Ok(Redelivered::Refused { reason }),
-            done => done.map(|()| Redelivered::Taken),
+            Err(trouble) => {
+                self.unsure = true;
+                Err(trouble)
+            }
+            Ok(()) => Ok(Redelivered::Taken),
         }
     }
+}
+
+/// Is there a record with this id?
+async fn has(parts: &Parts, transaction: &Transaction<'_>, id: RecordId) -> Result<bool, Trouble> {
+    let statement = format!("SELECT EXISTS (SELECT FROM {} WHERE \"record_id\" = $1::text::uuid)", parts.names.logs());
+    Ok(parts.within(transaction.query_one(&statement, &[&id.to_string()])).await?.get(0))
 }
 
 /// Keeps letters, in the transaction that moves the cursor past them.

@@ -264,13 +264,60 @@ async fn a_constraint_of_the_owner_makes_dead_letters() {
     assert!(matches!(&refused, Redelivered::Refused { reason } if reason.contains("even")), "{refused:?}");
     assert_eq!(sink.dead_letters(None, 100).await.unwrap(), letters);
     tables.cluster.ask("ALTER TABLE test_logs DROP CONSTRAINT even");
-    // The second time is that of somebody who was not answered the first time.
-    for letter in letters.iter().chain(&letters) {
-        assert_eq!(sink.redeliver(letter, 0).await.unwrap(), Redelivered::Taken);
+    for outcome in [Redelivered::Taken, Redelivered::Gone] {
+        for letter in &letters {
+            assert_eq!(sink.redeliver(letter, 0).await.unwrap(), outcome);
+        }
     }
     assert_eq!(stored(&tables).await, expected(SOURCE, &frames, &[]));
     assert_eq!(tables.letters().await, [0_u64; 0]);
     assert_eq!(sink.cursor(SOURCE).await.unwrap(), 15);
+}
+
+/// Another session removes a letter while it is sent again, and has not said yet whether it means it.
+#[tokio::test]
+async fn a_letter_that_is_removed_meanwhile_is_not_brought() {
+    let tables = Tables::new();
+    let mut options = options(&tables.cluster.url());
+    options.lock_timeout = Duration::from_secs(60);
+    let mut sink = Postgres::new(options).unwrap();
+    sink.cursor(SOURCE).await.unwrap();
+    tables.cluster.ask("ALTER TABLE test_logs ADD CONSTRAINT few CHECK (position > 2)");
+    let frame = frame(&tables, 1, 5, &[]);
+    let letters = once(&mut sink, SOURCE, 0, std::slice::from_ref(&frame)).await.unwrap().dead_letters;
+    tables.cluster.ask("ALTER TABLE test_logs DROP CONSTRAINT few");
+    for (letter, ends, outcome) in
+        [(&letters[0], "COMMIT;", Redelivered::Gone), (&letters[1], "ROLLBACK;", Redelivered::Taken)]
+    {
+        let mut other = tables.cluster.session();
+        other.say(&format!("BEGIN; DELETE FROM test_dead_letters WHERE position = {};", letter.position));
+        let (sent, own) = (sink.clone(), letter.clone());
+        let sent = tokio::spawn(async move { sent.redeliver(&own, 0).await });
+        let waits =
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'runstone' AND wait_event_type = 'Lock'";
+        until("a letter that waits", || tables.cluster.ask(waits) == "1").await;
+        other.say(ends);
+        assert_eq!(sent.await.unwrap().unwrap(), outcome);
+    }
+    assert_eq!(stored(&tables).await, expected(SOURCE, &[frame], &[1]));
+    assert_eq!(tables.letters().await, [0_u64; 0]);
+}
+
+#[tokio::test]
+async fn a_letter_whose_commit_was_not_answered_is_taken() {
+    let tables = Tables::new();
+    let proxy = Proxy::start(tables.cluster.dir()).await;
+    let mut sink = Postgres::new(options(&proxy.url())).unwrap();
+    sink.cursor(SOURCE).await.unwrap();
+    tables.cluster.ask("ALTER TABLE test_logs ADD CONSTRAINT few CHECK (position > 1)");
+    let frame = frame(&tables, 1, 5, &[]);
+    let letters = once(&mut sink, SOURCE, 0, std::slice::from_ref(&frame)).await.unwrap().dead_letters;
+    tables.cluster.ask("ALTER TABLE test_logs DROP CONSTRAINT few");
+    proxy.lose_next_commit();
+    assert_eq!(sink.redeliver(&letters[0], 0).await.unwrap(), Redelivered::Taken);
+    assert!(proxy.has_lost());
+    assert_eq!(sink.redeliver(&letters[0], 0).await.unwrap(), Redelivered::Gone);
+    assert_eq!(stored(&tables).await, expected(SOURCE, &[frame], &[]));
 }
 
 /// A table that is slow takes less at a time, and all of it.
