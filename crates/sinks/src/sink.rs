@@ -98,7 +98,8 @@ pub struct DeadLetter {
     pub position: u64,
     /// Its id.
     pub id: RecordId,
-    /// Why, in the target's words.
+    /// Why, in the target's words. The first line says it; what the target shows of the record stands on further ones, and is
+    /// no log's to show.
     pub reason: String,
     /// The record as JSON of the API, version 1.
     pub record: String,

@@ -347,8 +347,9 @@ impl Feed {
         let delivered = delivered??;
         self.counts.delivered(self.gathered.records(), &delivered);
         for letter in &delivered.dead_letters {
-            let (sink, position, id, reason) =
-                (self.sink.name(), letter.position, letter.id.to_string(), &letter.reason);
+            let (sink, position, id) = (self.sink.name(), letter.position, letter.id.to_string());
+            // Further lines may show the record.
+            let reason = letter.reason.lines().next().unwrap_or_default();
             tracing::warn!(sink, position, id, %reason, "put aside a record that the target cannot take");
         }
         self.gathered.clear();

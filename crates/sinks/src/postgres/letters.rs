@@ -161,7 +161,7 @@ pub(super) async fn keep(parts: &Parts, transaction: &Transaction<'_>, letters: 
     );
     match parts.within(transaction.execute(&insert, &[&sources, &positions, &ids, &reasons, &records])).await {
         Ok(_) => Ok(()),
-        Err(Trouble::Refused(reason)) => Err(Trouble::wrong(format!("keep dead letters: {reason}"))),
+        Err(Trouble::Refused(reason)) => Err(Trouble::refused("keep dead letters", &reason)),
         Err(trouble) => Err(trouble),
     }
 }

@@ -57,7 +57,7 @@ impl Work for Load<'_> {
     async fn run(&mut self, parts: &Parts, client: &mut ClientWrapper) -> Result<Vec<DeadLetter>, Trouble> {
         let done = match self.straight(parts, client).await {
             Err(Trouble::Refused(_)) if self.rows.len() > 0 => self.with_care(parts, client).await,
-            Err(Trouble::Refused(reason)) => Err(Trouble::wrong(format!("move the cursor: {reason}"))),
+            Err(Trouble::Refused(reason)) => Err(Trouble::refused("move the cursor", &reason)),
             done => done,
         };
         if done.as_ref().is_err_and(Trouble::is_slow) {
@@ -100,7 +100,7 @@ impl<'a> Load<'a> {
         match parts.within(transaction.commit()).await {
             Ok(()) => Ok(letters),
             // A constraint that is looked at only now: there is no telling which record it means.
-            Err(Trouble::Refused(reason)) => Err(Trouble::wrong(format!("commit records: {reason}"))),
+            Err(Trouble::Refused(reason)) => Err(Trouble::refused("commit records", &reason)),
             Err(trouble) => {
                 self.unsure = Some(letters);
                 Err(trouble)

@@ -47,7 +47,7 @@ impl Work for Retire {
 
     async fn run(&mut self, parts: &Parts, client: &mut ClientWrapper) -> Result<u64, Trouble> {
         match self.retire(parts, client).await {
-            Err(Trouble::Refused(reason)) => Err(Trouble::wrong(format!("delete old records: {reason}"))),
+            Err(Trouble::Refused(reason)) => Err(Trouble::refused("delete old records", &reason)),
             done => done,
         }
     }

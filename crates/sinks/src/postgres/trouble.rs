@@ -22,7 +22,7 @@ pub(super) enum Trouble {
     #[error("find the cursor at {0}")]
     Moved(u64),
     /// At least one of the records cannot be taken, or not so.
-    #[error("{0}")]
+    #[error("{}", first_line(.0))]
     Refused(String),
     /// A table or a column is missing that was there.
     #[error("miss a table")]
@@ -39,6 +39,11 @@ pub(super) enum Trouble {
 impl Trouble {
     pub(super) fn wrong(problem: impl Into<String>) -> Self {
         Trouble::Wrong { problem: problem.into(), source: None }
+    }
+
+    /// What the server refused, where no record is to be put aside for it.
+    pub(super) fn refused(action: &str, reason: &str) -> Self {
+        Trouble::wrong(format!("{action}: {}", first_line(reason)))
     }
 
     /// May the connection be used again?
@@ -70,10 +75,24 @@ impl Trouble {
     }
 }
 
-/// What the server said, in one line.
+/// What the server said, in one line. Its DETAIL is left out: a whole row may stand there, which is no log's to show.
 fn words(error: &DbError) -> String {
-    let detail = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
-    format!("{}{detail} ({})", error.message(), error.code().code())
+    format!("{} ({})", in_one_line(error.message()), error.code().code())
+}
+
+/// Why a record is not taken: the server's words, and on a second line its DETAIL.
+fn reason(error: &DbError) -> String {
+    let detail = error.detail().map(|detail| format!("\n{}", in_one_line(detail))).unwrap_or_default();
+    format!("{}{detail}", words(error))
+}
+
+/// A trigger may say anything.
+fn in_one_line(text: &str) -> String {
+    text.replace(['\n', '\r'], " ")
+}
+
+fn first_line(reason: &str) -> &str {
+    reason.lines().next().unwrap_or_default()
 }
 
 impl From<tokio_postgres::Error> for Trouble {
@@ -85,12 +104,12 @@ impl From<tokio_postgres::Error> for Trouble {
             return Trouble::Gone(error.into());
         }
         if is_the_tables(said) {
-            let problem = format!("write records: the table is not what is expected: {text}");
-            return Trouble::Wrong { problem, source: Some(error.into()) };
+            // What lies beneath has the row.
+            return Trouble::wrong(format!("write records: the table is not what is expected: {text}"));
         }
         match code.code().get(..2).unwrap_or_default() {
             // Data exceptions, constraints, limits of a program (a value too large for an index), triggers' own.
-            "22" | "23" | "54" | "P0" | "44" => Trouble::Refused(text),
+            "22" | "23" | "54" | "P0" | "44" => Trouble::Refused(reason(said)),
             // Authorisation, no such database or schema, privileges and statements, what is not supported.
             "28" | "3D" | "3F" | "42" | "0A" | "0L" | "0P" => {
                 Trouble::Wrong { problem: format!("use PostgreSQL: {text}"), source: Some(error.into()) }
