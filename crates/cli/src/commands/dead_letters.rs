@@ -6,14 +6,14 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use runstone_record::limits::PAGE_ROWS_MAX;
 use runstone_sdk::Row;
-use runstone_sinks::{DeadLetter, DeadLetters, Redelivered};
+use runstone_sinks::{DeadLetter, DeadLetters, Redelivered, SinkError};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::directory::Directory;
 use crate::args::Global;
 use crate::clock;
-use crate::failure::{FAILED, UsageError};
+use crate::failure::{FAILED, UsageError, report};
 use crate::output::{Format, OutputArgs, Printer, Shape};
 use crate::talk::Talk;
 
@@ -53,7 +53,9 @@ Columns in a pipe: sink, source, position, id, outcome, reason; tab-separated. J
 Example:
   runstone dead-letters replay --sink postgres
 
-What the target takes is no dead letter any more. Exit code 1: it still refuses some. Done twice it is there once.")]
+What the target takes is no dead letter any more. What somebody else has removed meanwhile is not brought: its outcome is
+gone. Exit code 1: a target still refuses some, or cannot be reached; the others are asked all the same. Done twice it is
+there once.")]
     Replay(Chosen),
     /// Forget them
     #[command(after_help = "\
@@ -108,55 +110,92 @@ pub(crate) async fn dead_letters(args: DeadLettersArgs, global: &Global) -> anyh
 }
 
 async fn list(chosen: &Chosen, global: &Global) -> anyhow::Result<ExitCode> {
-    let mut printer = chosen.printer(global);
+    let (mut printer, mut failures) = (chosen.printer(global), Failures::default());
     for sink in chosen.sinks().await? {
-        let mut pages = Pages::of(sink.as_ref(), chosen);
-        while let Some(page) = pages.next().await? {
-            for letter in &page {
-                printer.row(shown(sink.sink(), letter, "waiting", &letter.reason)?)?;
+        let listed = async {
+            let mut pages = Pages::of(sink.as_ref(), chosen);
+            while let Some(page) = pages.next().await? {
+                for letter in &page {
+                    printer.row(shown(sink.sink(), letter, "waiting", &letter.reason)?)?;
+                }
             }
-        }
+            anyhow::Ok(())
+        };
+        failures.keep(sink.sink(), listed.await)?;
     }
     printer.finish()?;
-    Ok(ExitCode::SUCCESS)
+    Ok(failures.end(true))
 }
 
 async fn replay(chosen: &Chosen, global: &Global) -> anyhow::Result<ExitCode> {
-    let (mut printer, mut taken, mut refused) = (chosen.printer(global), 0_u64, 0_u64);
+    let (mut printer, mut failures) = (chosen.printer(global), Failures::default());
+    let (mut taken, mut refused) = (0_u64, 0_u64);
     for sink in chosen.sinks().await? {
-        let mut pages = Pages::of(sink.as_ref(), chosen);
-        while let Some(page) = pages.next().await? {
-            for letter in &page {
-                let (outcome, reason) = match sink.redeliver(letter, clock::now().as_microsecond()).await? {
-                    Redelivered::Taken => ("taken", String::new()),
-                    Redelivered::Refused { reason } => ("refused", reason),
-                    Redelivered::Gone => ("gone", String::new()),
-                };
-                taken += u64::from(outcome == "taken");
-                refused += u64::from(outcome == "refused");
-                printer.row(shown(sink.sink(), letter, outcome, &reason)?)?;
+        let replayed = async {
+            let mut pages = Pages::of(sink.as_ref(), chosen);
+            while let Some(page) = pages.next().await? {
+                for letter in &page {
+                    let (outcome, reason) = match sink.redeliver(letter, clock::now().as_microsecond()).await? {
+                        Redelivered::Taken => ("taken", String::new()),
+                        Redelivered::Refused { reason } => ("refused", reason),
+                        Redelivered::Gone => ("gone", String::new()),
+                    };
+                    taken += u64::from(outcome == "taken");
+                    refused += u64::from(outcome == "refused");
+                    printer.row(shown(sink.sink(), letter, outcome, &reason)?)?;
+                }
             }
-        }
+            anyhow::Ok(())
+        };
+        failures.keep(sink.sink(), replayed.await)?;
     }
     printer.finish()?;
     Talk::plain().say(format_args!("{taken} taken, {refused} refused again"));
-    Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+    Ok(failures.end(refused == 0))
 }
 
 async fn remove(chosen: &Chosen, global: &Global) -> anyhow::Result<ExitCode> {
-    let (mut printer, mut removed) = (chosen.printer(global), 0);
+    let (mut printer, mut failures, mut removed) = (chosen.printer(global), Failures::default(), 0);
     for sink in chosen.sinks().await? {
-        let mut pages = Pages::of(sink.as_ref(), chosen);
-        while let Some(page) = pages.next().await? {
-            for letter in &page {
-                removed += sink.remove_dead_letters(&letter.source, &[letter.position]).await?;
-                printer.row(shown(sink.sink(), letter, "removed", &letter.reason)?)?;
+        let done = async {
+            let mut pages = Pages::of(sink.as_ref(), chosen);
+            while let Some(page) = pages.next().await? {
+                for letter in &page {
+                    removed += sink.remove_dead_letters(&letter.source, &[letter.position]).await?;
+                    printer.row(shown(sink.sink(), letter, "removed", &letter.reason)?)?;
+                }
             }
-        }
+            anyhow::Ok(())
+        };
+        failures.keep(sink.sink(), done.await)?;
     }
     printer.finish()?;
     Talk::plain().say(format_args!("{removed} removed"));
-    Ok(ExitCode::SUCCESS)
+    Ok(failures.end(true))
+}
+
+/// What went wrong with sinks. The others are asked all the same.
+#[derive(Default)]
+struct Failures(Vec<anyhow::Error>);
+
+impl Failures {
+    /// Keeps a sink's own trouble. Anything else, as output that nobody reads any more, ends the command.
+    fn keep(&mut self, sink: &'static str, done: anyhow::Result<()>) -> anyhow::Result<()> {
+        match done {
+            Err(error) if error.is::<SinkError>() => {
+                let said = format!("{sink}: {error}");
+                self.0.push(error.context(said));
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    /// Says each, now that a pager has left the terminal.
+    fn end(&self, is_well: bool) -> ExitCode {
+        let ended = if is_well { ExitCode::SUCCESS } else { ExitCode::from(FAILED) };
+        self.0.iter().fold(ended, |_, error| report(error))
+    }
 }
 
 fn shown(sink: &'static str, letter: &DeadLetter, outcome: &'static str, reason: &str) -> anyhow::Result<Row> {

@@ -9,12 +9,22 @@ use tempfile::TempDir;
 use crate::cluster::Cluster;
 use crate::fed::{caught_up, fed};
 use crate::harness::{runstone, stderr, stdout, write};
+use crate::storage::S3;
+
+/// Where nobody listens.
+const NOWHERE: &str = "http://127.0.0.1:1";
 
 /// The command, told where PostgreSQL is by a file, as an operator's is.
 fn dead_letters(dir: &TempDir, args: &[&str]) -> Output {
     let config = dir.path().join("runstone.yaml");
     let mut command = runstone();
-    command.current_dir(dir.path()).arg("dead-letters").args(args).arg("--config").arg(config);
+    command
+        .current_dir(dir.path())
+        .envs(S3::env_at(NOWHERE))
+        .arg("dead-letters")
+        .args(args)
+        .arg("--config")
+        .arg(config);
     command.output().unwrap()
 }
 
@@ -69,6 +79,47 @@ fn letters_are_listed_replayed_once_and_removed() {
         "5 50 500 501"
     );
     assert_eq!(cluster.ask("SELECT count(*) FROM shop_dead_letters"), "0");
+}
+
+#[test]
+fn a_target_that_is_away_keeps_nobody_from_another() {
+    let cluster = Cluster::start();
+    let dir = TempDir::new().unwrap();
+    let server = fed(&cluster, "").start(TempDir::new().unwrap());
+    caught_up(&server, "postgres");
+    cluster.ask("ALTER TABLE shop_logs ADD CONSTRAINT few CHECK (row_count < 100)");
+    for rows in [5, 500, 501] {
+        let record = json!({"type": "activity", "status": "Succeeded", "row_count": rows, "message": "loaded"});
+        assert_eq!(server.post(&record.to_string()).status, 200);
+    }
+    caught_up(&server, "postgres");
+    let away = format!("dynamodb:\n  table: dmdb_logs\n  endpoint: {NOWHERE}\n");
+    let yaml = format!("postgres:\n  url: {:?}\n  table_prefix: shop\n{away}", cluster.url());
+    write(dir.path(), "runstone.yaml", yaml);
+    cluster.ask("ALTER TABLE shop_logs DROP CONSTRAINT few");
+    for (args, outcome, count, summary) in [
+        (&["list", "--format", "json"][..], "waiting", 2, ""),
+        (&["remove", "--source", "none", "--format", "json"], "", 0, "0 removed"),
+        (&["replay", "--format", "json"], "taken", 2, "2 taken, 0 refused again"),
+        (&["replay", "--format", "json"], "", 0, "0 taken, 0 refused again"),
+    ] {
+        let output = dead_letters(&dir, args);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
+        assert!(said.contains("error: dynamodb: ") && said.contains(summary), "{args:?}: {said}");
+        // The document has its end.
+        let letters: Vec<Value> = serde_json::from_str(&stdout(&output)).unwrap();
+        assert_eq!(letters.len(), count, "{args:?}: {letters:?}");
+        assert!(letters.iter().all(|letter| letter["outcome"] == outcome), "{args:?}: {letters:?}");
+    }
+    assert_eq!(cluster.ask("SELECT count(*) FROM shop_logs"), "3");
+
+    // The first of them is away too, and is not the only one that is named.
+    write(dir.path(), "runstone.yaml", format!("postgres:\n  url: postgres://127.0.0.1:1/none\n{away}"));
+    let output = dead_letters(&dir, &["list"]);
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("error: postgres: ") && said.contains("error: dynamodb: "), "{said}");
 }
 
 #[test]
