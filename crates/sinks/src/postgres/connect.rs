@@ -108,11 +108,13 @@ fn parse(url: &str, from: &str) -> Result<Parsed, SinkError> {
         let pairs: Vec<String> = url.split(' ').filter_map(&mut setting).collect();
         pairs.join(" ")
     };
-    // The library's words do not repeat the text, and so no password.
-    let config = known.parse().map_err(|error: tokio_postgres::Error| SinkError::Misconfigured {
-        problem: format!("read {from}: write postgres://user:password@host:5432/database"),
-        source: Some(error.into()),
-    })?;
+    // The library's words name what it takes for an option: where a password has a blank, & or @, a piece of it.
+    let config = known.parse().map_err(|_| {
+            SinkError::misconfigured(format!(
+                "read {from}: write postgres://user:password@host:5432/database, with %XX for what is no letter or digit of a \
+                 password, or host=… user=… password='…'",
+            ))
+        })?;
     Ok(Parsed { config, trust, root_certificate })
 }
 
@@ -179,5 +181,29 @@ mod tests {
             assert_eq!(found, (mode, trust, root), "{url}");
         }
         assert_eq!(parse("host=h password='a  b'", "postgres.url").unwrap().config.get_password(), Some(&b"a  b"[..]));
+    }
+
+    #[test]
+    fn no_piece_of_a_password_is_said() {
+        for url in [
+            "host=h password=my secret=word",
+            "host=h password=my secret=word sslmode=verify-full",
+            "host=h password='my secret",
+            "host=h password=it's secret",
+            "postgres://u:my@h?secret@h/d",
+            "postgres://h/d?user=u&password=my&secret",
+            "postgres://h/d?user=u&password=my&secret=word&sslmode=verify-ca",
+            "postgres://u:my@h:secret@h/d",
+            "mysql://u:secret@h/d",
+        ] {
+            let error = parse(url, "postgres.url").err().map(crate::Cause::from);
+            let error = error.unwrap_or_else(|| panic!("{url}"));
+            let mut link: Option<&(dyn std::error::Error + 'static)> = Some(&*error);
+            while let Some(said) = link {
+                let (shown, inside) = (said.to_string(), format!("{said:?}"));
+                assert!(!shown.contains("secret") && !inside.contains("secret"), "{url}: {shown}: {inside}");
+                link = said.source();
+            }
+        }
     }
 }
