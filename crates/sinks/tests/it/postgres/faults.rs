@@ -1,22 +1,13 @@
 //! PostgreSQL stops, is killed, is locked, loses answers: rows and cursor stay together.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use runstone_sinks::contract::{NEXT_SOURCE, SOURCE, Target, expected, feed, frame, frames, last, once, stored};
 use runstone_sinks::postgres::Postgres;
 use runstone_sinks::{DeadLetters, Delivered, Frame, Redelivered, Sink, SinkError};
 
 use super::proxy::Proxy;
-use super::{Tables, options};
-
-/// Waits until it is so.
-async fn until(what: &str, mut so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !so() {
-        assert!(start.elapsed() < Duration::from_secs(60), "wait for: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
+use super::{Tables, options, until};
 
 /// Sinks whose COPY waits inside for a lock that somebody has.
 struct Stuck {

@@ -9,7 +9,7 @@ mod schema;
 mod tls;
 
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use runstone_record::Column;
@@ -27,6 +27,15 @@ pub(crate) struct Tables {
     held: Mutex<Option<Session>>,
 }
 
+/// Waits until it is so.
+pub(crate) async fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !so() {
+        assert!(start.elapsed() < Duration::from_secs(60), "wait for: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 pub(crate) fn options(url: &str) -> Options {
     let mut options = Options::new(url, "test");
     options.connect_timeout = Duration::from_secs(5);
@@ -38,7 +47,12 @@ pub(crate) fn options(url: &str) -> Options {
 
 impl Tables {
     pub(crate) fn new() -> Self {
-        Self { cluster: Cluster::start(), held: Mutex::new(None) }
+        Self::of(Cluster::start())
+    }
+
+    /// In a cluster that is started already.
+    pub(crate) fn of(cluster: Cluster) -> Self {
+        Self { cluster, held: Mutex::new(None) }
     }
 
     pub(crate) fn open(&self) -> Postgres {
