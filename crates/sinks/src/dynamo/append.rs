@@ -1,7 +1,7 @@
 //! Appends that happen once. Owns their order, the item that takes them, and what a failed condition means; refuses to look
 //! before it writes: the condition looks.
 //!
-//! An append is known by an id (the Logger function), of which an item keeps the last ones, or by its positions in a journal
+//! An append is known by an id (the Logger function), of which an item keeps the log's last ones, or by its positions in a journal
 //! (the relay), of which an item keeps the highest. Where the answer to an update was lost, the update's repetition fails its
 //! condition, and the item that comes with that failure shows why.
 //!
@@ -17,6 +17,7 @@ use runstone_record::RecordId;
 use runstone_record::limits::{DYNAMO_APPEND_TIMEOUT_MS, DYNAMO_IDS_KEPT, DYNAMO_REWORDINGS_MAX};
 
 use super::item::{self, Item};
+use super::place::Place;
 use super::word::{Mark, Step, Stored};
 use super::{Dynamo, DynamoError, entry};
 
@@ -71,7 +72,7 @@ enum Judgement {
 }
 
 impl Dynamo {
-    /// Appends an entry, a JSON object, to the log of a run, once under this id as long as the item knows it: see
+    /// Appends an entry, a JSON object, to the log of a run, once under this id as long as the log knows it: see
     /// [`DYNAMO_IDS_KEPT`]. The time, in microseconds since 1970, is the item's.
     ///
     /// # Errors
@@ -155,12 +156,12 @@ impl Dynamo {
 
     /// Makes one update, in the item in which it finds place.
     async fn append_step(&self, step: Step<'_>) -> Result<Next, DynamoError> {
-        let mut part = self.part(step.run_id);
+        let (mut place, id) = (Place::at(self.part(step.run_id)), step.mark.id());
         let (mut rotate, mut rewordings) = (false, 0);
         loop {
-            let full = match self.update(&step, part, rotate).await? {
+            let is_full = match self.update(&step, &place, rotate).await? {
                 Outcome::Done => {
-                    self.remember(step.run_id, part);
+                    self.remember(step.run_id, place.part);
                     return Ok(Next::Done);
                 }
                 Outcome::Full => true,
@@ -171,19 +172,22 @@ impl Dynamo {
                         return Err(DynamoError::NoLog { table, run_id });
                     }
                     Judgement::Continued => {
-                        (part, rewordings) = (self.open_part(step.run_id, part + 1).await?, 0);
+                        let Some(next) = place.behind(&item, id) else { return Ok(Next::Before) };
+                        let Some(open) = self.open_place(step.run_id, next, id).await? else { return Ok(Next::Before) };
+                        (place, rotate, rewordings) = (open, false, 0);
                         continue;
                     }
                     Judgement::Full => true,
                     Judgement::Again => {
-                        rotate = item::ids(&item) >= DYNAMO_IDS_KEPT;
+                        rotate = item::ids(&item).len() >= DYNAMO_IDS_KEPT;
                         false
                     }
                 },
             };
-            if full {
-                self.close(step.run_id, part).await?;
-                (part, rewordings) = (part + 1, 0);
+            if is_full {
+                let closed = self.close(step.run_id, place.part).await?;
+                let Some(next) = place.behind(&closed, id) else { return Ok(Next::Before) };
+                (place, rotate, rewordings) = (next, false, 0);
                 continue;
             }
             rewordings += 1;
@@ -230,13 +234,13 @@ impl Dynamo {
         }
     }
 
-    async fn update(&self, step: &Step<'_>, part: u32, rotate: bool) -> Result<Outcome, DynamoError> {
-        let wording = step.word(&self.options, rotate);
+    async fn update(&self, step: &Step<'_>, place: &Place, rotate: bool) -> Result<Outcome, DynamoError> {
+        let wording = step.word(&self.options, &place.carried, rotate);
         let sent = self
             .client
             .update_item()
             .table_name(&self.options.table)
-            .key(&self.options.key, AttributeValue::S(item::key(step.run_id, part)))
+            .key(&self.options.key, AttributeValue::S(item::key(step.run_id, place.part)))
             .update_expression(wording.update)
             .condition_expression(wording.condition)
             .set_expression_attribute_names(Some(wording.names))
@@ -256,21 +260,6 @@ impl Dynamo {
             Some(refusal) if is_full(refusal) => Ok(Outcome::Full),
             _ => Err(DynamoError::request("append to log", &self.options.table, &error)),
         }
-    }
-
-    /// Says in an item that the log goes on in another: from then on nothing is appended to it.
-    async fn close(&self, run_id: &str, part: u32) -> Result<(), DynamoError> {
-        let sent = self
-            .client
-            .update_item()
-            .table_name(&self.options.table)
-            .key(&self.options.key, AttributeValue::S(item::key(run_id, part)))
-            .update_expression("SET #continued = :true")
-            .expression_attribute_names("#continued", item::CONTINUED)
-            .expression_attribute_values(":true", AttributeValue::Bool(true))
-            .send()
-            .await;
-        sent.map(drop).map_err(|error| DynamoError::request("close log's item", &self.options.table, &error))
     }
 }
 

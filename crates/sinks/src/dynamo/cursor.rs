@@ -37,7 +37,7 @@ impl Dynamo {
                 remedy: Remedy::People("set a region"),
             });
         }
-        let found = self.item(&item::key(&key(source), 1), None).await?;
+        let found = self.item(&item::key(&key(source), 1), &[]).await?;
         Ok(found.as_ref().map_or(0, position))
     }
 

@@ -14,7 +14,7 @@ pub(super) const UPDATED: &str = "updated_at";
 pub(super) const BYTES: &str = "log_bytes";
 /// There where the log goes on in another item: nothing is appended here any more.
 pub(super) const CONTINUED: &str = "continued";
-/// Ids of the last appends, and of those before them.
+/// Ids of the last appends, and of those before them: to the log, in whichever item.
 pub(super) const IDS: &str = "append_ids";
 pub(super) const IDS_BEFORE: &str = "append_ids_before";
 
@@ -72,13 +72,18 @@ pub(super) fn logs(item: &Item) -> &[AttributeValue] {
     list(item, LOGS)
 }
 
-/// How many ids the newer list has.
-pub(super) fn ids(item: &Item) -> usize {
-    list(item, IDS).len()
+/// The ids of the last appends.
+pub(super) fn ids(item: &Item) -> &[AttributeValue] {
+    list(item, IDS)
+}
+
+/// Those of the appends before them.
+pub(super) fn ids_before(item: &Item) -> &[AttributeValue] {
+    list(item, IDS_BEFORE)
 }
 
 pub(super) fn has_id(item: &Item, id: &AttributeValue) -> bool {
-    [IDS, IDS_BEFORE].into_iter().any(|name| list(item, name).contains(id))
+    ids(item).contains(id) || ids_before(item).contains(id)
 }
 
 pub(super) fn text<'i>(item: &'i Item, name: &str) -> Option<&'i str> {

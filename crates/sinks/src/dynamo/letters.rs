@@ -120,7 +120,7 @@ impl Dynamo {
     }
 
     async fn page(&self, after: (&str, u64), limit: usize) -> Result<Vec<DeadLetter>, DynamoError> {
-        let list = self.item(LIST, None).await?.unwrap_or_default();
+        let list = self.item(LIST, &[]).await?.unwrap_or_default();
         let listed: BTreeSet<(&str, u64)> = list
             .iter()
             .filter_map(|(source, positions)| Some((source.as_str(), positions.as_ns().ok()?)))
@@ -134,7 +134,7 @@ impl Dynamo {
             if letters.len() == limit {
                 break;
             }
-            if let Some(found) = self.item(&key(source, position), None).await? {
+            if let Some(found) = self.item(&key(source, position), &[]).await? {
                 letters.push(letter(&found, source, position)?);
             }
         }

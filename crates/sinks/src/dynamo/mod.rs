@@ -14,6 +14,7 @@ mod error;
 mod item;
 mod letters;
 mod number;
+mod place;
 mod read;
 mod table;
 mod value;

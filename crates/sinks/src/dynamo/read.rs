@@ -38,7 +38,7 @@ impl Dynamo {
     pub async fn read(&self, run_id: &str) -> Result<Option<RunLog>, DynamoError> {
         let mut log = RunLog { entries: Vec::new(), created_at: None, updated_at: None };
         let mut part = 1;
-        while let Some(found) = self.item(&item::key(run_id, part), None).await? {
+        while let Some(found) = self.item(&item::key(run_id, part), &[]).await? {
             for stored in item::logs(&found) {
                 log.entries.push(entry::load(stored, run_id)?);
             }
@@ -65,7 +65,7 @@ impl Dynamo {
     /// Looks at all items of a log.
     pub(super) async fn look(&self, run_id: &str) -> Result<Look, DynamoError> {
         let (mut look, mut part) = (Look { part: 1, ..Look::default() }, 1);
-        while let Some(found) = self.item(&item::key(run_id, part), None).await? {
+        while let Some(found) = self.item(&item::key(run_id, part), &[]).await? {
             let logs = item::logs(&found);
             look.ids.extend(logs.iter().filter_map(entry::id));
             (look.part, look.count) = (part, logs.len());
@@ -77,30 +77,20 @@ impl Dynamo {
         Ok(look)
     }
 
-    /// The first part, from this one on, that is not known to be closed. To read what an item says about itself costs less
-    /// than an update that fails.
-    pub(super) async fn open_part(&self, run_id: &str, from: u32) -> Result<u32, DynamoError> {
-        let mut part = from;
-        while self
-            .item(&item::key(run_id, part), Some(item::CONTINUED))
-            .await?
-            .is_some_and(|found| item::is_continued(&found))
-        {
-            part += 1;
-        }
-        Ok(part)
-    }
-
-    /// An item, or one attribute of it.
-    pub(super) async fn item(&self, key: &str, attribute: Option<&str>) -> Result<Option<Item>, DynamoError> {
+    /// An item, or these attributes of it where some are named.
+    pub(super) async fn item(&self, key: &str, attributes: &[&str]) -> Result<Option<Item>, DynamoError> {
         let mut get = self
             .client
             .get_item()
             .table_name(&self.options.table)
             .key(&self.options.key, AttributeValue::S(key.to_owned()))
             .consistent_read(true);
-        if let Some(attribute) = attribute {
-            get = get.projection_expression("#attribute").expression_attribute_names("#attribute", attribute);
+        if !attributes.is_empty() {
+            let short: Vec<String> = (0..attributes.len()).map(|number| format!("#a{number}")).collect();
+            get = get.projection_expression(short.join(", "));
+            for (short, attribute) in short.into_iter().zip(attributes) {
+                get = get.expression_attribute_names(short, *attribute);
+            }
         }
         let answer = get.send().await;
         answer.map(|answer| answer.item).map_err(|error| DynamoError::request("read log", &self.options.table, &error))

@@ -6,6 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use runstone_record::limits::DYNAMO_IDS_KEPT;
 use runstone_record::time::format_millis;
 
+use super::place::Carried;
 use super::value::Sized;
 use super::{Options, item};
 
@@ -28,6 +29,16 @@ pub(super) enum Mark<'a> {
         /// How many entries the item had when the log's ids were read, if they were.
         looked: Option<usize>,
     },
+}
+
+impl Mark<'_> {
+    /// The id, where it is one.
+    pub(super) fn id(&self) -> Option<&AttributeValue> {
+        match self {
+            Mark::Id(id) => Some(id),
+            Mark::Position { .. } => None,
+        }
+    }
 }
 
 /// One update that is to be made.
@@ -72,7 +83,8 @@ impl Step<'_> {
     }
 
     /// The update and its condition. All names stand behind `#`: some are words that DynamoDB keeps for itself.
-    pub(super) fn word(&self, options: &Options, rotate: bool) -> Wording {
+    /// An item that it begins has these ids of appends before it.
+    pub(super) fn word(&self, options: &Options, carried: &Carried, rotate: bool) -> Wording {
         let mut wording = Wording::default();
         let (mut set, mut conditions) = (
             vec![
@@ -100,13 +112,24 @@ impl Step<'_> {
             set.push("#ttl = :ttl".to_owned());
             wording.name("#ttl", &ttl.attribute).value(":ttl", AttributeValue::N(seconds.to_string()));
         }
-        self.mark(rotate, &mut wording, &mut set, &mut conditions);
+        self.mark(carried, rotate, &mut wording, &mut set, &mut conditions);
         wording.update = format!("SET {} ADD #bytes :bytes", set.join(", "));
         wording.condition = conditions.join(" AND ");
         wording
     }
 
-    fn mark(&self, rotate: bool, wording: &mut Wording, set: &mut Vec<String>, conditions: &mut Vec<String>) {
+    fn mark(
+        &self,
+        carried: &Carried,
+        rotate: bool,
+        wording: &mut Wording,
+        set: &mut Vec<String>,
+        conditions: &mut Vec<String>,
+    ) {
+        if !carried.before.is_empty() && !rotate {
+            wording.name("#before", item::IDS_BEFORE).value(":before", list(carried.before.clone()));
+            set.push("#before = if_not_exists(#before, :before)".to_owned());
+        }
         match &self.mark {
             Mark::Id(id) => {
                 wording.name("#ids", item::IDS).name("#before", item::IDS_BEFORE);
@@ -117,11 +140,16 @@ impl Step<'_> {
                     set.push("#before = #ids, #ids = :ids".to_owned());
                     conditions.push("size(#ids) >= :kept".to_owned());
                 } else {
-                    set.push("#ids = list_append(if_not_exists(#ids, :none), :ids)".to_owned());
+                    wording.value(":carried", list(carried.ids.clone()));
+                    set.push("#ids = list_append(if_not_exists(#ids, :carried), :ids)".to_owned());
                     conditions.push("(attribute_not_exists(#ids) OR size(#ids) < :kept)".to_owned());
                 }
             }
             Mark::Position { source, after, through, looked } => {
+                if !carried.ids.is_empty() {
+                    wording.name("#ids", item::IDS).value(":carried", list(carried.ids.clone()));
+                    set.push("#ids = if_not_exists(#ids, :carried)".to_owned());
+                }
                 wording.name("#position", &item::position_name(source));
                 wording.value(":after", number(*after)).value(":through", number(*through));
                 set.push("#position = :through".to_owned());
