@@ -7,7 +7,7 @@ use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::{DisplayErrorContext, ProvideErrorMetadata};
 use runstone_record::limits::{DYNAMO_ITEM_BYTES_LIMIT, LAMBDA_SECRET_TIMEOUT_MS};
-use runstone_sinks::dynamo::{Options, Ttl};
+use runstone_sinks::dynamo::{NameError, Options, Ttl, check_names};
 use serde_json::{Map, Value};
 
 use super::Environment;
@@ -81,19 +81,19 @@ impl Settings {
 
 fn options(get: impl Fn(&str) -> Option<String>) -> Result<Options, SettingsError> {
     let defaults = Options::default();
+    let key = get(KEY).unwrap_or(defaults.key);
+    let attribute = get(TTL_ATTRIBUTE).unwrap_or_else(|| "expires_at".to_owned());
+    check_names(&key, &attribute).map_err(refused)?;
     let number = |name: &'static str, default: usize, (least, most): (usize, usize)| {
         let Some(value) = get(name) else { return Ok(default) };
         let number = value.parse().ok().filter(|number| (least..=most).contains(number));
         number.ok_or_else(|| SettingsError::Value { name, wanted: format!("a number from {least} to {most}"), value })
     };
     let days = number(TTL_DAYS, 0, (0, TTL_DAYS_MAX))?;
-    let ttl = (days > 0).then(|| Ttl {
-        attribute: get(TTL_ATTRIBUTE).unwrap_or_else(|| "expires_at".to_owned()),
-        days: u32::try_from(days).unwrap_or(u32::MAX),
-    });
+    let ttl = (days > 0).then(|| Ttl { attribute, days: u32::try_from(days).unwrap_or(u32::MAX) });
     Ok(Options {
         table: get(TABLE).unwrap_or(defaults.table),
-        key: get(KEY).unwrap_or(defaults.key),
+        key,
         endpoint: get(ENDPOINT),
         item_bytes_max: number(ITEM_BYTES_MAX, defaults.item_bytes_max, (BYTES_MIN, DYNAMO_ITEM_BYTES_LIMIT))?,
         entry_bytes_max: number(ENTRY_BYTES_MAX, defaults.entry_bytes_max, (BYTES_MIN, DYNAMO_ITEM_BYTES_LIMIT))?,
@@ -101,6 +101,16 @@ fn options(get: impl Fn(&str) -> Option<String>) -> Result<Options, SettingsErro
         // Terraform makes the table, and the function's role may not.
         create: false,
     })
+}
+
+fn refused(error: NameError) -> SettingsError {
+    const FREE: &str = "a name that items do not use themselves";
+    let (name, wanted, value) = match error {
+        NameError::Key { name } => (KEY, FREE, name),
+        NameError::Ttl { name } => (TTL_ATTRIBUTE, FREE, name),
+        NameError::TtlIsKey { name } => (TTL_ATTRIBUTE, "another name than the key's", name),
+    };
+    SettingsError::Value { name, wanted: wanted.to_owned(), value }
 }
 
 /// AWS Secrets Manager, and what is known of region and credentials.
@@ -168,6 +178,19 @@ mod tests {
         {
             let error = of(&[(name, value)]).unwrap_err();
             assert!(error.starts_with(&format!("read setting {name}: must be a number from ")), "{error}");
+        }
+    }
+
+    /// With any of them every append would be refused.
+    #[test]
+    fn names_that_items_use_are_refused() {
+        for (key, attribute, reason) in [
+            ("run_id", "logs", "TTL_ATTRIBUTE: must be a name that items do not use themselves, got logs"),
+            ("log_bytes", "ttl", "KEY: must be a name that items do not use themselves, got log_bytes"),
+            ("ttl", "ttl", "TTL_ATTRIBUTE: must be another name than the key's, got ttl"),
+        ] {
+            let error = of(&[(KEY, key), (TTL_ATTRIBUTE, attribute), (TTL_DAYS, "9")]).unwrap_err();
+            assert_eq!(error, format!("read setting RUNSTONE_DYNAMODB_{reason}"));
         }
     }
 }

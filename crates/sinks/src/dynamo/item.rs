@@ -20,6 +20,8 @@ pub(super) const IDS_BEFORE: &str = "append_ids_before";
 
 /// How far a source's records are in the table, in an item that is no log.
 pub(super) const POSITION: &str = "position";
+/// Before a journal's name: up to where an item has its run's records of that.
+pub(super) const POSITION_OF: &str = "position ";
 
 /// Attributes by name.
 pub(super) type Item = HashMap<String, AttributeValue>;
@@ -31,7 +33,7 @@ pub(super) fn key(run_id: &str, part: u32) -> String {
 
 /// The attribute that says up to which position of a journal an item has its run's records.
 pub(super) fn position_name(source: &str) -> String {
-    format!("position {source}")
+    format!("{POSITION_OF}{source}")
 }
 
 pub(super) fn id(id: RecordId) -> AttributeValue {

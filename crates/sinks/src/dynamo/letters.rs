@@ -23,6 +23,12 @@ const _: () = assert!(RECORD_BYTES_MAX < DYNAMO_ITEM_BYTES_LIMIT);
 /// The key of the list: for each source, the numbers of its letters' positions. No run's id has a `#`.
 const LIST: &str = "#letters";
 
+pub(super) const SOURCE: &str = "source";
+pub(super) const ID: &str = "record_id";
+pub(super) const REASON: &str = "reason";
+/// The record, as JSON of the API, compressed.
+pub(super) const GZIP: &str = "gzip";
+
 fn key(source: &str, position: u64) -> String {
     format!("#letter {source} {position}")
 }
@@ -75,11 +81,11 @@ impl Dynamo {
             .update_expression(
                 "SET #source = :source, #position = :position, #id = :id, #reason = :reason, #gzip = :gzip",
             )
-            .expression_attribute_names("#source", "source")
+            .expression_attribute_names("#source", SOURCE)
             .expression_attribute_names("#position", item::POSITION)
-            .expression_attribute_names("#id", "record_id")
-            .expression_attribute_names("#reason", "reason")
-            .expression_attribute_names("#gzip", "gzip")
+            .expression_attribute_names("#id", ID)
+            .expression_attribute_names("#reason", REASON)
+            .expression_attribute_names("#gzip", GZIP)
             .expression_attribute_values(":source", AttributeValue::S(letter.source.clone()))
             .expression_attribute_values(":position", AttributeValue::N(letter.position.to_string()))
             .expression_attribute_values(":id", AttributeValue::S(letter.id.to_string()))
@@ -177,8 +183,8 @@ fn is_at_most(error: &UpdateItemError) -> bool {
 fn letter(found: &Item, source: &str, position: u64) -> Result<DeadLetter, DynamoError> {
     let failed = |error: std::io::Error| DynamoError::Unpack { run_id: key(source, position), source: error };
     let text = |name: &str| item::text(found, name).unwrap_or_default();
-    let id = RecordId::parse(text("record_id")).map_err(|error| failed(std::io::Error::other(error)))?;
-    let packed = found.get("gzip").and_then(|packed| packed.as_b().ok()).map_or(&[][..], |packed| packed.as_ref());
+    let id = RecordId::parse(text(ID)).map_err(|error| failed(std::io::Error::other(error)))?;
+    let packed = found.get(GZIP).and_then(|packed| packed.as_b().ok()).map_or(&[][..], |packed| packed.as_ref());
     let record = entry::decompress(packed).map_err(failed)?;
-    Ok(DeadLetter { source: source.to_owned(), position, id, reason: text("reason").to_owned(), record })
+    Ok(DeadLetter { source: source.to_owned(), position, id, reason: text(REASON).to_owned(), record })
 }

@@ -13,6 +13,7 @@ mod entry;
 mod error;
 mod item;
 mod letters;
+mod names;
 mod number;
 mod place;
 mod read;
@@ -37,6 +38,7 @@ use runstone_record::limits::{
 pub use crate::aws::Remedy;
 pub use append::{Appended, PositionedEntry};
 pub use error::DynamoError;
+pub use names::{NameError, check_names};
 pub use read::RunLog;
 
 /// Where logs are kept, and how.
@@ -44,7 +46,7 @@ pub use read::RunLog;
 pub struct Options {
     /// The table's name.
     pub table: String,
-    /// Its partition key, of type string.
+    /// Its partition key, of type string: a name that [`check_names`] takes.
     pub key: String,
     /// Where DynamoDB is, if not where the region says.
     pub endpoint: Option<String>,
@@ -61,7 +63,7 @@ pub struct Options {
 /// When items are deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ttl {
-    /// The attribute in which DynamoDB finds the time.
+    /// The attribute in which DynamoDB finds the time: a name that [`check_names`] takes.
     pub attribute: String,
     /// Days after an item's last entry.
     pub days: u32,
