@@ -37,14 +37,14 @@ pub enum SettingsError {
         reason: String,
     },
     /// A value is none.
-    #[error("read setting {name}: must be {wanted}, got {value}")]
+    #[error("read setting {name}: must be {wanted}, {found}")]
     Value {
         /// Which.
         name: &'static str,
         /// What it may be.
         wanted: String,
-        /// What it is.
-        value: String,
+        /// What it is, unless that is in the secret: that stays there.
+        found: String,
     },
     /// There are none yet.
     #[error("read settings: there are none")]
@@ -71,30 +71,52 @@ impl Settings {
             Some(name) => secrets.read(name).await?,
             None => Map::new(),
         };
-        let get = |name: &str| {
-            let member = members.get(name).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
-            environment(name).or(member).filter(|value| !value.is_empty())
-        };
-        Ok(Self { options: options(get)?, has_secret: secret.is_some() })
+        Ok(Self { options: options(|name| find(environment, &members, name))?, has_secret: secret.is_some() })
     }
 }
 
-fn options(get: impl Fn(&str) -> Option<String>) -> Result<Options, SettingsError> {
+/// A value, and where it was.
+#[derive(Debug, Clone)]
+struct Found {
+    value: String,
+    is_secret: bool,
+}
+
+impl Found {
+    fn wrong(&self, name: &'static str, wanted: impl Into<String>) -> SettingsError {
+        let found = if self.is_secret { "the secret has another".to_owned() } else { format!("got {}", self.value) };
+        SettingsError::Value { name, wanted: wanted.into(), found }
+    }
+}
+
+/// Looks in the environment and then in the secret. What is empty is not there.
+fn find(environment: &Environment, members: &Map<String, Value>, name: &str) -> Option<Found> {
+    let is_set = |value: &String| !value.is_empty();
+    let of_environment = environment(name).filter(is_set).map(|value| Found { value, is_secret: false });
+    of_environment.or_else(|| {
+        let value = members.get(name)?;
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        Some(value).filter(is_set).map(|value| Found { value, is_secret: true })
+    })
+}
+
+fn options(find: impl Fn(&str) -> Option<Found>) -> Result<Options, SettingsError> {
     let defaults = Options::default();
-    let key = get(KEY).unwrap_or(defaults.key);
-    let attribute = get(TTL_ATTRIBUTE).unwrap_or_else(|| "expires_at".to_owned());
-    check_names(&key, &attribute).map_err(refused)?;
+    let or =
+        |name: &str, value: &str| find(name).unwrap_or_else(|| Found { value: value.to_owned(), is_secret: false });
+    let (key, attribute) = (or(KEY, &defaults.key), or(TTL_ATTRIBUTE, "expires_at"));
+    check_names(&key.value, &attribute.value).map_err(|error| refused(&error, &key, &attribute))?;
     let number = |name: &'static str, default: usize, (least, most): (usize, usize)| {
-        let Some(value) = get(name) else { return Ok(default) };
-        let number = value.parse().ok().filter(|number| (least..=most).contains(number));
-        number.ok_or_else(|| SettingsError::Value { name, wanted: format!("a number from {least} to {most}"), value })
+        let Some(found) = find(name) else { return Ok(default) };
+        let number = found.value.parse().ok().filter(|number| (least..=most).contains(number));
+        number.ok_or_else(|| found.wrong(name, format!("a number from {least} to {most}")))
     };
     let days = number(TTL_DAYS, 0, (0, TTL_DAYS_MAX))?;
-    let ttl = (days > 0).then(|| Ttl { attribute, days: u32::try_from(days).unwrap_or(u32::MAX) });
+    let ttl = (days > 0).then(|| Ttl { attribute: attribute.value, days: u32::try_from(days).unwrap_or(u32::MAX) });
     Ok(Options {
-        table: get(TABLE).unwrap_or(defaults.table),
-        key,
-        endpoint: get(ENDPOINT),
+        table: or(TABLE, &defaults.table).value,
+        key: key.value,
+        endpoint: find(ENDPOINT).map(|found| found.value),
         item_bytes_max: number(ITEM_BYTES_MAX, defaults.item_bytes_max, (BYTES_MIN, DYNAMO_ITEM_BYTES_LIMIT))?,
         entry_bytes_max: number(ENTRY_BYTES_MAX, defaults.entry_bytes_max, (BYTES_MIN, DYNAMO_ITEM_BYTES_LIMIT))?,
         ttl,
@@ -103,14 +125,17 @@ fn options(get: impl Fn(&str) -> Option<String>) -> Result<Options, SettingsErro
     })
 }
 
-fn refused(error: NameError) -> SettingsError {
-    const FREE: &str = "a name that items do not use themselves";
-    let (name, wanted, value) = match error {
-        NameError::Key { name } => (KEY, FREE, name),
-        NameError::Ttl { name } => (TTL_ATTRIBUTE, FREE, name),
-        NameError::TtlIsKey { name } => (TTL_ATTRIBUTE, "another name than the key's", name),
-    };
-    SettingsError::Value { name, wanted: wanted.to_owned(), value }
+fn refused(error: &NameError, key: &Found, attribute: &Found) -> SettingsError {
+    let free = "a name that items do not use themselves";
+    match error {
+        NameError::Key { .. } => key.wrong(KEY, free),
+        NameError::Ttl { .. } => attribute.wrong(TTL_ATTRIBUTE, free),
+        // To say the one is to say the other.
+        NameError::TtlIsKey { .. } => {
+            let both = Found { is_secret: key.is_secret || attribute.is_secret, ..attribute.clone() };
+            both.wrong(TTL_ATTRIBUTE, "another name than the key's")
+        }
+    }
 }
 
 /// AWS Secrets Manager, and what is known of region and credentials.
@@ -154,8 +179,16 @@ mod tests {
     use super::*;
 
     fn of(pairs: &[(&str, &str)]) -> Result<Options, String> {
-        let get = |name: &str| pairs.iter().find(|(of, _)| *of == name).map(|(_, value)| (*value).to_owned());
-        options(get).map_err(|error| error.to_string())
+        read(pairs, &serde_json::json!({}))
+    }
+
+    fn read(pairs: &[(&str, &str)], secret: &Value) -> Result<Options, String> {
+        let pairs: Vec<(String, String)> =
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let environment: Environment =
+            Box::new(move |name| pairs.iter().find(|(of, _)| of == name).map(|(_, value)| value.clone()));
+        let members = secret.as_object().unwrap();
+        options(|name| find(&environment, members, name)).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -191,6 +224,30 @@ mod tests {
         ] {
             let error = of(&[(KEY, key), (TTL_ATTRIBUTE, attribute), (TTL_DAYS, "9")]).unwrap_err();
             assert_eq!(error, format!("read setting RUNSTONE_DYNAMODB_{reason}"));
+        }
+    }
+    #[test]
+    fn the_environment_comes_before_the_secret_where_it_has_something() {
+        let secret = serde_json::json!({TABLE: "secret", ENDPOINT: "", ITEM_BYTES_MAX: 2048});
+        for (set, table) in [(&[][..], "secret"), (&[(TABLE, "")], "secret"), (&[(TABLE, "own")], "own")] {
+            let options = read(set, &secret).unwrap();
+            assert_eq!((options.table.as_str(), options.endpoint, options.item_bytes_max), (table, None, 2048));
+        }
+    }
+
+    /// Callers see the message, and the secret is none of theirs.
+    #[test]
+    fn what_the_secret_has_is_not_said() {
+        for (set, secret, name) in [
+            (&[][..], serde_json::json!({ITEM_BYTES_MAX: "hidden"}), ITEM_BYTES_MAX),
+            (&[(TTL_DAYS, "")], serde_json::json!({TTL_DAYS: {"hidden": 1}}), TTL_DAYS),
+            (&[], serde_json::json!({KEY: "position hidden"}), KEY),
+            (&[], serde_json::json!({TTL_ATTRIBUTE: "position hidden"}), TTL_ATTRIBUTE),
+            (&[(TTL_ATTRIBUTE, "hidden")], serde_json::json!({KEY: "hidden"}), TTL_ATTRIBUTE),
+        ] {
+            let error = read(set, &secret).unwrap_err();
+            assert!(error.starts_with(&format!("read setting {name}: must be ")), "{error}");
+            assert!(error.ends_with(", the secret has another") && !error.contains("hidden"), "{error}");
         }
     }
 }

@@ -148,14 +148,24 @@ fn settings_come_from_a_secret_where_the_environment_has_none() {
         assert_eq!(function.invoke(&event(&format!("{number:100}")))["statusCode"], 200);
     }
     assert_eq!(moto.boto3("dynamodb", "result = client.scan(TableName='secret_logs')['Count'] > 1"), json!(true));
-    // The environment comes first.
+    // The environment comes first, where it has something.
+    let function = Function::start(&[named[0], named[1], ("RUNSTONE_DYNAMODB_TABLE", "")]);
+    assert_eq!(function.invoke(&event("empty"))["statusCode"], 200);
     make_table(&moto, "other_logs");
     let function = Function::start(&[named[0], named[1], ("RUNSTONE_DYNAMODB_TABLE", "other_logs")]);
     assert_eq!(function.invoke(&event("other"))["statusCode"], 200);
     assert_eq!(titles(&moto, "other_logs"), json!(["other"]));
-    // What cannot be read is said, each time.
+    // What cannot be read is said, each time, and what the secret has is not.
+    let secret = json!({"RUNSTONE_DYNAMODB_TTL_DAYS": "hidden"});
+    let script = format!("result = client.create_secret(Name='wrong', SecretString='{secret}')['Name']");
+    moto.boto3("secretsmanager", &script);
     for (secret, item_bytes, reason) in [
         ("missing", "", "read secret: missing: ResourceNotFoundException"),
+        (
+            "wrong",
+            "",
+            "read setting RUNSTONE_DYNAMODB_TTL_DAYS: must be a number from 0 to 36500, the secret has another",
+        ),
         ("", "7", "read setting RUNSTONE_DYNAMODB_ITEM_BYTES_MAX: must be a number from 1024 to 405504, got 7"),
     ] {
         let env = [named[0], ("RUNSTONE_LOGGER_SECRET", secret), ("RUNSTONE_DYNAMODB_ITEM_BYTES_MAX", item_bytes)];
@@ -163,6 +173,7 @@ fn settings_come_from_a_secret_where_the_environment_has_none() {
         let answer = function.invoke(&event("lost"));
         let message = answer["body"]["message"].as_str().unwrap();
         assert!(message.starts_with(&format!("Failed to append log: {reason}")), "{message}");
+        assert!(!message.contains("hidden"), "{message}");
     }
 }
 
