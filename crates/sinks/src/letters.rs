@@ -29,7 +29,7 @@ pub trait DeadLetters: Send + Sync {
     async fn remove_dead_letters(&self, source: &str, positions: &[u64]) -> Result<u64, SinkError>;
 
     /// Brings a letter's record to the target once more and removes the letter, if it is taken. No cursor moves. Broken off in
-    /// between and done again, the record is there once. `now`: microseconds since 1970.
+    /// between and done again, whenever, the record is there once. `now`: microseconds since 1970.
     ///
     /// # Errors
     /// Says what the caller is to do. The letter is still there then, or all is done, where an answer was lost.

@@ -61,8 +61,11 @@ impl DeadLetters for Cloudwatch {
             Ok(frame) => [frame],
             Err(error) => return Ok(Redelivered::Refused { reason: error.to_string() }),
         };
-        // Somebody may have brought it a moment ago.
+        // Somebody may have brought it a moment ago, or removed it.
         self.settled().await;
+        if !self.is_there(source, position).await.map_err(CloudwatchError::tell)? {
+            return Ok(Redelivered::Gone);
+        }
         let delivery = Delivery { source, after: position.saturating_sub(1), frames: &frames, through: position };
         let refused = self.append_records(delivery, false, None).await.map_err(CloudwatchError::tell)?;
         if let Some(letter) = refused.into_iter().next() {
@@ -135,6 +138,16 @@ impl Cloudwatch {
         let lines: Vec<String> = gone.chunks(REMOVED_MAX).map(line).collect();
         self.note(&format!("{REMOVED}{source}"), self.now_ms(), lines).await?;
         Ok(gone.len() as u64)
+    }
+
+    /// Is it a letter that nobody has removed?
+    async fn is_there(&self, source: &str, position: u64) -> Result<bool, CloudwatchError> {
+        if self.removed(source).await?.contains(&position) {
+            return Ok(false);
+        }
+        let mut is_there = false;
+        self.each_letter(source, &mut |letter| is_there |= letter.position == position).await?;
+        Ok(is_there)
     }
 
     async fn removed(&self, source: &str) -> Result<BTreeSet<u64>, CloudwatchError> {

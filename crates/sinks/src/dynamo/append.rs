@@ -110,7 +110,10 @@ impl Dynamo {
         Ok(Stored { position: entry.position, at: entry.at, sized })
     }
 
-    async fn in_time<T>(&self, append: impl Future<Output = Result<T, DynamoError>>) -> Result<T, DynamoError> {
+    pub(super) async fn in_time<T>(
+        &self,
+        append: impl Future<Output = Result<T, DynamoError>>,
+    ) -> Result<T, DynamoError> {
         let limit = Duration::from_millis(DYNAMO_APPEND_TIMEOUT_MS);
         tokio::time::timeout(limit, append).await.unwrap_or_else(|_| {
             Err(DynamoError::Timeout { table: self.options.table.clone(), ms: DYNAMO_APPEND_TIMEOUT_MS })

@@ -47,8 +47,12 @@ impl DeadLetters for Dynamo {
         self.remove(source, positions).await.map_err(DynamoError::tell)
     }
 
-    /// The record's place in its log was passed: it comes behind what the log has, known by its id.
+    /// The record's place in its log was passed: it comes behind what the log has.
     async fn redeliver(&self, letter: &DeadLetter, now: i64) -> Result<Redelivered, SinkError> {
+        let kept = self.item(&key(&letter.source, letter.position), &[item::POSITION]).await;
+        if kept.map_err(DynamoError::tell)?.is_none() {
+            return Ok(Redelivered::Gone);
+        }
         let frame = match letter.frame() {
             Ok(frame) => frame,
             Err(error) => return Ok(Redelivered::Refused { reason: error.to_string() }),
@@ -56,8 +60,8 @@ impl DeadLetters for Dynamo {
         // Without a run it has no log, as in a delivery.
         if let Some(run_id) = frame.batch.text(Column::RunId, 0) {
             let json = deliver::entry(&letter.source, (&frame.batch, 0, letter.position));
-            match self.append(run_id, &json, letter.id, now).await {
-                Ok(_) => {}
+            match self.append_unless_there(run_id, &json, letter.id, now).await {
+                Ok(()) => {}
                 Err(error) if deliver::is_refusal(&error) => {
                     return Ok(Redelivered::Refused { reason: error.to_string() });
                 }
@@ -70,6 +74,16 @@ impl DeadLetters for Dynamo {
 }
 
 impl Dynamo {
+    /// Appends an entry whose id the log has not. That of an earlier time may be older than the ids that items keep.
+    async fn append_unless_there(&self, run_id: &str, json: &str, id: RecordId, now: i64) -> Result<(), DynamoError> {
+        let look = self.in_time(self.look(run_id)).await?;
+        if !look.ids.contains(&id) {
+            self.remember(run_id, look.part);
+            self.append(run_id, json, id, now).await?;
+        }
+        Ok(())
+    }
+
     /// Keeps a letter. It is there once, however often.
     pub(super) async fn keep(&self, letter: &DeadLetter) -> Result<(), DynamoError> {
         let packed = entry::compress(&letter.record)?;

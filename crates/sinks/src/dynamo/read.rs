@@ -62,7 +62,7 @@ impl Dynamo {
         self.read(run_id).await.map_err(DynamoError::tell)
     }
 
-    /// Looks at all items of a log.
+    /// Looks at all items of a log, for those who may not bring it an entry that it has.
     pub(super) async fn look(&self, run_id: &str) -> Result<Look, DynamoError> {
         let (mut look, mut part) = (Look { part: 1, ..Look::default() }, 1);
         while let Some(found) = self.item(&item::key(run_id, part), &[]).await? {

@@ -86,9 +86,9 @@ async fn what_is_too_old_or_too_new_is_a_dead_letter_with_its_reason() {
     assert_eq!(logs.open(options()).await.dead_letters(None, 10).await.unwrap(), delivered.dead_letters);
     // The group keeps events longer by now: what had expired is taken, once, however often it is sent.
     logs.moto.boto3("logs", "client.delete_retention_policy(logGroupName='/runstone/logs')\nresult = None");
-    for _ in 0..2 {
+    for said in [Redelivered::Taken, Redelivered::Gone] {
         let again = logs.open(options()).await.redeliver(&delivered.dead_letters[2], 0).await.unwrap();
-        assert_eq!(again, Redelivered::Taken);
+        assert_eq!(again, said);
     }
     assert_eq!(logs.positions().await, [4, 6, 2, 5]);
     let left: Vec<u64> = sink.dead_letters(None, 10).await.unwrap().iter().map(|letter| letter.position).collect();
@@ -171,6 +171,24 @@ async fn letters_are_read_in_pages_and_removed() {
     let page = sink.dead_letters(None, 10).await.unwrap();
     assert_eq!(places(&page), [place(SOURCE, 10), place(NEXT_SOURCE, 101)]);
     assert_eq!(sink.dead_letters(None, 0).await.unwrap(), []);
+}
+
+/// By now CloudWatch would take it.
+#[tokio::test]
+async fn a_letter_that_somebody_removed_is_not_brought() {
+    let logs = Logs::new();
+    let mut sink = logs.open(Options { retention_days: Some(7), ..options() }).await;
+    sink.create_groups().await.unwrap();
+    let old = json!([{"message": "m", "timestamp": time(NOW_US - 8 * DAY_US)}]);
+    let delivered = once(&mut sink, SOURCE, 0, &[taken(1, &old, NOW_US)]).await.unwrap();
+    let [letter] = &delivered.dead_letters[..] else { panic!("{delivered:?}") };
+    logs.moto.boto3("logs", "client.delete_retention_policy(logGroupName='/runstone/logs')\nresult = None");
+    assert_eq!(logs.open(options()).await.remove_dead_letters(SOURCE, &[1]).await.unwrap(), 1);
+    let strange = DeadLetter { source: NEXT_SOURCE.to_owned(), ..letter.clone() };
+    for gone in [letter, &strange] {
+        assert_eq!(sink.redeliver(gone, 0).await.unwrap(), Redelivered::Gone, "{gone:?}");
+    }
+    assert_eq!(logs.positions().await, [0_u64; 0]);
 }
 
 /// Two servers, each with its journal, and a copy of one: the streams have the records of all, each once.

@@ -57,6 +57,12 @@ impl Table {
         assert!(entries.is_sorted_by_key(|entry| entry.position), "{entries:?}");
         entries
     }
+
+    /// The positions in a log, in whichever order they are.
+    async fn positions(&self, run_id: &str) -> Vec<u64> {
+        let log = self.open(Options::default()).await.read(run_id).await.unwrap().unwrap();
+        log.entries.iter().map(|entry| stored(run_id, entry.as_bytes()).position).collect()
+    }
 }
 
 /// An entry with its members in the order of their names.
@@ -187,14 +193,45 @@ async fn of_entries_that_are_refused_together_only_one_is_a_dead_letter() {
     let positions: Vec<u64> = table.log("run_1").await.iter().map(|entry| entry.position).collect();
     assert_eq!(positions, [4, 7, 10]);
     // The second time is that of somebody who was not answered the first time.
-    for _ in 0..2 {
-        assert_eq!(sink.redeliver(&delivered.dead_letters[0], 1).await.unwrap(), Redelivered::Taken);
+    for said in [Redelivered::Taken, Redelivered::Gone] {
+        assert_eq!(sink.redeliver(&delivered.dead_letters[0], 1).await.unwrap(), said);
     }
     assert_eq!(table.letters().await, [0_u64; 0]);
-    let log = sink.read("run_1").await.unwrap().unwrap();
-    let entries: Vec<Value> = log.entries.iter().map(|entry| serde_json::from_str(entry).unwrap()).collect();
-    let positions: Vec<u64> = entries.iter().map(|entry| entry["metadata"]["n"].as_u64().unwrap()).collect();
-    assert_eq!(positions, [4, 7, 10, 1]);
+    assert_eq!(table.positions("run_1").await, [4, 7, 10, 1]);
+}
+
+/// Broken off before the letter was removed, and done again when no item knows the append any more.
+#[tokio::test]
+async fn a_letter_that_is_sent_again_long_after_is_in_its_log_once() {
+    let table = Table::new();
+    let mut sink = table.sink().await;
+    table.proxy.refuse_next_of("run_1", 3);
+    let delivered = once(&mut sink, SOURCE, 0, &[frame(&table, 1, 12, &[])]).await.unwrap();
+    let [letter] = &delivered.dead_letters[..] else { panic!("{delivered:?}") };
+    table.proxy.next("DeleteItem", &[Fault::Error; 3]);
+    let said = sink.redeliver(letter, 1).await;
+    assert!(matches!(said, Err(SinkError::Away { .. })), "{said:?}");
+    for number in 0..40 {
+        let json = json!({"type": "info", "title": "t", "description": "d", "metadata": {"n": 100 + number}});
+        sink.append("run_1", &json.to_string(), super::id(number), super::NOW).await.unwrap();
+    }
+    let log = table.positions("run_1").await;
+    assert_eq!(log[..4], [4, 7, 10, 1]);
+    for said in [Redelivered::Taken, Redelivered::Gone] {
+        assert_eq!(table.sink().await.redeliver(letter, 1).await.unwrap(), said);
+    }
+    assert_eq!(table.positions("run_1").await, log);
+}
+
+#[tokio::test]
+async fn a_letter_that_somebody_removed_is_not_brought() {
+    let table = Table::new();
+    let mut sink = table.sink().await;
+    table.proxy.refuse_next_of("run_1", 3);
+    let delivered = once(&mut sink, SOURCE, 0, &[frame(&table, 1, 12, &[])]).await.unwrap();
+    assert_eq!(table.sink().await.remove_dead_letters(SOURCE, &[1]).await.unwrap(), 1);
+    assert_eq!(sink.redeliver(&delivered.dead_letters[0], 1).await.unwrap(), Redelivered::Gone);
+    assert_eq!(table.positions("run_1").await, [4, 7, 10]);
 }
 
 #[tokio::test]
