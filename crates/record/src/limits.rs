@@ -379,6 +379,9 @@ pub const CLOUDWATCH_EVENT_OVERHEAD_BYTES: usize = 26;
 pub const CLOUDWATCH_BATCH_EVENTS_MAX: usize = 10_000;
 /// Milliseconds between the first and the last event of one call: less than that.
 pub const CLOUDWATCH_BATCH_SPAN_MS: i64 = 86_400_000;
+/// Days for which a log group can keep events.
+pub const CLOUDWATCH_RETENTION_DAYS: [u32; 22] =
+    [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653];
 /// Bytes of an event's message beyond which the long texts of its record are cut: what one call has room for.
 pub const CLOUDWATCH_EVENT_BYTES_MAX: usize = CLOUDWATCH_BATCH_BYTES_MAX - CLOUDWATCH_EVENT_OVERHEAD_BYTES;
 /// The least that may be set for it: what is short in a record has room in it, and stays whole.

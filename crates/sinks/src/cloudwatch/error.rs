@@ -3,12 +3,16 @@
 use aws_sdk_cloudwatchlogs::config::http::HttpResponse;
 use aws_sdk_cloudwatchlogs::error::{ProvideErrorMetadata, SdkError};
 
+use super::RetentionError;
 use crate::SinkError;
 use crate::aws::{self, Remedy};
 
 /// Why records could not be brought to CloudWatch Logs, or read there.
 #[derive(Debug, thiserror::Error)]
 pub enum CloudwatchError {
+    /// A log group cannot keep events for so long.
+    #[error(transparent)]
+    Retention(#[from] RetentionError),
     /// CloudWatch refused, or could not be reached.
     #[error("{operation} in CloudWatch Logs: {place}: {reason}")]
     Request {
@@ -140,10 +144,9 @@ impl CloudwatchError {
             }
             CloudwatchError::Request { remedy: Remedy::People(advice), .. } => advice,
             // Every record would meet it: what one of them is refused for has become a dead letter.
-            CloudwatchError::Request { remedy: Remedy::Nothing, .. } => {
-                "set a name and days of retention that it takes"
-            }
+            CloudwatchError::Request { remedy: Remedy::Nothing, .. } => "set a name that it takes",
             CloudwatchError::Clock { .. } => "set the clock",
+            CloudwatchError::Retention(_) => "set days of retention that it takes",
             CloudwatchError::Letter { .. } => "delete the stream that others wrote to",
         };
         SinkError::Misconfigured { problem: format!("use CloudWatch Logs: {advice}"), source: Some(self.into()) }

@@ -19,6 +19,7 @@ mod pattern;
 mod put;
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ use tokio::time::Instant;
 
 pub use crate::aws::Remedy;
 pub use error::CloudwatchError;
+pub use groups::{RetentionError, check_retention};
 pub use pattern::{PatternError, StreamPattern};
 
 /// Tells the time of day: microseconds since 1970.
@@ -46,7 +48,7 @@ pub struct Options {
     pub group: String,
     /// Where CloudWatch Logs is, if not where the region says.
     pub endpoint: Option<String>,
-    /// Days that the group keeps events: one of the numbers that CloudWatch knows. None: what the group says.
+    /// Days that a group that is made keeps events: a number that [`check_retention`] takes. None: for ever.
     pub retention_days: Option<u32>,
     /// In which stream a record's event is.
     pub stream: StreamPattern,
@@ -84,6 +86,8 @@ pub struct Cloudwatch {
     known: HashMap<String, cursor::State>,
     /// Were the groups there, or made?
     made: bool,
+    /// Was the group with events made here, and not told yet how long to keep them?
+    owes_retention: AtomicBool,
 }
 
 /// The sink's name.
@@ -117,6 +121,7 @@ impl Cloudwatch {
             unsure_since: Arc::new(Mutex::new(Instant::now())),
             known: HashMap::new(),
             made: false,
+            owes_retention: AtomicBool::new(false),
         }
     }
 

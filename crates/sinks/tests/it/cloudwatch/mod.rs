@@ -15,11 +15,11 @@ use aws_sdk_cloudwatchlogs::config::Credentials;
 use runstone_record::{IdMint, parse};
 use runstone_sinks::cloudwatch::{Cloudwatch, Options};
 use runstone_sinks::contract::{Stored, Target};
-use runstone_sinks::{DeadLetters as _, Frame, Sink as _};
+use runstone_sinks::{DeadLetters as _, Frame, Sink as _, SinkError};
 use serde_json::{Value, json};
 
 use crate::dynamo::moto::Moto;
-use crate::dynamo::proxy::Proxy;
+use crate::dynamo::proxy::{Fault, Proxy};
 
 /// When everything happens: a second after the records of the contract's checks were taken.
 pub(crate) const NOW_US: i64 = 1_795_861_235_567_890;
@@ -191,6 +191,41 @@ async fn the_groups_are_made_once_and_only_events_expire() {
     );
     assert_eq!(made, json!([["/runstone/logs", 30], ["/runstone/logs/state", null]]));
     assert_eq!(sink.state_group(), "/runstone/logs/state");
+}
+
+/// What somebody else set on a group is theirs, and what was not set is, too.
+#[tokio::test]
+async fn retention_is_set_on_a_group_that_was_made_here_and_on_no_other() {
+    let logs = Logs::new();
+    let script = "client.create_log_group(logGroupName='theirs')\n\
+                  client.put_retention_policy(logGroupName='theirs', retentionInDays=365)\n\
+                  client.create_log_group(logGroupName='for-ever')\n\
+                  result = None";
+    logs.moto.boto3("logs", script);
+    let with =
+        |group: &str, days| Options { group: group.to_owned(), retention_days: Some(days), ..Options::default() };
+    for group in ["theirs", "for-ever"] {
+        assert!(logs.open(with(group, 1)).await.create_groups().await.unwrap());
+    }
+    // It is told later where that failed at first, by whoever made it.
+    let sink = logs.open(with("made", 30)).await;
+    logs.proxy.next("PutRetentionPolicy", &[Fault::Error; 3]);
+    sink.create_groups().await.unwrap_err();
+    for _ in 0..2 {
+        sink.create_groups().await.unwrap();
+    }
+    assert_eq!(logs.proxy.asked("PutRetentionPolicy"), 4);
+    // Nothing is made with days that CloudWatch does not know.
+    let mut wrong = logs.open(Options { create: true, ..with("wrong", 31) }).await;
+    let said = wrong.cursor("j/1").await;
+    let Err(SinkError::Misconfigured { problem, .. }) = &said else { panic!("{said:?}") };
+    assert!(problem.ends_with("set days of retention that it takes"), "{problem}");
+    let script = "groups = client.describe_log_groups()['logGroups']\n\
+                  result = {group['logGroupName']: group.get('retentionInDays') for group in groups}";
+    assert_eq!(
+        logs.moto.boto3("logs", script),
+        json!({"theirs": 365, "theirs/state": null, "for-ever": null, "for-ever/state": null, "made": 30, "made/state": null})
+    );
 }
 
 #[tokio::test]
