@@ -39,7 +39,11 @@ resource "aws_dynamodb_table" "logs" {
 
 locals {
   ttl_attribute = "expires_at"
-  table_arn     = var.create_table ? aws_dynamodb_table.logs[0].arn : data.aws_dynamodb_table.existing[0].arn
+  # A table that is not made here is not changed: whoever made it has turned this on, or nobody has.
+  table_has_ttl = var.create_table || var.ttl_days == 0 || anytrue([
+    for ttl in flatten(data.aws_dynamodb_table.existing[*].ttl) : ttl.enabled && ttl.attribute_name == local.ttl_attribute
+  ])
+  table_arn = var.create_table ? aws_dynamodb_table.logs[0].arn : data.aws_dynamodb_table.existing[0].arn
 
   environment = merge(
     {
@@ -88,6 +92,13 @@ resource "aws_lambda_function" "logger" {
     aws_cloudwatch_log_group.logger,
     aws_iam_role_policy.logger,
   ]
+
+  lifecycle {
+    precondition {
+      condition     = local.table_has_ttl
+      error_message = "With ttl_days nothing would be deleted: the table ${var.table_name} is not made here, and its time to live is not enabled on the attribute ${local.ttl_attribute}. Enable it there, or leave ttl_days at 0."
+    }
+  }
 }
 
 resource "aws_lambda_function_url" "logger" {

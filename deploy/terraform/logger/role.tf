@@ -33,6 +33,23 @@ data "aws_iam_policy_document" "logger" {
     }
   }
 
+  # Only what these two services ask for on its behalf: it decrypts nothing itself.
+  dynamic "statement" {
+    for_each = length(var.kms_key_arns) > 0 ? [var.kms_key_arns] : []
+
+    content {
+      sid       = "DecryptSecretAndTable"
+      actions   = ["kms:Decrypt"]
+      resources = statement.value
+
+      condition {
+        test     = "StringLike"
+        variable = "kms:ViaService"
+        values   = ["dynamodb.*", "secretsmanager.*"]
+      }
+    }
+  }
+
   # X-Ray knows no resources that these could be bound to.
   dynamic "statement" {
     for_each = var.tracing ? [1] : []

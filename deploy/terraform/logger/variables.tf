@@ -33,7 +33,7 @@ variable "table_key" {
 }
 
 variable "create_table" {
-  description = "Whether the table is made here. With false, a table of this name must be there already."
+  description = "Whether the table is made here. With false, a table of this name must be there already, and is not changed."
   type        = bool
   default     = true
 }
@@ -45,7 +45,7 @@ variable "deletion_protection" {
 }
 
 variable "ttl_days" {
-  description = "Days after the last entry at which an item is deleted; 0 keeps logs for ever. Longer than any run lasts."
+  description = "Days after the last entry at which an item is deleted; 0 keeps logs for ever. Longer than any run lasts. A table that is not made here must have its time to live on expires_at."
   type        = number
   default     = 0
 
@@ -70,6 +70,12 @@ variable "secret_arn" {
   description = "ARN of a secret with further settings as a JSON object; empty: there is none."
   type        = string
   default     = ""
+}
+
+variable "kms_key_arns" {
+  description = "ARNs of KMS keys of your own under which the secret or the table is encrypted; empty: they are under keys of AWS."
+  type        = list(string)
+  default     = []
 }
 
 variable "memory_mb" {
