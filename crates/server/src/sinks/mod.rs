@@ -54,8 +54,9 @@ const RETENTION_PAUSE: Duration = Duration::from_secs(60);
 
 /// Feeds the sinks that the settings name.
 pub(crate) fn start(config: &Config, sources: &Sources, tasks: &mut JoinSet<()>) -> Result<SinkRelays, RunError> {
+    let wrong = |error: SinkError| RunError::Sink(chain(&error));
     let mut relays = SinkRelays::default();
-    if let Some(sink) = targets::postgres(&config.postgres).map_err(|error| RunError::Sink(chain(&error)))? {
+    if let Some(sink) = targets::postgres(&config.postgres).map_err(wrong)? {
         if let Some(days) = u32::try_from(config.postgres.retention_days).ok().filter(|days| *days > 0) {
             tasks.spawn(retain(sink.clone(), days, Arc::clone(&sources.clock)));
         }
@@ -63,11 +64,11 @@ pub(crate) fn start(config: &Config, sources: &Sources, tasks: &mut JoinSet<()>)
             .start(sources, "postgres", BeginPolicy::Oldest, async { Box::new(sink) as Box<dyn Sink> })
             .map_err(RunError::Thread)?;
     }
-    if let Some(options) = targets::dynamo_options(&config.dynamodb) {
+    if let Some(options) = targets::dynamo_options(&config.dynamodb).map_err(wrong)? {
         let connected = async { Box::new(Dynamo::connect(options).await) as Box<dyn Sink> };
         relays.start(sources, "dynamodb", BeginPolicy::Oldest, connected).map_err(RunError::Thread)?;
     }
-    if let Some(options) = targets::cloudwatch_options(&config.cloudwatch) {
+    if let Some(options) = targets::cloudwatch_options(&config.cloudwatch).map_err(wrong)? {
         let clock = targets::micros(&sources.clock);
         let connected = async { Box::new(Cloudwatch::connect(options, clock).await) as Box<dyn Sink> };
         relays.start(sources, "cloudwatch", config.cloudwatch.begin, connected).map_err(RunError::Thread)?;

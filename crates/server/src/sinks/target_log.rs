@@ -54,7 +54,7 @@ impl Targets {
     /// Settings that can never do.
     pub(crate) fn new(config: &Config) -> Result<Self, SinkError> {
         Ok(Self {
-            dynamo: targets::dynamo_options(&config.dynamodb),
+            dynamo: targets::dynamo_options(&config.dynamodb)?,
             connected: OnceCell::new(),
             postgres: targets::postgres(&config.postgres)?,
             readers: Arc::new(Semaphore::new(TARGET_LOGS_MAX)),
