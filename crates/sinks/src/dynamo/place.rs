@@ -82,3 +82,30 @@ impl Dynamo {
         Ok(closed.attributes.unwrap_or_default())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use runstone_record::RecordId;
+
+    use super::*;
+
+    fn ids(numbers: std::ops::Range<u128>) -> Vec<AttributeValue> {
+        numbers.map(|number| item::id(RecordId::from_u128(number))).collect()
+    }
+
+    /// As two who bring the same at once: the other's came in before this one closed the item.
+    #[test]
+    fn what_came_into_an_item_until_it_was_closed_is_known() {
+        let closed: Item = [(item::IDS, ids(16..20)), (item::IDS_BEFORE, ids(0..16))]
+            .map(|(name, ids)| (name.to_owned(), AttributeValue::L(ids)))
+            .into();
+        for known in ids(0..20) {
+            assert!(Place::at(3).behind(&closed, Some(&known)).is_none(), "{known:?}");
+        }
+        let next = Place::at(3).behind(&closed, ids(20..21).first()).unwrap();
+        assert_eq!((next.part, next.carried.ids, next.carried.before), (4, ids(16..20), ids(0..16)));
+        let full: Item = [(item::IDS.to_owned(), AttributeValue::L(ids(16..32)))].into();
+        let next = Place::at(1).behind(&full, None).unwrap();
+        assert_eq!((next.carried.ids, next.carried.before), (ids(0..0), ids(16..32)));
+    }
+}
