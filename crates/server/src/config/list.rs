@@ -198,7 +198,7 @@ pub const SETTINGS: &[Setting] = &[
                 c.cloudwatch.create = if word == "if_missing" { CreatePolicy::IfMissing } else { CreatePolicy::Never };
             },
         ),
-        doc: "Whether that group and the one of the cursors beside it are made where there are none, and told the retention.",
+        doc: "Whether that group and the one of the cursors beside it are made where there are none.",
     },
     Setting {
         key: "cloudwatch.endpoint",
