@@ -110,11 +110,11 @@ fn parse(url: &str, from: &str) -> Result<Parsed, SinkError> {
     };
     // The library's words name what it takes for an option: where a password has a blank, & or @, a piece of it.
     let config = known.parse().map_err(|_| {
-            SinkError::misconfigured(format!(
-                "read {from}: write postgres://user:password@host:5432/database, with %XX for what is no letter or digit of a \
-                 password, or host=… user=… password='…'",
-            ))
-        })?;
+        SinkError::misconfigured(format!(
+            "read {from}: write postgres://user:password@host:5432/database, with %XX for what is no letter or digit of a \
+             password, or host=… user=… password='…'",
+        ))
+    })?;
     Ok(Parsed { config, trust, root_certificate })
 }
 
