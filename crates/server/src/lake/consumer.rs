@@ -378,8 +378,8 @@ impl Consumer {
     }
 }
 
-/// The records of a frame after a position.
-fn after(first: u64, batch: Batch, position: u64) -> (u64, Batch) {
+/// The records of a frame after a position, and the first one's.
+pub(crate) fn after(first: u64, batch: Batch, position: u64) -> (u64, Batch) {
     let skipped = usize::try_from((position + 1).saturating_sub(first)).unwrap_or(usize::MAX);
     if skipped == 0 {
         return (first, batch);

@@ -25,6 +25,7 @@ use runstone_store::lake::{CopyOptions, LakeNetwork, LakeOptions, WriterOptions}
 use std::time::Duration;
 use tokio::runtime::Handle;
 
+pub(crate) use consumer::after;
 pub(crate) use control::{Control, Seen};
 pub(crate) use course::{Course, CourseError, find as find_course};
 pub(crate) use refused::kept as refused;

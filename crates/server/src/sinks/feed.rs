@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runstone_journal::{Frame, Journal, JournalId, ReadError, Reader};
-use runstone_record::bits::Bits;
 use runstone_record::{Batch, ColumnSet};
 use runstone_sinks::{Delivery, Sink, SinkError};
 use runstone_store::lake::{Lake, LakeError, LakeSnapshot, Positions};
@@ -21,7 +20,7 @@ use super::status::{SinkHealth, SinkStatus};
 use crate::clock::Clock;
 use crate::config::BeginPolicy;
 use crate::intake::Entropy;
-use crate::lake::{Control, chain};
+use crate::lake::{Control, after, chain};
 use crate::lineage::{Epoch, Lineage};
 
 /// How long it waits for frames before it looks whether it is to stop.
@@ -523,15 +522,4 @@ impl Feed {
         let random = u32::try_from((self.parts.entropy)() % 1_000).unwrap_or(0);
         longest / 2 + longest / 2 * random / 1_000
     }
-}
-
-/// The records of a frame after a position.
-fn after(first: u64, batch: Batch, position: u64) -> (u64, Batch) {
-    let skipped = usize::try_from((position + 1).saturating_sub(first)).unwrap_or(usize::MAX);
-    if skipped == 0 {
-        return (first, batch);
-    }
-    let mut keep = Bits::filled(batch.len(), true);
-    (0..skipped.min(batch.len())).for_each(|row| keep.set(row, false));
-    (first + skipped as u64, batch.filter(&keep))
 }
