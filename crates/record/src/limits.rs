@@ -267,8 +267,14 @@ pub const CONSOLE_LINE_BYTES_MAX: usize = 1 << 20;
 pub const SINK_DELIVERY_RECORDS_MAX: usize = 5_000;
 /// Bytes of the frames that are brought to a sink at once, likewise.
 pub const SINK_DELIVERY_BYTES_MAX: usize = 8 << 20;
+/// Bytes of the reason why a sink is not ready, where it is shown.
+pub const SINK_REASON_BYTES_MAX: usize = 1_000;
 /// Logs of runs that are read from targets at once; others wait.
 pub const TARGET_LOGS_MAX: usize = 4;
+/// Bytes of a log in DynamoDB that are put into the order of their times; a longer log comes as it was appended.
+pub const TARGET_LOG_SORTED_BYTES_MAX: usize = 16 << 20;
+/// Bytes of entries in one piece of the answer for such a log, and those of one entry more.
+pub const TARGET_LOG_PIECE_BYTES: usize = 1 << 20;
 /// Milliseconds that a target may take to find the log of a run that the server does not know, or to read on in it.
 pub const TARGET_LOG_TIMEOUT_MS: u64 = 10_000;
 

@@ -169,3 +169,39 @@ fn a_run_that_only_dynamodb_has_is_read_there() {
     let answer = server.http("GET", "/get/logs/nobody", &[], b"");
     assert_eq!((answer.status, &answer.json()["error"]), (503, &Value::Bool(true)), "{answer:?}");
 }
+
+#[test]
+fn a_log_too_long_to_be_put_into_order_comes_as_it_was_appended() {
+    let moto = S3::start();
+    let settings = fed(moto.url());
+    let first = settings.start(TempDir::new().unwrap());
+    // Some hundred bytes each as they are stored, and each earlier than the one before.
+    let text = "long ".repeat(50_000);
+    let record = |run_id: &str, second: usize, text: &str| {
+        let timestamp = format!("2025-01-13T12:{:02}:{:02}Z", second / 60, second % 60);
+        serde_json::json!({"run_id": run_id, "timestamp": timestamp, "message": text, "metadata": {"n": second}})
+    };
+    for seconds in [80..100, 60..80, 40..60, 20..40, 0..20] {
+        let long = seconds.clone().rev().map(|second| record("long", second, &text));
+        let short = seconds.rev().map(|second| record("short", second, "short"));
+        let lines: String = long.chain(short).map(|record| format!("{record}\n")).collect();
+        let answer = first.http("POST", "/api/v1/logs", &[crate::client::NDJSON], lines.as_bytes());
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    caught_up(&first, "dynamodb");
+    drop(first);
+    // A server that has neither.
+    let second = settings.start(TempDir::new().unwrap());
+    caught_up(&second, "dynamodb");
+    let read = |run_id: &str, query: &str| {
+        let answer = second.http("GET", &format!("/get/logs/{run_id}{query}"), &[], b"");
+        assert_eq!(answer.status, 200, "{} bytes", answer.body.len());
+        let document = answer.json();
+        assert!(document["created_at"].as_str() <= document["updated_at"].as_str() && document["created_at"] != "");
+        let entries = document["logs"].as_array().unwrap().iter();
+        entries.map(|entry| entry["metadata"]["n"].as_u64().unwrap()).collect::<Vec<u64>>()
+    };
+    assert_eq!(read("long", ""), (0..100).rev().collect::<Vec<u64>>());
+    assert_eq!(read("long", "?since=2025-01-13T12:01:38Z"), [99, 98]);
+    assert_eq!(read("short", ""), (0..100).collect::<Vec<u64>>());
+}

@@ -132,8 +132,7 @@ fn while_postgresql_is_away_nothing_else_waits_and_then_it_gets_what_it_missed_f
     let pause = time / u32::try_from(BATCHES).unwrap();
     let cluster = Cluster::start();
     let mut senders: Vec<Sender> = (0..SENDERS).map(|number| Sender::paced(number, &mut random, pause)).collect();
-    // What is in the lake leaves the journal at once.
-    let settings = fed(&cluster, "journal:\n  segment_bytes: 1MiB\n  keep_bytes: 0\n  keep_ms: 0\n");
+    let settings = fed(&cluster, FORGETFUL);
     let server = settings.start(TempDir::new().unwrap());
     caught_up(&server, "postgres");
     cluster.down();
@@ -294,9 +293,9 @@ fn two_servers_that_are_killed_at_random_share_one_table_and_one_lake() {
     compare(&cluster, &read);
 }
 
-/// The journal forgets what is in the lake.
-const FORGETFUL: &str =
-    "journal:\n  segment_bytes: 1MiB\n  keep_bytes: 0\n  keep_ms: 0\nlake:\n  flush_interval_ms: 1s\n";
+/// The journal forgets what is in the lake, as soon as no query can still read it there.
+const FORGETFUL: &str = "journal:\n  segment_bytes: 1MiB\n  keep_bytes: 0\n  keep_ms: 0\n\
+                         lake:\n  flush_interval_ms: 1s\nquery:\n  timeout_ms: 3s\n";
 
 /// Records that are in the lake and not in the journal any more.
 fn forget(server: &Server, random: &mut Random) {
@@ -333,7 +332,48 @@ fn what_the_journal_had_forgotten_before_a_start_comes_from_the_lake() {
 fn post(server: &Server, name: &str, count: usize) {
     let records: Vec<Value> = (0..count).map(|n| json!({"message": format!("{name} {n}"), "run_id": name})).collect();
     assert_eq!(server.post(&Value::from(records).to_string()).status, 200);
-    caught_up(server, "postgres");
+}
+
+fn copy_of(dir: &TempDir) -> TempDir {
+    let copied = TempDir::new().unwrap();
+    let copy = Command::new("cp").arg("-r").arg(dir.path().join("data")).arg(copied.path()).status().unwrap();
+    assert!(copy.success());
+    copied
+}
+
+#[test]
+fn an_epoch_that_the_journal_forgot_while_the_target_was_away_comes_from_the_lake() {
+    let mut random = Random::seeded("forgotten epoch");
+    let cluster = Cluster::start();
+    let settings = fed(&cluster, FORGETFUL);
+    let server = settings.start(TempDir::new().unwrap());
+    post(&server, "seen", 5);
+    caught_up(&server, "postgres");
+    cluster.down();
+    post(&server, "unseen", 5);
+    // A copy goes on in an epoch of its own; its journal knows both, until it is trimmed.
+    let server = settings.start(copy_of(&server.kill()));
+    let epochs = || -> Vec<Value> {
+        let mut journals: Vec<Value> = walk(&server).into_iter().map(|record| record["journal"].clone()).collect();
+        journals.dedup();
+        journals
+    };
+    forget(&server, &mut random);
+    forget(&server, &mut random);
+    assert_eq!(epochs().len(), 2);
+    assert!(
+        metric(&server, "runstone_journal_first_position") > 11.0,
+        "the first epoch is forgotten, and some of the second"
+    );
+    assert_eq!(sink(&server, "postgres").0, "degraded");
+    cluster.up();
+    caught_up(&server, "postgres");
+    let failures = || metric(&server, "runstone_sink_failures_total{sink=\"postgres\"}");
+    let before = failures();
+    post(&server, "after", 5);
+    caught_up(&server, "postgres");
+    compare(&cluster, &walk(&server));
+    assert_eq!(failures(), before, "it goes on without looking again");
 }
 
 #[test]
@@ -341,10 +381,13 @@ fn a_copied_directory_and_its_original_go_on_side_by_side() {
     let cluster = Cluster::start();
     let settings = fed(&cluster, "");
     let server = settings.start(TempDir::new().unwrap());
+    let post = |server: &Server, name: &str, count: usize| {
+        post(server, name, count);
+        caught_up(server, "postgres");
+    };
     post(&server, "before", 5);
-    let (dir, copied) = (server.kill(), TempDir::new().unwrap());
-    let copy = Command::new("cp").arg("-r").arg(dir.path().join("data")).arg(copied.path()).status().unwrap();
-    assert!(copy.success());
+    let dir = server.kill();
+    let copied = copy_of(&dir);
     let original = settings.start(dir);
     post(&original, "original", 7);
     let copy = settings.start(copied);

@@ -25,7 +25,7 @@ use super::logs::read_filter;
 use super::params::path_run;
 use crate::http::ApiError;
 use crate::lake::chain;
-use crate::sinks::{TargetEntry, TargetLog};
+use crate::sinks::{TargetEntry, TargetLog, shown};
 
 /// After which time a target that cannot be reached is worth another try.
 const RETRY_AFTER_S: u32 = 5;
@@ -69,7 +69,7 @@ fn document(body: Body) -> Response {
 
 /// Whether there is such a run is not known.
 fn away(error: &SinkError) -> ApiError {
-    let message = format!("no run has this id here, and whether a target has it is not known: {}", chain(error));
+    let message = format!("no run has this id here, and whether a target has it is not known: {}", shown(chain(error)));
     ApiError::new(ErrorCode::Unavailable, message).retry_after(RETRY_AFTER_S)
 }
 

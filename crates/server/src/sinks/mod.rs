@@ -7,6 +7,8 @@ pub(crate) mod metrics;
 mod status;
 mod target_log;
 pub(crate) mod targets;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::status::{SinkHealth, SinkReport, SinkStatus};
+pub(crate) use self::status::{SinkHealth, SinkReport, SinkStatus, shown};
 pub(crate) use self::target_log::{TargetEntry, TargetLog, Targets};
 
 use runstone_sinks::cloudwatch::Cloudwatch;

@@ -2,6 +2,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use runstone_record::limits::SINK_REASON_BYTES_MAX;
+
 /// Whether records reach a sink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SinkHealth {
@@ -31,6 +33,15 @@ impl SinkHealth {
             SinkHealth::Failed => "failed",
         }
     }
+}
+
+/// A reason as answers show it: of a long one the beginning, for a target words it.
+pub(crate) fn shown(mut reason: String) -> String {
+    if reason.len() > SINK_REASON_BYTES_MAX {
+        reason.truncate(reason.floor_char_boundary(SINK_REASON_BYTES_MAX));
+        reason.push_str(" …");
+    }
+    reason
 }
 
 /// What is known of a sink.
@@ -72,6 +83,7 @@ impl SinkStatus {
 
     /// Says how it is. True: it was another way before.
     pub(crate) fn set(&self, health: SinkHealth, reason: Option<String>) -> bool {
+        let reason = reason.map(shown);
         let mut report = self.lock();
         let changed = report.health != health;
         (report.health, report.reason) = (health, reason);

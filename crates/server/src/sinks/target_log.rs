@@ -4,10 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use runstone_record::limits::{PAGE_ROWS_MAX, TARGET_LOG_TIMEOUT_MS, TARGET_LOGS_MAX};
+use runstone_record::limits::{
+    PAGE_ROWS_MAX, TARGET_LOG_PIECE_BYTES, TARGET_LOG_SORTED_BYTES_MAX, TARGET_LOG_TIMEOUT_MS, TARGET_LOGS_MAX,
+};
 use runstone_record::logger::write_entry_of;
 use runstone_sinks::SinkError;
-use runstone_sinks::dynamo::{Dynamo, Options as DynamoOptions, RunLog};
+use runstone_sinks::dynamo::{Dynamo, LogPart, Options as DynamoOptions};
 use runstone_sinks::postgres::Postgres;
 use runstone_sinks::postgres::read::{Record, Which};
 use serde_json::Value;
@@ -24,7 +26,7 @@ const READ: &str = "read the log of a run";
 #[derive(Debug)]
 pub(crate) struct Targets {
     dynamo: Option<DynamoOptions>,
-    connected: OnceCell<Dynamo>,
+    connected: OnceCell<Arc<Dynamo>>,
     postgres: Option<Postgres>,
     readers: Arc<Semaphore>,
 }
@@ -36,17 +38,36 @@ pub(crate) struct TargetEntry {
     pub(crate) at: String,
 }
 
-/// A log that is read page by page, in the order of its times.
+/// A log that is read page by page, in the order of its times. One of DynamoDB, which has no such order, has it as far as
+/// all of the log may be held in memory, and else that in which it was appended.
 #[derive(Debug)]
 pub(crate) struct TargetLog {
-    /// When the first and the last entry of all were taken, where the target says that of a log.
+    /// When the first and the last entry of what was read were taken, where the target says that of a log.
     pub(crate) taken: Option<(String, String)>,
-    /// Few are read at once: one of DynamoDB is in memory as a whole.
+    /// Few are read at once.
     _permit: OwnedSemaphorePermit,
     /// What was read and not yet given.
     read: Option<Vec<TargetEntry>>,
-    /// Where more is to be found: the table, the run and the last of its records that was read.
-    more: Option<(Postgres, String, Option<Record>)>,
+    rest: Rest,
+}
+
+/// Where more is to be found.
+#[derive(Debug)]
+enum Rest {
+    Nowhere,
+    /// What an item still has, and the number of the next.
+    Dynamo {
+        dynamo: Arc<Dynamo>,
+        run_id: String,
+        part: Option<LogPart>,
+        next: u32,
+    },
+    /// The table, the run and the last of its records that was read.
+    Postgres {
+        postgres: Postgres,
+        run_id: String,
+        after: Option<Record>,
+    },
 }
 
 impl Targets {
@@ -75,19 +96,19 @@ impl Targets {
     async fn find(&self, run_id: &str, sinks: &[Arc<SinkStatus>]) -> Result<Option<TargetLog>, SinkError> {
         let permit = Arc::clone(&self.readers).acquire_owned().await;
         let permit = permit.map_err(|closed| SinkError::Away { action: READ.to_owned(), source: closed.into() })?;
-        let mut log = TargetLog { taken: None, _permit: permit, read: None, more: None };
+        let mut log = TargetLog { taken: None, _permit: permit, read: None, rest: Rest::Nowhere };
         if let Some(options) = &self.dynamo {
             is_there(sinks, "dynamodb")?;
-            let dynamo = self.connected.get_or_init(|| Dynamo::connect(options.clone())).await;
-            if let Some(found) = dynamo.log(run_id).await? {
-                log.taken = found.created_at.clone().zip(found.updated_at.clone());
-                log.read = Some(of_dynamo(found));
+            let connect = async || Arc::new(Dynamo::connect(options.clone()).await);
+            let dynamo = self.connected.get_or_init(connect).await;
+            log.rest = Rest::Dynamo { dynamo: Arc::clone(dynamo), run_id: run_id.to_owned(), part: None, next: 1 };
+            if log.read_sorted().await? {
                 return Ok(Some(log));
             }
         }
         if let Some(postgres) = &self.postgres {
             is_there(sinks, "postgres")?;
-            log.more = Some((postgres.clone(), run_id.to_owned(), None));
+            log.rest = Rest::Postgres { postgres: postgres.clone(), run_id: run_id.to_owned(), after: None };
             log.read = log.read().await?;
             return Ok(log.read.is_some().then_some(log));
         }
@@ -113,13 +134,52 @@ impl TargetLog {
         }
     }
 
+    /// Reads what may be held in memory, and puts it into order where that is all. False: there is no such run.
+    async fn read_sorted(&mut self) -> Result<bool, SinkError> {
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        while let Some(more) = self.read().await? {
+            bytes += more.iter().map(|entry| entry.json.len()).sum::<usize>();
+            entries.extend(more);
+            if bytes > TARGET_LOG_SORTED_BYTES_MAX {
+                self.read = Some(entries);
+                return Ok(true);
+            }
+        }
+        self.rest = Rest::Nowhere;
+        let has_run = self.taken.is_some();
+        self.read = has_run.then(|| in_order(entries));
+        Ok(has_run)
+    }
+
     async fn read(&mut self) -> Result<Option<Vec<TargetEntry>>, SinkError> {
-        let Some((postgres, run_id, after)) = &mut self.more else { return Ok(None) };
-        let mut records = postgres.records(Which::Run(run_id), after.as_ref(), PAGE_ROWS_MAX).await?;
-        let entries = records.iter().filter_map(of_record).collect();
-        let Some(last) = records.pop() else { return Ok(None) };
-        *after = Some(last);
-        Ok(Some(entries))
+        match &mut self.rest {
+            Rest::Nowhere => Ok(None),
+            Rest::Dynamo { dynamo, run_id, part, next } => {
+                if part.is_none() {
+                    *part = dynamo.log_part(run_id, *next).await?;
+                    *next += 1;
+                }
+                // The next part of one that was closed may not be written yet.
+                let Some(found) = part else { return Ok(None) };
+                let (entries, has_ended) = of_dynamo(found)?;
+                let (created, updated) = (found.created_at.clone(), found.updated_at.clone().unwrap_or_default());
+                let first = self.taken.take().map(|(first, _)| first).or(created).unwrap_or_else(|| updated.clone());
+                self.taken = Some((first, updated));
+                match (has_ended, found.is_last) {
+                    (true, true) => self.rest = Rest::Nowhere,
+                    (true, false) => *part = None,
+                    (false, _) => {}
+                }
+                Ok(Some(entries))
+            }
+            Rest::Postgres { postgres, run_id, after } => {
+                let mut records = postgres.records(Which::Run(run_id), after.as_ref(), PAGE_ROWS_MAX).await?;
+                let entries = records.iter().filter_map(of_record).collect();
+                let Some(last) = records.pop() else { return Ok(None) };
+                *after = Some(last);
+                Ok(Some(entries))
+            }
+        }
     }
 }
 
@@ -138,14 +198,26 @@ fn of_record(record: &Record) -> Option<TargetEntry> {
     Some(TargetEntry { json: String::from_utf8_lossy(&json).into_owned(), at })
 }
 
+/// The next entries of a part, and whether those were its last.
+fn of_dynamo(part: &mut LogPart) -> Result<(Vec<TargetEntry>, bool), SinkError> {
+    let (mut entries, mut bytes) = (Vec::new(), 0);
+    let at = part.updated_at.clone().unwrap_or_default();
+    for entry in part.by_ref() {
+        let json = entry?;
+        bytes += json.len();
+        entries.push(TargetEntry { json, at: at.clone() });
+        if bytes > TARGET_LOG_PIECE_BYTES {
+            return Ok((entries, false));
+        }
+    }
+    Ok((entries, true))
+}
+
 /// In the order of their times, as the server shows them; appended they were in the order in which they came.
-fn of_dynamo(log: RunLog) -> Vec<TargetEntry> {
-    let (created, updated) = (log.created_at.unwrap_or_default(), log.updated_at.unwrap_or_default());
-    let last = log.entries.len().saturating_sub(1);
-    let timed = log.entries.into_iter().enumerate().map(|(place, json)| {
-        let members: Value = serde_json::from_str(&json).unwrap_or_default();
-        let at = if place == last { updated.clone() } else { created.clone() };
-        (members["timestamp"].as_str().unwrap_or_default().to_owned(), TargetEntry { json, at })
+fn in_order(entries: Vec<TargetEntry>) -> Vec<TargetEntry> {
+    let timed = entries.into_iter().map(|entry| {
+        let members: Value = serde_json::from_str(&entry.json).unwrap_or_default();
+        (members["timestamp"].as_str().unwrap_or_default().to_owned(), entry)
     });
     let mut timed: Vec<(String, TargetEntry)> = timed.collect();
     timed.sort_by(|(one, _), (other, _)| one.cmp(other));

@@ -74,6 +74,14 @@ pub(super) fn logs(item: &Item) -> &[AttributeValue] {
     list(item, LOGS)
 }
 
+/// The same, taken out of it.
+pub(super) fn take_logs(item: &mut Item) -> Vec<AttributeValue> {
+    match item.remove(LOGS) {
+        Some(AttributeValue::L(logs)) => logs,
+        _ => Vec::new(),
+    }
+}
+
 /// The ids of the last appends.
 pub(super) fn ids(item: &Item) -> &[AttributeValue] {
     list(item, IDS)

@@ -39,7 +39,7 @@ pub use crate::aws::Remedy;
 pub use append::{Appended, PositionedEntry};
 pub use error::DynamoError;
 pub use names::{NameError, check_names};
-pub use read::RunLog;
+pub use read::{LogPart, RunLog};
 
 /// Where logs are kept, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -20,6 +20,34 @@ pub struct RunLog {
     pub updated_at: Option<String>,
 }
 
+/// A part of the log of a run: what one item has. Its entries, each a JSON object, come in the order in which they were
+/// appended, and are unpacked as they are asked for: packed they may be a thousandth of what they are.
+#[derive(Debug)]
+pub struct LogPart {
+    /// When the item was made, RFC 3339; none where others made it so.
+    pub created_at: Option<String>,
+    /// When the last entry was appended to it.
+    pub updated_at: Option<String>,
+    /// No other part follows.
+    pub is_last: bool,
+    run_id: String,
+    stored: std::vec::IntoIter<AttributeValue>,
+}
+
+impl LogPart {
+    fn load_next(&mut self) -> Option<Result<String, DynamoError>> {
+        self.stored.next().map(|stored| entry::load(&stored, &self.run_id))
+    }
+}
+
+impl Iterator for LogPart {
+    type Item = Result<String, SinkError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.load_next().map(|loaded| loaded.map_err(DynamoError::tell))
+    }
+}
+
 /// What a log has, to those who bring it entries that others may have brought.
 #[derive(Debug, Default)]
 pub(super) struct Look {
@@ -38,14 +66,13 @@ impl Dynamo {
     pub async fn read(&self, run_id: &str) -> Result<Option<RunLog>, DynamoError> {
         let mut log = RunLog { entries: Vec::new(), created_at: None, updated_at: None };
         let mut part = 1;
-        while let Some(found) = self.item(&item::key(run_id, part), &[]).await? {
-            for stored in item::logs(&found) {
-                log.entries.push(entry::load(stored, run_id)?);
+        while let Some(mut found) = self.read_part(run_id, part).await? {
+            while let Some(entry) = found.load_next() {
+                log.entries.push(entry?);
             }
-            let time = |name: &str| item::text(&found, name).map(str::to_owned);
-            log.created_at = log.created_at.or_else(|| time(item::CREATED));
-            log.updated_at = time(item::UPDATED).or(log.updated_at);
-            if !item::is_continued(&found) {
+            log.created_at = log.created_at.or(found.created_at);
+            log.updated_at = found.updated_at.or(log.updated_at);
+            if found.is_last {
                 return Ok(Some(log));
             }
             part += 1;
@@ -54,12 +81,24 @@ impl Dynamo {
         Ok((part > 1).then_some(log))
     }
 
-    /// The same, for those who only ask what they are to do where it fails.
+    /// A part of the log of a run, the first being number 1; none where there is no such part, or not yet.
     ///
     /// # Errors
     /// Says what the caller is to do.
-    pub async fn log(&self, run_id: &str) -> Result<Option<RunLog>, SinkError> {
-        self.read(run_id).await.map_err(DynamoError::tell)
+    pub async fn log_part(&self, run_id: &str, part: u32) -> Result<Option<LogPart>, SinkError> {
+        self.read_part(run_id, part).await.map_err(DynamoError::tell)
+    }
+
+    async fn read_part(&self, run_id: &str, part: u32) -> Result<Option<LogPart>, DynamoError> {
+        let Some(mut found) = self.item(&item::key(run_id, part), &[]).await? else { return Ok(None) };
+        let time = |name: &str| item::text(&found, name).map(str::to_owned);
+        Ok(Some(LogPart {
+            created_at: time(item::CREATED),
+            updated_at: time(item::UPDATED),
+            is_last: !item::is_continued(&found),
+            run_id: run_id.to_owned(),
+            stored: item::take_logs(&mut found).into_iter(),
+        }))
     }
 
     /// Looks at all items of a log, for those who may not bring it an entry that it has.
