@@ -3,6 +3,9 @@
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 
+case $(stat --file-system --format %T "${TMPDIR:-/tmp}") in
+tmpfs | ramfs) die "${TMPDIR:-/tmp} is memory, where a sync does nothing: set TMPDIR to a directory on a disk" ;;
+esac
 scripts/setup.sh --bench
 [[ " $* " != *" --stores "* ]] || scripts/setup.sh --stores
 [[ -x $CARGO_TARGET_DIR/release/runstone ]] || note "the first release build takes some twenty minutes on two cores"

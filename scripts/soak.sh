@@ -65,12 +65,14 @@ parts() {
   "$part" signals "SIGTERM and SIGSTOP under load, a sync that stalls" "$(at 10)" tests 'package(runstone-cli) & test(/^(process|stalls)::/)'
   "$part" input "bad input, damaged at random, slow clients" "$(at 25)" tests 'package(runstone-cli) & test(/^(bad_input|framing|slow_readers|damage)::/)'
   "$part" runs "random orders of a run's records" "$(at 25)" tests 'package(runstone-record) | (package(runstone-server) & test(/^runs::/))'
+  "$part" others "formats of earlier versions, clocks, the lake away, followers" "$(at 25)" \
+    tests 'test(/(^|::)(golden|basics|clean|protocols|settle)::/) | package(runstone-cli) & test(/^(ages|follow|lake_trouble|loghub_like)::/)'
   "$part" memory "a server in 256 MiB that is asked for everything" "$(at 10)" tests 'package(runstone-cli) & test(/^pressure::/)'
   "$part" targets "DynamoDB, PostgreSQL and CloudWatch fail at every step" "$(at 10)" \
     tests 'package(runstone-sinks) & binary(it) & test(/::(faults|contract)::/)'
   "$part" fed "servers and their targets are killed, locked, away" "$(at 10)" \
     tests 'package(runstone-cli) & test(/^(fed|dynamo|cloudwatch)::/) & not test(while_postgresql_is_away)'
-  RUNSTONE_AWAY_S=$(at 3600 | sed 's/^1$/60/') "$part" absence "PostgreSQL is away for an hour" 1 tests 'test(while_postgresql_is_away)'
+  RUNSTONE_AWAY_S=$((times > 0 ? 3600 : 60)) "$part" absence "PostgreSQL is away for an hour" 1 tests 'test(while_postgresql_is_away)'
   "$part" fuzz "six targets, $(at 60) s each" 1 scripts/fuzz.sh "$(at 60)"
 }
 

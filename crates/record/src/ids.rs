@@ -10,6 +10,10 @@ use crate::bits::Bits;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RecordId(u128);
 
+/// What is said of an id that was used before for something else.
+pub const ID_CONFLICT: &str =
+    "this id stands for another payload: the first one is kept; mint a new id for a new record";
+
 /// The text is not a UUID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be a UUID such as 01980000-0000-7000-8000-000000000000")]

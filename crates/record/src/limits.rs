@@ -275,6 +275,8 @@ pub const TARGET_LOGS_MAX: usize = 4;
 pub const TARGET_LOG_SORTED_BYTES_MAX: usize = 16 << 20;
 /// Bytes of entries in one piece of the answer for such a log, and those of one entry more.
 pub const TARGET_LOG_PIECE_BYTES: usize = 1 << 20;
+/// Records of a log in PostgreSQL that are in memory at once.
+pub const TARGET_LOG_PAGE_ROWS: usize = 64;
 /// Milliseconds that a target may take to find the log of a run that the server does not know, or to read on in it.
 pub const TARGET_LOG_TIMEOUT_MS: u64 = 10_000;
 

@@ -160,8 +160,11 @@ async fn remove(chosen: &Chosen, global: &Global) -> anyhow::Result<ExitCode> {
         let done = async {
             let mut pages = Pages::of(sink.as_ref(), chosen);
             while let Some(page) = pages.next().await? {
+                for letters in page.chunk_by(|one, next| one.source == next.source) {
+                    let positions: Vec<u64> = letters.iter().map(|letter| letter.position).collect();
+                    removed += sink.remove_dead_letters(&letters[0].source, &positions).await?;
+                }
                 for letter in &page {
-                    removed += sink.remove_dead_letters(&letter.source, &[letter.position]).await?;
                     printer.row(shown(sink.sink(), letter, "removed", &letter.reason)?)?;
                 }
             }

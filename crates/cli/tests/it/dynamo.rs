@@ -2,6 +2,7 @@
 //! `GET /get/logs/{run_id}` shows it, whatever is killed or goes away. Owns what goes wrong; `oracle` judges the server.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -9,11 +10,12 @@ use tempfile::TempDir;
 
 use crate::fed::{caught_up, sink};
 use crate::foreign;
-use crate::harness::{Server, until};
+use crate::harness::{Server, stderr, stdout, until};
 use crate::kills::{Sender, is_ready, load, settle};
 use crate::lake::{Settings, ready};
 use crate::oracle::{self, Random, Record};
 use crate::proxy::Proxy;
+use crate::readme::{blocks, page};
 use crate::storage::S3;
 
 const KILLS: usize = 3;
@@ -168,6 +170,101 @@ fn a_run_that_only_dynamodb_has_is_read_there() {
     proxy.away();
     let answer = server.http("GET", "/get/logs/nobody", &[], b"");
     assert_eq!((answer.status, &answer.json()["error"]), (503, &Value::Bool(true)), "{answer:?}");
+}
+
+#[test]
+fn times_that_others_wrote_are_shown_in_one_form_and_order() {
+    let moto = S3::start();
+    let entries: Vec<Value> = [
+        ("2025-01-13T12:34:56.789123Z", "c"),
+        ("2025-01-13T12:34:56.5Z", "b"),
+        ("2025-01-13T13:34:56+01:00", "a"),
+        ("2025-01-13T12:34:57.000001", "d"),
+    ]
+    .iter()
+    .map(|(time, title)| serde_json::json!({"timestamp": time, "type": "info", "title": title, "description": ""}))
+    .collect();
+    let server = fed(moto.url()).start(TempDir::new().unwrap());
+    caught_up(&server, "dynamodb");
+    foreign::script("append_logs.py", &[moto.url(), "dmdb_logs", "times", &Value::from(entries).to_string()]);
+    let shown = |query: &str| {
+        let answer = server.http("GET", &format!("/get/logs/times{query}"), &[], b"").json();
+        let entries = answer["logs"].as_array().unwrap().iter();
+        entries
+            .map(|entry| format!("{} {}", entry["timestamp"], entry["title"]).replace('"', ""))
+            .collect::<Vec<String>>()
+    };
+    let expected = [
+        "2025-01-13T12:34:56.000Z a",
+        "2025-01-13T12:34:56.500Z b",
+        "2025-01-13T12:34:56.789Z c",
+        "2025-01-13T12:34:57.000Z d",
+    ];
+    assert_eq!(shown(""), expected);
+    assert_eq!(shown("?since=2025-01-13T12:34:57Z"), expected[3..]);
+}
+
+#[test]
+fn a_record_that_comes_again_when_its_id_was_forgotten_is_shown_once() {
+    let moto = S3::start();
+    let settings = fed(moto.url());
+    let record = |id: u64, message: &str| serde_json::json!({"id": format!("01980000-0000-7000-8000-{id:012x}"), "run_id": "again", "message": message});
+    let post = |server: &Server, record: &Value| {
+        assert_eq!(server.post(&record.to_string()).status, 200);
+        caught_up(server, "dynamodb");
+    };
+    let first = settings.start(TempDir::new().unwrap());
+    post(&first, &record(1, "one"));
+    drop(first);
+    // It knows neither, and has appended to this log already when it gets the first once more.
+    let second = settings.start(TempDir::new().unwrap());
+    post(&second, &record(2, "two"));
+    post(&second, &record(1, "one"));
+    drop(second);
+    let third = settings.start(TempDir::new().unwrap());
+    let entries = third.http("GET", "/get/logs/again", &[], b"").json()["logs"].clone();
+    let mut messages: Vec<&str> =
+        entries.as_array().unwrap().iter().map(|entry| entry["description"].as_str().unwrap()).collect();
+    messages.sort_unstable();
+    assert_eq!(messages, ["one", "two"]);
+}
+
+#[test]
+fn the_guides_commands_make_what_the_sinks_feed_and_the_aws_cli_reads_it() {
+    let moto = S3::start();
+    let cli = |command: &str| {
+        let bin = foreign::python().parent().unwrap().to_owned();
+        let path = std::env::join_paths([bin, "/usr/bin".into(), "/bin".into()]).unwrap();
+        let mut shell = Command::new("bash");
+        shell.args(["-euc", command]).env("PATH", path).env("AWS_PAGER", "").envs(S3::env_at(moto.url()));
+        let output = shell.env("AWS_DEFAULT_REGION", "us-east-1").output().unwrap();
+        assert!(output.status.success(), "{command}\n{}", stderr(&output));
+        stdout(&output)
+    };
+    for guide in ["docs/dynamodb.md", "docs/cloudwatch.md"] {
+        let page = page(guide);
+        let commands = blocks(&page).into_iter().find(|block| block.text.contains("aws ")).unwrap();
+        cli(&commands.text);
+    }
+    let yaml = format!(
+        "dynamodb:\n  table: dmdb_logs\n  endpoint: {0}\ncloudwatch:\n  group: /runstone/logs\n  endpoint: {0}\n",
+        moto.url()
+    );
+    let server = Settings::new(&yaml).among(S3::env_at(moto.url())).start(TempDir::new().unwrap());
+    let caught_up = || ["dynamodb", "cloudwatch"].iter().for_each(|name| caught_up(&server, name));
+    caught_up();
+    let record = serde_json::json!({"run_id": "nightly-7", "message": "as the guides say", "level": "ERROR"});
+    assert_eq!(server.post(&record.to_string()).status, 200);
+    caught_up();
+    let item = cli("aws dynamodb get-item --table-name dmdb_logs --key '{\"run_id\": {\"S\": \"nightly-7\"}}'");
+    let item: Value = serde_json::from_str(&item).unwrap();
+    let shown = server.http("GET", "/get/logs/nightly-7", &[], b"").json();
+    let stored: Vec<Value> = item["Item"]["logs"]["L"].as_array().unwrap().iter().map(plain).collect();
+    assert_eq!(Value::from(stored), shown["logs"]);
+    let events = cli("aws logs filter-log-events --log-group-name /runstone/logs");
+    let events: Value = serde_json::from_str(&events).unwrap();
+    let event: Value = serde_json::from_str(events["events"][0]["message"].as_str().unwrap()).unwrap();
+    assert_eq!((&event["run_id"], &event["message"]), (&record["run_id"], &record["message"]));
 }
 
 #[test]

@@ -295,7 +295,7 @@ fn two_servers_that_are_killed_at_random_share_one_table_and_one_lake() {
 
 /// The journal forgets what is in the lake, as soon as no query can still read it there.
 const FORGETFUL: &str = "journal:\n  segment_bytes: 1MiB\n  keep_bytes: 0\n  keep_ms: 0\n\
-                         lake:\n  flush_interval_ms: 1s\nquery:\n  timeout_ms: 3s\n";
+                         lake:\n  flush_interval_ms: 1s\nquery:\n  timeout_ms: 10s\n";
 
 /// Records that are in the lake and not in the journal any more.
 fn forget(server: &Server, random: &mut Random) {

@@ -310,15 +310,26 @@ fn names_that_no_table_can_have_are_refused_at_start() {
         ("orders: {location: /x, format: xlsx}", "must be one of parquet"),
         ("orders: {location: /x, kind: csv}", "location and format"),
     ] {
-        let config = write(dir.path(), "runstone.yml", format!("tables:\n  {line}\n"));
-        let output = runstone()
-            .args(["serve", "--listen", "127.0.0.1:0", "--config"])
-            .arg(&config)
-            .current_dir(dir.path())
-            .output()
-            .unwrap();
-        let said = stderr(&output);
-        assert_eq!(output.status.code(), Some(2), "{line}: {said}");
-        assert!(said.contains(why) && said.contains("runstone.yml:2"), "{line}: {said}");
+        refused_at_start(dir.path(), &format!("tables:\n  {line}\n"), why);
     }
+    // Tables of PostgreSQL, whose names begin with it.
+    for (prefix, why) in [
+        ("'x\"; DROP TABLE y;--'", "letters of ASCII"),
+        ("1st", "begin with a digit"),
+        ("user", "reserved word"),
+        ("''", "empty"),
+        (&"a".repeat(31), "at most 30 bytes"),
+    ] {
+        refused_at_start(dir.path(), &format!("postgres:\n  table_prefix: {prefix}\n"), why);
+    }
+}
+
+/// The second line of such settings cannot be, and the server says why.
+fn refused_at_start(dir: &Path, yaml: &str, why: &str) {
+    let config = write(dir, "runstone.yml", yaml);
+    let command = ["serve", "--listen", "127.0.0.1:0", "--config"];
+    let output = runstone().args(command).arg(&config).current_dir(dir).output().unwrap();
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{yaml}: {said}");
+    assert!(said.contains(why) && said.contains("runstone.yml:2"), "{yaml}: {said}");
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use lambda_runtime::{LambdaEvent, service_fn};
-use runstone_lambda::logger::{Invocation, Logger};
+use runstone_lambda::logger::{Invocation, Logger, Secrets};
 use serde_json::value::RawValue;
 use tokio::sync::Mutex;
 
@@ -21,7 +21,8 @@ fn main() -> ExitCode {
 }
 
 async fn run() -> Result<(), lambda_runtime::Error> {
-    let mut logger = Logger::new(Box::new(variable), Box::new(micros), Box::new(std::io::stdout())).await;
+    let mut logger =
+        Logger::new(Secrets::new().await, Box::new(variable), Box::new(micros), Box::new(std::io::stdout()));
     logger.prepare().await;
     let logger = Arc::new(Mutex::new(logger));
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| {

@@ -5,16 +5,18 @@
 //! `runstone_sinks::dynamo`'s.
 
 mod report;
+mod same;
 mod settings;
 mod trace;
 
 use std::io::Write;
 use std::time::Duration;
 
+use runstone_record::ids::ID_CONFLICT;
 use runstone_record::limits::{LAMBDA_ANSWER_MS, LAMBDA_SECRET_MS};
-use runstone_record::logger::{self, Answer, Entry};
+use runstone_record::logger::{self, Answer, Entry, Refusal};
 use runstone_record::{ErrorCode, RecordId};
-use runstone_sinks::dynamo::{Dynamo, DynamoError};
+use runstone_sinks::dynamo::{Appended, Dynamo, DynamoError};
 
 use report::Came;
 pub use report::Report;
@@ -46,6 +48,9 @@ enum Failure {
     Dynamo(#[from] DynamoError),
     #[error("append to log in DynamoDB: the function's time is up")]
     Deadline,
+    /// The log has another entry under the id that the client gave.
+    #[error("{ID_CONFLICT}")]
+    Conflict,
 }
 
 /// What is in use, and since when.
@@ -67,8 +72,7 @@ pub struct Logger {
 
 impl Logger {
     /// Reads nothing yet: what is wrong with the settings is said to whoever calls. `out` is the function's log.
-    pub async fn new(environment: Environment, clock: Clock, out: Box<dyn Write + Send>) -> Self {
-        let secrets = Secrets::new().await;
+    pub fn new(secrets: Secrets, environment: Environment, clock: Clock, out: Box<dyn Write + Send>) -> Self {
         let (report, tracer) = (Report::new(&environment, out), Tracer::new(&environment));
         Self { environment, clock, secrets, tracer, report, ready: None }
     }
@@ -87,6 +91,7 @@ impl Logger {
             Err(refusal) => (refusal.answer(), Came::Refused),
             Ok(entry) => match self.append(&entry, invocation, began).await {
                 Ok(()) => (Answer::appended(&entry), Came::Appended),
+                Err(Failure::Conflict) => (Refusal::of_entry(ID_CONFLICT).answer(), Came::Refused),
                 Err(failure) => {
                     let reason = failure.to_string();
                     self.report.lost(&entry, &reason, &invocation.request_id);
@@ -104,7 +109,7 @@ impl Logger {
         let left = Duration::from_millis(invocation.deadline_ms.saturating_sub(now_ms + LAMBDA_ANSWER_MS));
         let work = async {
             let dynamo = self.dynamo(now).await?;
-            let appended = dynamo.append(&entry.run_id, &entry.json, id, now).await;
+            let appended = append_once(dynamo, entry, id, now).await;
             Ok::<_, Failure>((dynamo.options().table.clone(), appended))
         };
         let (table, appended) = tokio::time::timeout(left, work).await.unwrap_or(Err(Failure::Deadline))?;
@@ -145,6 +150,19 @@ impl std::fmt::Debug for Logger {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Logger").finish_non_exhaustive()
     }
+}
+
+/// Appends an entry, unless the log has it. What comes under the invocation's own id is the same, whatever Lambda does.
+async fn append_once(dynamo: &Dynamo, entry: &Entry, id: RecordId, now: i64) -> Result<(), Failure> {
+    let appended = dynamo.append(&entry.run_id, &entry.json, id, now).await?;
+    if appended == Appended::Before
+        && entry.id.is_some()
+        && let Some(stored) = dynamo.find(&entry.run_id, id).await?
+        && !same::is_same(entry, &stored)
+    {
+        return Err(Failure::Conflict);
+    }
+    Ok(())
 }
 
 /// For an invocation that is known by no UUID: then only its own attempts are recognised.

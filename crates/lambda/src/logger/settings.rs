@@ -147,7 +147,13 @@ pub struct Secrets {
 impl Secrets {
     /// With what the environment says. Asks for nothing.
     pub async fn new() -> Self {
-        Self { shared: aws_config::defaults(BehaviorVersion::latest()).load().await }
+        Self::with(aws_config::defaults(BehaviorVersion::latest()).load().await)
+    }
+
+    /// With this region, these credentials, and where the services are.
+    #[must_use]
+    pub fn with(shared: SdkConfig) -> Self {
+        Self { shared }
     }
 
     pub(super) fn shared(&self) -> &SdkConfig {

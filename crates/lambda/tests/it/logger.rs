@@ -1,8 +1,14 @@
 //! What callers of the function see, and what it leaves in DynamoDB and in its own log.
 
+use std::io::Write;
 use std::net::UdpSocket;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use aws_config::{BehaviorVersion, Region};
+use aws_credential_types::Credentials;
+use runstone_lambda::logger::{Environment, Invocation, Logger, Secrets};
 use serde_json::{Value, json};
 
 use crate::lambda::{Function, Said};
@@ -176,6 +182,86 @@ fn settings_come_from_a_secret_where_the_environment_has_none() {
         assert!(message.starts_with(&format!("Failed to append log: {reason}")), "{message}");
         assert!(!message.contains("hidden"), "{message}");
     }
+}
+
+/// A log that its owner can read.
+#[derive(Clone, Default)]
+struct Out(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_secret_is_read_once_in_five_minutes_and_its_last_values_outlive_it() {
+    const MINUTES: i64 = 5 * 60 * 1_000_000;
+    let moto = Moto::start();
+    ["one", "two"].iter().for_each(|table| make_table(&moto, table));
+    let secret = |call: &str, table: &str| {
+        let secret = json!({"RUNSTONE_DYNAMODB_TABLE": table});
+        moto.boto3("secretsmanager", &format!("result = client.{call}, SecretString='{secret}')['Name']"));
+    };
+    secret("create_secret(Name='logger'", "one");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let shared = aws_config::defaults(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .credentials_provider(Credentials::new("test", "test", None, None, "tests"))
+        .endpoint_url(moto.url());
+    let secrets = Secrets::with(runtime.block_on(shared.load()));
+    let environment: Environment = Box::new(|name| (name == "RUNSTONE_LOGGER_SECRET").then(|| "logger".to_owned()));
+    let (time, out) = (Arc::new(AtomicI64::new(1_000_000_000_000_000)), Out::default());
+    let clock = Arc::clone(&time);
+    let mut logger =
+        Logger::new(secrets, environment, Box::new(move || clock.load(Ordering::Relaxed)), Box::new(out.clone()));
+    let invocation = Invocation { deadline_ms: u64::MAX / 2, ..Invocation::default() };
+    let mut append = |title: &str| {
+        let answer = runtime.block_on(logger.handle(event(title).to_string().as_bytes(), &invocation));
+        assert!(answer.contains("\"statusCode\":200"), "{answer}");
+    };
+    append("first");
+    secret("update_secret(SecretId='logger'", "two");
+    time.fetch_add(MINUTES - 1, Ordering::Relaxed);
+    append("still known");
+    assert_eq!(titles(&moto, "one"), json!(["first", "still known"]));
+    time.fetch_add(1, Ordering::Relaxed);
+    append("read anew");
+    assert_eq!(titles(&moto, "two"), json!(["read anew"]));
+    assert_eq!(out.0.lock().unwrap().len(), 0);
+    moto.boto3(
+        "secretsmanager",
+        "result = client.delete_secret(SecretId='logger', ForceDeleteWithoutRecovery=True)['Name']",
+    );
+    time.fetch_add(MINUTES, Ordering::Relaxed);
+    append("with what was known");
+    append("asked no more");
+    assert_eq!(titles(&moto, "two"), json!(["read anew", "with what was known", "asked no more"]));
+    let said = String::from_utf8(out.0.lock().unwrap().clone()).unwrap();
+    assert_eq!((said.lines().count(), said.contains("read secret: logger")), (1, true), "{said}");
+}
+
+#[test]
+fn an_id_that_stands_for_another_entry_is_refused() {
+    let moto = Moto::start();
+    make_table(&moto, "dmdb_logs");
+    let function = Function::start(&[("RUNSTONE_DYNAMODB_ENDPOINT", moto.url())]);
+    let event = |title: &str| {
+        json!({"run_id": RUN, "log_entry": {"type": "info", "title": title, "description": "d", "metadata": {"n": 1.50},
+            "id": "5f6dd2a1-0a57-4cf5-8a16-3d1d2c6f0007"}})
+    };
+    // It comes at another time each time, and is the same.
+    for _ in 0..3 {
+        assert_eq!(function.invoke(&event("once"))["statusCode"], 200);
+    }
+    let body = json!({"error": true, "message": "Invalid log_entry: this id stands for another payload: the first one is kept; \
+        mint a new id for a new record"});
+    assert_eq!(function.invoke(&event("other")), json!({"statusCode": 400, "body": body}));
+    assert_eq!(titles(&moto, "dmdb_logs"), json!(["once"]));
 }
 
 #[test]

@@ -7,3 +7,7 @@ mod logger;
 #[allow(dead_code, reason = "the tests of the sinks do more with it")]
 #[path = "../../../sinks/tests/it/dynamo/moto.rs"]
 mod moto;
+#[allow(dead_code, reason = "the tests of the sinks do more with it")]
+#[path = "../../../sinks/tests/it/dynamo/proxy.rs"]
+mod proxy;
+mod terraform;

@@ -117,7 +117,8 @@ fn assemble(run_id: String, fields: &[Member<'_>], now: i64) -> Result<Entry, Re
     let parsed = parse_record(&record.end())?;
     let id = member(fields, "id").and_then(|field| RecordId::parse(&field.text().ok()?).ok());
     let json = String::from_utf8(json.end()).map_err(|_| Refusal::new("Invalid event: not UTF-8"))?;
-    Ok(Entry { run_id, timestamp, id, json, parsed, warning })
+    let has_time = fields.iter().any(has_time);
+    Ok(Entry { run_id, timestamp, has_time, id, json, parsed, warning })
 }
 
 /// As an entry keeps its time: in the form of the answers where that says all of it.

@@ -18,7 +18,7 @@ use crate::parse::Parsed;
 pub use answer::{Answer, Failure, not_appended};
 pub use event::Shape;
 pub use filter::EntryFilter;
-pub use stored::{write_entry, write_entry_of};
+pub use stored::{write_entry, write_entry_of, write_foreign_entry};
 
 /// An entry to be appended.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub struct Entry {
     pub run_id: String,
     /// When it happened: microseconds since 1970.
     pub timestamp: i64,
+    /// Whether the client said so; else it is the time of arrival.
+    pub has_time: bool,
     /// The id that the client gave it, if any: appended twice it is one entry.
     pub id: Option<RecordId>,
     /// All that the client sent of it, as a JSON object: every member, every digit. The time is one of UTC.

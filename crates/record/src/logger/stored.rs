@@ -4,8 +4,9 @@
 use super::event::{self, member};
 use crate::batch::Batch;
 use crate::columns::Column;
+use crate::ids::RecordId;
 use crate::json::write_string;
-use crate::time::{format_millis, parse_rfc3339};
+use crate::time::{format_millis, parse_rfc3339, parse_rfc3339_or_utc};
 use crate::words::RecordType;
 
 /// What every entry has, in the order of the Logger's documentation.
@@ -28,6 +29,28 @@ pub fn write_entry(batch: &Batch, row: usize, out: &mut Vec<u8>) {
 #[must_use]
 pub fn write_entry_of(record: &[u8], out: &mut Vec<u8>) -> Option<String> {
     rewrite(record, true, out)
+}
+
+/// An entry that somebody else stored, as all others are shown: its time with milliseconds, in UTC. Gives when it happened, in
+/// microseconds since 1970, and its id. What has no such members, or is no entry, stays as it is.
+pub fn write_foreign_entry(entry: &[u8], out: &mut Vec<u8>) -> (Option<i64>, Option<RecordId>) {
+    let Ok(Ok(members)) = event::members(entry) else {
+        out.extend_from_slice(entry);
+        return (None, None);
+    };
+    let text = |column: Column| member(&members, column.name())?.text().ok();
+    let at = text(Column::Timestamp).and_then(|at| parse_rfc3339_or_utc(&at).ok());
+    for (place, field) in members.iter().enumerate() {
+        out.push(if place == 0 { b'{' } else { b',' });
+        write_string(&field.name, out);
+        out.push(b':');
+        match at.filter(|_| field.name == Column::Timestamp.name()) {
+            Some(at) => write_string(&format_millis(at), out),
+            None => out.extend_from_slice(field.json),
+        }
+    }
+    out.extend_from_slice(if members.is_empty() { b"{}" } else { b"}" });
+    (at, text(Column::Id).and_then(|id| RecordId::parse(&id).ok()))
 }
 
 fn rewrite(record: &[u8], with_id: bool, out: &mut Vec<u8>) -> Option<String> {

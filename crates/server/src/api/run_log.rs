@@ -94,7 +94,7 @@ fn of_target(log: TargetLog, run_id: &str, filter: EntryFilter) -> Body {
         let more = match log.next().await? {
             Some(entries) => {
                 let taken = entries.into_iter().filter(|entry| filter.takes(&entry.json));
-                taken.for_each(|TargetEntry { json, at }| document.add(json.as_bytes(), at));
+                taken.for_each(|TargetEntry { json, at, .. }| document.add(json.as_bytes(), at));
                 Some(log)
             }
             None => {

@@ -174,6 +174,11 @@ pub const SETTINGS: &[Setting] = &[
               the item that it makes longer: less is cheaper, and reading takes more requests.",
     },
     Setting {
+        key: "dynamodb.entry_bytes_max",
+        kind: Kind::Bytes(KIB, limits::DYNAMO_ITEM_BYTES_MAX as u64, |c| &mut c.dynamodb.entry_bytes_max),
+        doc: "The size of an entry beyond which it is stored compressed: its time, type and title can still be read there.",
+    },
+    Setting {
         key: "dynamodb.ttl_days",
         kind: Kind::Count(0, 36_500, |c| &mut c.dynamodb.ttl_days),
         doc: "Days after its last entry that an item is deleted by DynamoDB; 0 keeps all. Longer than a run lasts.",

@@ -186,6 +186,8 @@ pub struct DynamoSettings {
     pub key: String,
     /// Bytes of an item beyond which a log goes on in another.
     pub item_bytes_max: u64,
+    /// Bytes of an entry beyond which it is stored compressed.
+    pub entry_bytes_max: u64,
     /// Days after its last entry that an item is deleted; 0: never.
     pub ttl_days: u64,
     /// The attribute in which DynamoDB finds that time.
@@ -302,6 +304,7 @@ impl Default for DynamoSettings {
             endpoint: String::new(),
             key: "run_id".to_owned(),
             item_bytes_max: limits::DYNAMO_ITEM_BYTES_MAX as u64,
+            entry_bytes_max: limits::DYNAMO_ENTRY_BYTES_MAX as u64,
             ttl_days: 0,
             ttl_attribute: "expires_at".to_owned(),
         }

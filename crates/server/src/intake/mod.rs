@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use runstone_journal::{AppendError, Appended, Journal};
+use runstone_record::ids::ID_CONFLICT;
 use runstone_record::parse::{ItemError, Parsed};
 use runstone_record::wire::{IngestAnswer, ItemErrorBody};
 use runstone_record::{Batch, ErrorCode, IdMint, Origin, limits};
@@ -351,6 +352,5 @@ fn listed(errors: &[ItemError]) -> Vec<ItemErrorBody> {
 }
 
 fn conflict(index: usize) -> ItemError {
-    let message = "this id stands for another payload: the first one is kept; mint a new id for a new record";
-    ItemError { index, code: ErrorCode::IdConflict, message: message.to_owned(), field: Some("id".to_owned()) }
+    ItemError { index, code: ErrorCode::IdConflict, message: ID_CONFLICT.to_owned(), field: Some("id".to_owned()) }
 }

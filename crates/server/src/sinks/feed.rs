@@ -207,7 +207,7 @@ impl Feed {
         self.reader.seek(course.through);
         self.course = Some(course);
         let (sink, through) = (self.sink.name(), course.through);
-        self.parts.status.reached(through);
+        self.parts.status.found(through);
         if self.failures == 0 {
             tracing::info!(sink, through, durable, "go on from the sink's cursor");
         }

@@ -90,6 +90,11 @@ impl SinkStatus {
         changed
     }
 
+    /// The target has this directory's positions up to here: more than before, or fewer where somebody emptied it.
+    pub(crate) fn found(&self, through: u64) {
+        self.lock().through = through;
+    }
+
     pub(crate) fn reached(&self, through: u64) {
         let mut report = self.lock();
         report.through = report.through.max(through);

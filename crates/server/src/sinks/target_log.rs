@@ -1,18 +1,19 @@
 //! The log of a run as the targets have it, for a run that the server does not know. Owns in which order they are asked;
 //! refuses to mix what two of them have.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use runstone_record::RecordId;
 use runstone_record::limits::{
-    PAGE_ROWS_MAX, TARGET_LOG_PIECE_BYTES, TARGET_LOG_SORTED_BYTES_MAX, TARGET_LOG_TIMEOUT_MS, TARGET_LOGS_MAX,
+    TARGET_LOG_PAGE_ROWS, TARGET_LOG_PIECE_BYTES, TARGET_LOG_SORTED_BYTES_MAX, TARGET_LOG_TIMEOUT_MS, TARGET_LOGS_MAX,
 };
-use runstone_record::logger::write_entry_of;
+use runstone_record::logger::{write_entry_of, write_foreign_entry};
 use runstone_sinks::SinkError;
 use runstone_sinks::dynamo::{Dynamo, LogPart, Options as DynamoOptions};
 use runstone_sinks::postgres::Postgres;
 use runstone_sinks::postgres::read::{Record, Which};
-use serde_json::Value;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
 use super::status::{SinkHealth, SinkStatus};
@@ -34,6 +35,8 @@ pub(crate) struct Targets {
 /// An entry, and when it was taken: RFC 3339, as far as it is known.
 #[derive(Debug)]
 pub(crate) struct TargetEntry {
+    /// When it happened, where that puts it into order: microseconds since 1970.
+    time: Option<i64>,
     pub(crate) json: String,
     pub(crate) at: String,
 }
@@ -48,6 +51,8 @@ pub(crate) struct TargetLog {
     _permit: OwnedSemaphorePermit,
     /// What was read and not yet given.
     read: Option<Vec<TargetEntry>>,
+    /// The ids that entries of DynamoDB had: a repetition that came too late for the server to know is in its list twice.
+    seen: HashSet<RecordId>,
     rest: Rest,
 }
 
@@ -96,7 +101,7 @@ impl Targets {
     async fn find(&self, run_id: &str, sinks: &[Arc<SinkStatus>]) -> Result<Option<TargetLog>, SinkError> {
         let permit = Arc::clone(&self.readers).acquire_owned().await;
         let permit = permit.map_err(|closed| SinkError::Away { action: READ.to_owned(), source: closed.into() })?;
-        let mut log = TargetLog { taken: None, _permit: permit, read: None, rest: Rest::Nowhere };
+        let mut log = TargetLog { taken: None, _permit: permit, read: None, seen: HashSet::new(), rest: Rest::Nowhere };
         if let Some(options) = &self.dynamo {
             is_there(sinks, "dynamodb")?;
             let connect = async || Arc::new(Dynamo::connect(options.clone()).await);
@@ -161,7 +166,7 @@ impl TargetLog {
                 }
                 // The next part of one that was closed may not be written yet.
                 let Some(found) = part else { return Ok(None) };
-                let (entries, has_ended) = of_dynamo(found)?;
+                let (entries, has_ended) = of_dynamo(found, &mut self.seen)?;
                 let (created, updated) = (found.created_at.clone(), found.updated_at.clone().unwrap_or_default());
                 let first = self.taken.take().map(|(first, _)| first).or(created).unwrap_or_else(|| updated.clone());
                 self.taken = Some((first, updated));
@@ -173,7 +178,7 @@ impl TargetLog {
                 Ok(Some(entries))
             }
             Rest::Postgres { postgres, run_id, after } => {
-                let mut records = postgres.records(Which::Run(run_id), after.as_ref(), PAGE_ROWS_MAX).await?;
+                let mut records = postgres.records(Which::Run(run_id), after.as_ref(), TARGET_LOG_PAGE_ROWS).await?;
                 let entries = records.iter().filter_map(of_record).collect();
                 let Some(last) = records.pop() else { return Ok(None) };
                 *after = Some(last);
@@ -195,17 +200,21 @@ async fn in_time<T>(reading: impl Future<Output = Result<T, SinkError>>) -> Resu
 fn of_record(record: &Record) -> Option<TargetEntry> {
     let mut json = Vec::new();
     let at = write_entry_of(record.json.as_bytes(), &mut json)?;
-    Some(TargetEntry { json: String::from_utf8_lossy(&json).into_owned(), at })
+    Some(TargetEntry { time: None, json: String::from_utf8_lossy(&json).into_owned(), at })
 }
 
 /// The next entries of a part, and whether those were its last.
-fn of_dynamo(part: &mut LogPart) -> Result<(Vec<TargetEntry>, bool), SinkError> {
+fn of_dynamo(part: &mut LogPart, seen: &mut HashSet<RecordId>) -> Result<(Vec<TargetEntry>, bool), SinkError> {
     let (mut entries, mut bytes) = (Vec::new(), 0);
     let at = part.updated_at.clone().unwrap_or_default();
     for entry in part.by_ref() {
-        let json = entry?;
+        let mut json = Vec::new();
+        let (time, id) = write_foreign_entry(entry?.as_bytes(), &mut json);
         bytes += json.len();
-        entries.push(TargetEntry { json, at: at.clone() });
+        if id.is_none_or(|id| seen.insert(id)) {
+            let json = String::from_utf8_lossy(&json).into_owned();
+            entries.push(TargetEntry { time, json, at: at.clone() });
+        }
         if bytes > TARGET_LOG_PIECE_BYTES {
             return Ok((entries, false));
         }
@@ -214,12 +223,7 @@ fn of_dynamo(part: &mut LogPart) -> Result<(Vec<TargetEntry>, bool), SinkError> 
 }
 
 /// In the order of their times, as the server shows them; appended they were in the order in which they came.
-fn in_order(entries: Vec<TargetEntry>) -> Vec<TargetEntry> {
-    let timed = entries.into_iter().map(|entry| {
-        let members: Value = serde_json::from_str(&entry.json).unwrap_or_default();
-        (members["timestamp"].as_str().unwrap_or_default().to_owned(), entry)
-    });
-    let mut timed: Vec<(String, TargetEntry)> = timed.collect();
-    timed.sort_by(|(one, _), (other, _)| one.cmp(other));
-    timed.into_iter().map(|(_, entry)| entry).collect()
+fn in_order(mut entries: Vec<TargetEntry>) -> Vec<TargetEntry> {
+    entries.sort_by_key(|entry| entry.time);
+    entries
 }

@@ -81,9 +81,9 @@ pub(crate) fn dynamo_options(settings: &DynamoSettings) -> Result<Option<DynamoO
         key: settings.key.clone(),
         endpoint: Some(settings.endpoint.clone()).filter(|endpoint| !endpoint.is_empty()),
         item_bytes_max: as_usize(settings.item_bytes_max),
+        entry_bytes_max: as_usize(settings.entry_bytes_max),
         create: settings.create == CreatePolicy::IfMissing,
         ttl: ttl.map(|days| Ttl { attribute: settings.ttl_attribute.clone(), days }),
-        ..DynamoOptions::default()
     }))
 }
 

@@ -2,6 +2,7 @@
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
+use super::table::SET_TTL;
 use crate::SinkError;
 use crate::aws::{self, Remedy};
 
@@ -119,6 +120,9 @@ impl DynamoError {
     pub(super) fn tell(self) -> SinkError {
         let advice = match &self {
             DynamoError::Request { remedy: Remedy::People(advice), .. } => advice,
+            DynamoError::Request { remedy: Remedy::Nothing, operation: SET_TTL, .. } => {
+                "set dynamodb.ttl_attribute to the one on which the table's time to live is enabled, or no days"
+            }
             // Every record would meet it: what one of them is refused for has become a dead letter.
             DynamoError::Request { remedy: Remedy::Nothing, .. } => {
                 "make the table's key the one that is set, a string"

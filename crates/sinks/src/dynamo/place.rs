@@ -59,6 +59,8 @@ impl Dynamo {
             let about = [item::CONTINUED, item::IDS, item::IDS_BEFORE];
             let found = self.item(&item::key(run_id, place.part), &about).await?;
             let Some(closed) = found.filter(item::is_continued) else { return Ok(Some(place)) };
+            // A long way may take more than the time of one append: the next one goes on from here.
+            self.remember(run_id, place.part);
             let Some(next) = place.behind(&closed, id) else { return Ok(None) };
             place = next;
         }

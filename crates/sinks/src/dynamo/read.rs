@@ -101,6 +101,24 @@ impl Dynamo {
         }))
     }
 
+    /// The entry that the log has under an id.
+    ///
+    /// # Errors
+    /// DynamoDB's, and what is stored and cannot be read.
+    pub async fn find(&self, run_id: &str, id: RecordId) -> Result<Option<String>, DynamoError> {
+        let mut part = 1;
+        while let Some(found) = self.item(&item::key(run_id, part), &[]).await? {
+            if let Some(stored) = item::logs(&found).iter().find(|stored| entry::id(stored) == Some(id)) {
+                return entry::load(stored, run_id).map(Some);
+            }
+            if !item::is_continued(&found) {
+                break;
+            }
+            part += 1;
+        }
+        Ok(None)
+    }
+
     /// Looks at all items of a log, for those who may not bring it an entry that it has.
     pub(super) async fn look(&self, run_id: &str) -> Result<Look, DynamoError> {
         let (mut look, mut part) = (Look { part: 1, ..Look::default() }, 1);

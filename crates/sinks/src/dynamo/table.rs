@@ -12,6 +12,9 @@ use runstone_record::limits::DYNAMO_TABLE_TIMEOUT_MS;
 
 use super::{Dynamo, DynamoError, Remedy};
 
+/// What is tried where the attribute is another one's already.
+pub(super) const SET_TTL: &str = "set time to live";
+
 impl Dynamo {
     /// Makes the table where there is none, billed by request, and waits until it can be used. Says whether it was made.
     /// Where a time to live is set, DynamoDB is told the attribute.
@@ -93,7 +96,7 @@ impl Dynamo {
             return Ok(());
         }
         let incomplete = |error: aws_sdk_dynamodb::error::BuildError| DynamoError::Request {
-            operation: "set time to live",
+            operation: SET_TTL,
             table: self.options.table.clone(),
             reason: error.to_string(),
             remedy: Remedy::Nothing,
@@ -101,6 +104,6 @@ impl Dynamo {
         let specification = TimeToLiveSpecification::builder().enabled(true).attribute_name(attribute).build();
         let request = self.client.update_time_to_live().table_name(&self.options.table);
         let sent = request.time_to_live_specification(specification.map_err(incomplete)?).send().await;
-        sent.map(drop).map_err(|error| self.failed("set time to live", &error))
+        sent.map(drop).map_err(|error| self.failed(SET_TTL, &error))
     }
 }

@@ -4,7 +4,7 @@ use runstone_record::limits::DYNAMO_IDS_KEPT;
 use runstone_sinks::dynamo::{Appended, Dynamo, Options, PositionedEntry};
 
 use super::moto::Moto;
-use super::proxy::Proxy;
+use super::proxy::{Fault, Proxy};
 use super::{NOW, RUN, connect, entry, expected, id, table, titles};
 
 /// Two entries an item.
@@ -14,6 +14,26 @@ fn short() -> Options {
 
 async fn append(dynamo: &Dynamo, number: u64) -> Appended {
     dynamo.append(RUN, &entry(number), id(number.into()), NOW).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_long_way_to_the_open_item_is_not_gone_twice() {
+    let moto = Moto::start();
+    let proxy = Proxy::before(moto.url());
+    table(&moto, short()).await;
+    let writer = connect(moto.url(), short()).await;
+    for number in 0..24 {
+        append(&writer, number).await;
+    }
+    // The first item says that it is closed, further ones are read, and then DynamoDB is away for all tries of one append.
+    let newcomer = connect(proxy.url(), short()).await;
+    proxy.next("GetItem", &[[Fault::Pass; 6].as_slice(), &[Fault::Throttled; 3]].concat());
+    newcomer.append(RUN, &entry(24), id(24), NOW).await.unwrap_err();
+    assert_eq!((proxy.waiting(), proxy.asked("GetItem")), (0, 9));
+    assert_eq!(append(&newcomer, 24).await, Appended::Now);
+    let left = usize::try_from(items(&moto)).unwrap() - 7;
+    assert!(proxy.asked("GetItem") <= 9 + left, "{} reads, {left} items were left", proxy.asked("GetItem"));
+    assert_eq!(log(&writer).await, expected(0..25));
 }
 
 async fn log(dynamo: &Dynamo) -> Vec<String> {
