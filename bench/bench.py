@@ -4,7 +4,7 @@ needs for the same records in the same run.
 usage: bench.py --runstone BINARY --load BINARY [--records 1000000] [--rounds 3] [--large 10000000] [--json FILE]
        bench.py --runstone BINARY --load BINARY --growth [--sizes 1000000,10000000,100000000] [--json FILE]
        bench.py --runstone BINARY --load BINARY --profile [--json FILE]
-       bench.py --runstone BINARY --load BINARY --logger BINARY --stores [--rounds 3] [--down 30] [--parts LIST] [--json FILE]
+       bench.py --runstone BINARY --load BINARY --logger BINARY --stores [--rounds 3] [--down 60] [--parts LIST] [--json FILE]
 """
 import argparse
 import contextlib
@@ -282,7 +282,7 @@ def main():
     parser.add_argument("--profile", action="store_true", help="only: where the CPU of a load goes")
     parser.add_argument("--stores", action="store_true", help="only: the sinks and the Logger")
     parser.add_argument("--logger", help="the function's binary")
-    parser.add_argument("--down", type=float, default=30, help="seconds that PostgreSQL is down")
+    parser.add_argument("--down", type=float, default=60, help="seconds that PostgreSQL is down")
     parser.add_argument("--parts", default=",".join(PARTS), help="of --stores")
     parser.add_argument("--sizes", default="1000000,10000000,100000000")
     parser.add_argument("--json", type=pathlib.Path)

@@ -1,4 +1,4 @@
-//! `runstone dead-letters`: what PostgreSQL does not take is shown with its reason, goes there once that is mended, or is
+//! `runstone dead-letters`: what a target does not take is shown with its reason, goes there once that is mended, or is
 //! forgotten. The lake has all of it all the while.
 
 use std::process::Output;
@@ -8,13 +8,15 @@ use tempfile::TempDir;
 
 use crate::cluster::Cluster;
 use crate::fed::{caught_up, fed};
+use crate::foreign::aws;
 use crate::harness::{runstone, stderr, stdout, write};
+use crate::lake::Settings;
 use crate::storage::S3;
 
 /// Where nobody listens.
 const NOWHERE: &str = "http://127.0.0.1:1";
 
-/// The command, told where PostgreSQL is by a file, as an operator's is.
+/// The command, told where targets are by a file, as an operator's is.
 fn dead_letters(dir: &TempDir, args: &[&str]) -> Output {
     let config = dir.path().join("runstone.yaml");
     let mut command = runstone();
@@ -79,6 +81,63 @@ fn letters_are_listed_replayed_once_and_removed() {
         "5 50 500 501"
     );
     assert_eq!(cluster.ask("SELECT count(*) FROM shop_dead_letters"), "0");
+}
+
+#[test]
+fn letters_of_dynamodb_are_replayed_once_their_item_is_mended() {
+    let (moto, dir) = (S3::start(), TempDir::new().unwrap());
+    let yaml = format!("dynamodb:\n  table: dmdb_logs\n  create: if_missing\n  endpoint: {}\n", moto.url());
+    write(dir.path(), "runstone.yaml", &yaml);
+    let server = Settings::new(&yaml).among(S3::env_at(moto.url())).start(TempDir::new().unwrap());
+    caught_up(&server, "dynamodb");
+    // Somebody's item, whose log is none.
+    let item =
+        r#"aws dynamodb put-item --table-name dmdb_logs --item '{"run_id": {"S": "odd"}, "logs": {"S": "none"}}'"#;
+    aws(moto.url(), item);
+    for message in ["one", "two", "three"] {
+        assert_eq!(server.post(&json!({"run_id": "odd", "message": message}).to_string()).status, 200);
+    }
+    caught_up(&server, "dynamodb");
+    let listed = rows(&dead_letters(&dir, &["list", "--json"]));
+    let said: Vec<&Value> = listed.iter().map(|letter| &letter["record"]["message"]).collect();
+    assert_eq!(said, ["one", "two", "three"], "{listed:?}");
+    let refused = dead_letters(&dir, &["replay"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
+    let (source, position) = (listed[1]["source"].as_str().unwrap(), listed[1]["position"].to_string());
+    let removed = dead_letters(&dir, &["remove", "--source", source, "--position", &position]);
+    assert!(removed.status.success() && stderr(&removed).contains("1 removed"), "{}", stderr(&removed));
+    aws(moto.url(), r#"aws dynamodb delete-item --table-name dmdb_logs --key '{"run_id": {"S": "odd"}}'"#);
+    let replayed = dead_letters(&dir, &["replay"]);
+    assert!(replayed.status.success() && stderr(&replayed).contains("2 taken"), "{}", stderr(&replayed));
+    assert!(stdout(&dead_letters(&dir, &["list"])).is_empty());
+    let item = aws(moto.url(), r#"aws dynamodb get-item --table-name dmdb_logs --key '{"run_id": {"S": "odd"}}'"#);
+    let item: Value = serde_json::from_str(&item).unwrap();
+    let logs = item["Item"]["logs"]["L"].as_array().unwrap();
+    let said: Vec<&Value> = logs.iter().map(|entry| &entry["M"]["description"]["S"]).collect();
+    assert_eq!(said, ["one", "three"]);
+}
+
+#[test]
+fn letters_of_cloudwatch_stay_while_their_records_are_too_old() {
+    let (moto, dir) = (S3::start(), TempDir::new().unwrap());
+    let yaml = format!("cloudwatch:\n  group: /letters\n  create: if_missing\n  endpoint: {}\n", moto.url());
+    write(dir.path(), "runstone.yaml", &yaml);
+    let server = Settings::new(&yaml).among(S3::env_at(moto.url())).start(TempDir::new().unwrap());
+    caught_up(&server, "cloudwatch");
+    let old = |n| json!({"message": format!("old {n}"), "timestamp": "2025-01-13T12:34:56Z"});
+    let records: Vec<Value> = (0..3).map(old).collect();
+    assert_eq!(server.post(&Value::from(records).to_string()).status, 200);
+    caught_up(&server, "cloudwatch");
+    let listed = rows(&dead_letters(&dir, &["list", "--json"]));
+    // Moto, other than AWS, means the last of those that are too old by the index that is said to be behind them.
+    assert_eq!(listed.len(), 2, "{listed:?}");
+    assert!(listed.iter().all(|letter| letter["reason"].as_str().unwrap().contains("14 days")), "{listed:?}");
+    let refused = dead_letters(&dir, &["replay", "--json"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
+    assert!(rows(&refused).iter().all(|letter| letter["outcome"] == "refused"), "{}", stdout(&refused));
+    let removed = dead_letters(&dir, &["remove", "--all", "--sink", "cloudwatch"]);
+    assert!(removed.status.success() && stderr(&removed).contains("2 removed"), "{}", stderr(&removed));
+    assert!(stdout(&dead_letters(&dir, &["list"])).is_empty());
 }
 
 #[test]

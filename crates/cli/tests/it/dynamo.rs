@@ -2,7 +2,6 @@
 //! `GET /get/logs/{run_id}` shows it, whatever is killed or goes away. Owns what goes wrong; `oracle` judges the server.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -10,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::fed::{caught_up, sink};
 use crate::foreign;
-use crate::harness::{Server, stderr, stdout, until};
+use crate::harness::{Server, until};
 use crate::kills::{Sender, is_ready, load, settle};
 use crate::lake::{Settings, ready};
 use crate::oracle::{self, Random, Record};
@@ -232,15 +231,7 @@ fn a_record_that_comes_again_when_its_id_was_forgotten_is_shown_once() {
 #[test]
 fn the_guides_commands_make_what_the_sinks_feed_and_the_aws_cli_reads_it() {
     let moto = S3::start();
-    let cli = |command: &str| {
-        let bin = foreign::python().parent().unwrap().to_owned();
-        let path = std::env::join_paths([bin, "/usr/bin".into(), "/bin".into()]).unwrap();
-        let mut shell = Command::new("bash");
-        shell.args(["-euc", command]).env("PATH", path).env("AWS_PAGER", "").envs(S3::env_at(moto.url()));
-        let output = shell.env("AWS_DEFAULT_REGION", "us-east-1").output().unwrap();
-        assert!(output.status.success(), "{command}\n{}", stderr(&output));
-        stdout(&output)
-    };
+    let cli = |commands: &str| foreign::aws(moto.url(), commands);
     for guide in ["docs/dynamodb.md", "docs/cloudwatch.md"] {
         let page = page(guide);
         let commands = blocks(&page).into_iter().find(|block| block.text.contains("aws ")).unwrap();

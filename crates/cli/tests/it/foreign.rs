@@ -1,13 +1,14 @@
 //! Programs that nobody here wrote, at the lake: they are Python's, and say in JSON what they found. Owns how they are run,
 //! and the judgement whether they found what the server's SQL says; refuses to know where the lake is.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use runstone_record::{Column, Kind};
 use serde_json::{Map, Value, json};
 
 use crate::harness::{Server, stderr, stdout};
+use crate::storage::S3;
 
 /// All that there are. Each takes seconds to start.
 pub(crate) const READERS: [&str; 5] = ["deltalake", "polars", "chdb", "chdb-kernel", "pysail"];
@@ -34,6 +35,16 @@ pub(crate) fn script(name: &str, args: &[&str]) -> Value {
     assert!(output.status.success(), "{name} {args:?}:\n{printed}{}", stderr(&output));
     let last = printed.lines().last().unwrap_or_default();
     serde_json::from_str(last).unwrap_or_else(|_| panic!("{name} {args:?}: no JSON: {printed}{}", stderr(&output)))
+}
+
+/// Commands of a shell that has AWS's own command line, for what is at this URL; what they print.
+pub(crate) fn aws(url: &str, commands: &str) -> String {
+    let path = std::env::join_paths([python().parent().unwrap(), Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
+    let mut shell = Command::new("bash");
+    shell.args(["-euc", commands]).env("PATH", path).env("AWS_PAGER", "").envs(S3::env_at(url));
+    let output = shell.env("AWS_DEFAULT_REGION", "us-east-1").stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{commands}\n{}", stderr(&output));
+    stdout(&output)
 }
 
 /// What a reader finds in the lake: `read_lake.py` says in which words.
