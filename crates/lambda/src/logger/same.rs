@@ -3,7 +3,7 @@
 
 use runstone_record::Column;
 use runstone_record::logger::Entry;
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 /// Is every member of the entry in the log as well? Others may have brought it there with more.
 pub(super) fn is_same(entry: &Entry, stored: &str) -> bool {
@@ -17,7 +17,10 @@ pub(super) fn is_same(entry: &Entry, stored: &str) -> bool {
 
 fn is_alike(one: &Value, other: &Value) -> bool {
     match (one, other) {
-        (Value::Number(one), Value::Number(other)) => one == other || one.as_f64() == other.as_f64(),
+        // Whole ones are told apart to the last digit.
+        (Value::Number(one), Value::Number(other)) => {
+            one == other || (!(is_whole(one) && is_whole(other)) && one.as_f64() == other.as_f64())
+        }
         // One that DynamoDB has no place for is a text there.
         (Value::Number(one), Value::String(other)) => other.parse().ok() == one.as_f64(),
         (Value::Array(one), Value::Array(other)) => {
@@ -29,6 +32,10 @@ fn is_alike(one: &Value, other: &Value) -> bool {
         }
         (one, other) => one == other,
     }
+}
+
+fn is_whole(number: &Number) -> bool {
+    number.is_i64() || number.is_u64()
 }
 
 #[cfg(test)]
@@ -61,5 +68,9 @@ mod tests {
         ] {
             assert!(!is_same(&entry(members), stored), "{members}");
         }
+        let large = |n: u64| format!(r#","metadata":{{"n":{n}}}"#);
+        let first = entry(&large(9_007_199_254_740_992)).json;
+        assert!(is_same(&entry(&large(9_007_199_254_740_992)), &first));
+        assert!(!is_same(&entry(&large(9_007_199_254_740_993)), &first));
     }
 }
