@@ -279,6 +279,12 @@ pub const TARGET_LOG_PIECE_BYTES: usize = 1 << 20;
 pub const TARGET_LOG_PAGE_ROWS: usize = 64;
 /// Milliseconds that a target may take to find the log of a run that the server does not know, or to read on in it.
 pub const TARGET_LOG_TIMEOUT_MS: u64 = 10_000;
+/// Items of a target's table that are looked at together for runs.
+pub const TARGET_RUNS_LOOKED_AT: usize = 64;
+/// Runs of them whose logs are read at once.
+pub const TARGET_RUNS_READ_AT_ONCE: usize = 8;
+/// Milliseconds after which a page of a target's runs ends with what it has.
+pub const TARGET_RUNS_PAGE_MS: u64 = 5_000;
 
 /// Bytes of the prefix that the names of PostgreSQL's tables begin with: with ours behind it they stay below its 63.
 pub const POSTGRES_PREFIX_BYTES_MAX: usize = 30;

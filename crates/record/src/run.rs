@@ -122,7 +122,8 @@ impl RunFold {
         let key = (at, batch.ids().get(row));
         let kind = batch.text(Column::Type, row).and_then(RecordType::from_text).unwrap_or(RecordType::Log);
         let status = batch.text(Column::Status, row);
-        let heading = batch.text(Column::Title, row).or_else(|| batch.text(Column::Message, row));
+        let said = |column: Column| batch.text(column, row).filter(|text| !text.is_empty());
+        let heading = said(Column::Title).or_else(|| said(Column::Message));
         self.records += 1;
         self.first_at = least(self.first_at, Some(began(batch, row, kind, at)));
         self.last_at = self.last_at.max(Some(at));
@@ -148,7 +149,7 @@ impl RunFold {
         }
         if kind == RecordType::Error || status.is_some_and(is_failure_status) {
             self.failure = self.failure.max(Some(key));
-            let text = batch.text(Column::Message, row).or(heading).or(status);
+            let text = said(Column::Message).or(heading).or(status);
             self.failure_text.latest(key, text);
         }
     }

@@ -31,7 +31,17 @@ pub(crate) struct Shop {
 impl Shop {
     /// `more` stands among the settings of the gateway.
     pub(crate) fn open(more: &str) -> Shop {
+        Shop::open_on(Cluster::start(), more)
+    }
+
+    /// One that may read, and whose server brings its records to the same cluster.
+    pub(crate) fn fed() -> Shop {
         let cluster = Cluster::start();
+        let sink = format!("{READ_ONLY}postgres:\n  url: {:?}\n  table_prefix: log\n", cluster.url());
+        Shop::open_on(cluster, &sink)
+    }
+
+    fn open_on(cluster: Cluster, more: &str) -> Shop {
         cluster.ask(SHOP);
         let settings = Settings::new(&format!("gateway:\n  database_url: {:?}\n{more}", cluster.url()));
         let server = settings.start(TempDir::new().unwrap());

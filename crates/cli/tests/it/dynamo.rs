@@ -22,7 +22,7 @@ const KILLS: usize = 3;
 const PAUSE: Duration = Duration::from_millis(60);
 
 /// A server with a table that it makes, and whose logs go on in further items soon.
-fn fed(endpoint: &str) -> Settings {
+pub(crate) fn fed(endpoint: &str) -> Settings {
     let yaml = format!(
         "dynamodb:\n  table: dmdb_logs\n  create: if_missing\n  endpoint: {endpoint}\n  item_bytes_max: 4KiB\n\
          journal:\n  segment_bytes: 1MiB\n"

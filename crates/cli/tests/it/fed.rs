@@ -21,10 +21,6 @@ const KILLS: usize = 6;
 const SENDERS: u64 = 3;
 /// Between a sender's batches.
 const PAUSE: Duration = Duration::from_millis(2);
-/// How long PostgreSQL is away, unless `make soak` says otherwise.
-const AWAY_S: u64 = 60;
-/// A sender's batches meanwhile, about.
-const BATCHES: u64 = 400;
 
 pub(crate) fn fed(cluster: &Cluster, journal: &str) -> Settings {
     let yaml = format!("{journal}postgres:\n  url: {:?}\n  table_prefix: shop\n", cluster.url());
@@ -48,13 +44,14 @@ pub(crate) fn caught_up(server: &Server, name: &str) {
     });
 }
 
-/// What the table says of each record, by its id.
-fn table(cluster: &Cluster) -> BTreeMap<String, Value> {
-    let rows = cluster.ask(
+/// What the table says of each record for which a condition holds, by its id.
+fn table(cluster: &Cluster, condition: &str) -> BTreeMap<String, Value> {
+    let rows = cluster.ask(&format!(
         "SELECT json_build_object('id', record_id, 'message', message, 'journal', journal, 'position', position, \
          'run_id', run_id, 'type', type, 'stage', stage, 'row_count', row_count, 'metadata', extra_data::text, \
-         'timestamp', to_char(timestamp AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')) FROM shop_logs",
-    );
+         'timestamp', to_char(timestamp AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')) FROM shop_logs \
+         WHERE {condition}",
+    ));
     let mut table = BTreeMap::new();
     for row in rows.lines() {
         let row: Value = serde_json::from_str(row).unwrap();
@@ -66,7 +63,12 @@ fn table(cluster: &Cluster) -> BTreeMap<String, Value> {
 
 /// The table has what the servers show, and nothing else.
 fn compare(cluster: &Cluster, read: &[Record]) {
-    let table = table(cluster);
+    compare_where(cluster, "true", read);
+}
+
+/// Where a condition holds, the table has these, and nothing else.
+pub(crate) fn compare_where(cluster: &Cluster, condition: &str, read: &[Record]) {
+    let table = table(cluster, condition);
     for record in read {
         let row = &table[record["id"].as_str().unwrap()];
         for field in ["message", "journal", "position", "run_id", "type", "stage", "row_count", "timestamp"] {
@@ -117,43 +119,6 @@ fn killed_servers_and_a_killed_postgresql_leave_each_record_there_once() {
     caught_up(&server, "postgres");
     compare(&cluster, &read);
     assert_eq!(cluster.ask("SELECT count(*) FROM shop_dead_letters"), "0");
-}
-
-/// How long PostgreSQL is to be away.
-#[expect(clippy::disallowed_methods, reason = "how long a test takes is no setting of the server")]
-fn away() -> Duration {
-    Duration::from_secs(std::env::var("RUNSTONE_AWAY_S").map_or(AWAY_S, |seconds| seconds.parse().unwrap()))
-}
-
-#[test]
-fn while_postgresql_is_away_nothing_else_waits_and_then_it_gets_what_it_missed_from_the_lake() {
-    let mut random = Random::seeded("away");
-    let time = away();
-    let pause = time / u32::try_from(BATCHES).unwrap();
-    let cluster = Cluster::start();
-    let mut senders: Vec<Sender> = (0..SENDERS).map(|number| Sender::paced(number, &mut random, pause)).collect();
-    let settings = fed(&cluster, FORGETFUL);
-    let server = settings.start(TempDir::new().unwrap());
-    caught_up(&server, "postgres");
-    cluster.down();
-    let server = load(server, &mut senders, time, |server| {
-        until("it says so", || sink(&server, "postgres").0 == "degraded");
-        let body = ready(&server).json();
-        assert_eq!(body["status"], "degraded", "{body}");
-        assert!(body["reason"].as_str().unwrap().contains("postgres"), "{body}");
-        let dir = server.kill();
-        let server = settings.start(dir);
-        until("it is ready", || is_ready(&server));
-        server
-    });
-    let batches = settle(&mut senders, &server);
-    let read = oracle::check(server.url(), &batches);
-    until("it is in the lake alone", || metric(&server, "runstone_journal_first_position") > 1.0);
-    let missing = metric(&server, "runstone_sink_lag_records{sink=\"postgres\"}");
-    assert_eq!(missing, read.len() as f64);
-    cluster.up();
-    caught_up(&server, "postgres");
-    compare(&cluster, &read);
 }
 
 #[test]
@@ -294,7 +259,7 @@ fn two_servers_that_are_killed_at_random_share_one_table_and_one_lake() {
 }
 
 /// The journal forgets what is in the lake, as soon as no query can still read it there.
-const FORGETFUL: &str = "journal:\n  segment_bytes: 1MiB\n  keep_bytes: 0\n  keep_ms: 0\n\
+pub(crate) const FORGETFUL: &str = "journal:\n  segment_bytes: 1MiB\n  keep_bytes: 0\n  keep_ms: 0\n\
                          lake:\n  flush_interval_ms: 1s\nquery:\n  timeout_ms: 10s\n";
 
 /// Records that are in the lake and not in the journal any more.

@@ -8,6 +8,7 @@
     reason = "a test that panics fails, which is its job"
 )]
 
+mod absence;
 mod ages;
 mod bad_input;
 mod border;
@@ -77,6 +78,7 @@ mod storage_faults;
 mod stores;
 mod system_calls;
 mod tables;
+mod target_runs;
 mod terminal;
 mod unreachable;
 mod writers;

@@ -8,7 +8,7 @@ use runstone_record::ErrorCode;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::business::{READ_ONLY, Shop};
+use crate::business::Shop;
 use crate::foreign::{python, script};
 use crate::harness::{Server, stderr, stdout};
 use crate::readme::{page, repository};
@@ -116,7 +116,7 @@ fn the_parameters_are_those_of_the_handlers() {
 
 #[test]
 fn every_example_is_true() {
-    let shop = Shop::open(READ_ONLY);
+    let shop = Shop::fed();
     let found = script("openapi.py", &[shop.server.url()]);
     let (examples, requests) = (found["examples"].as_u64().unwrap(), found["requests"].as_u64().unwrap());
     assert!(examples > 200 && requests > 60, "{found}");
@@ -124,7 +124,7 @@ fn every_example_is_true() {
 
 #[test]
 fn schemathesis_finds_the_server_to_keep_to_the_document() {
-    let shop = Shop::open(READ_ONLY);
+    let shop = Shop::fed();
     let server = &shop.server;
     let operations = operations(&document(server)).len() as u64;
     let (place, config) = (TempDir::new().unwrap(), repository().join("crates/cli/tests/readers"));

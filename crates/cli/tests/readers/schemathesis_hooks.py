@@ -43,6 +43,9 @@ def before_call(_, case, kwargs):
     if "limit" in query and query.get("format") in ("ndjson", "csv", "parquet", "arrow"):
         query.pop("format")
         is_right = True
+    # The settings of this server name one of the two.
+    if query.get("store") == "dynamodb":
+        query.pop("store")
     if is_right:
         if isinstance(case.body, (dict, list)):
             case.body = short(case.body)

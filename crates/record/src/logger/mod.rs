@@ -9,6 +9,7 @@ mod answer;
 mod entry;
 mod event;
 mod filter;
+mod fold;
 mod stored;
 
 use crate::code::ErrorCode;
@@ -18,6 +19,7 @@ use crate::parse::Parsed;
 pub use answer::{Answer, Failure, not_appended};
 pub use event::Shape;
 pub use filter::EntryFilter;
+pub use fold::LogFold;
 pub use stored::{write_entry, write_entry_of, write_foreign_entry};
 
 /// An entry to be appended.

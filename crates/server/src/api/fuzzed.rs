@@ -4,13 +4,14 @@ use http::HeaderMap;
 use runstone_store::Order;
 
 use super::params::Params;
-use super::{logs, metrics, runs, values};
+use super::{logs, metrics, runs, target_runs, values};
 
 /// Reads a query string as every route does that has parameters.
 pub fn parameters(query: &str) {
     let params = || Params::parse(Some(query), 1_800_000_000_000_000);
     let _ = params().and_then(|params| logs::read_query(params, Order::Newest, &HeaderMap::new()));
     let _ = params().and_then(|params| runs::read_query(params, 7));
+    let _ = params().and_then(|params| target_runs::read_query(params, 7));
     let _ = params().and_then(metrics::read_query);
     let _ = params().and_then(values::read_query);
 }

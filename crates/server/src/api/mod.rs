@@ -16,6 +16,7 @@ mod query;
 mod run_log;
 mod runs;
 mod status;
+mod target_runs;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -91,6 +92,7 @@ pub(crate) fn router(app: App) -> Router {
         .layer(middleware::from_fn(etag::validate))
         .route("/log", post(gateway::log))
         .route("/get/logs/{run_id}", get(run_log::logs))
+        .route("/get/runs", get(target_runs::page))
         .route("/get/schemas", post(database::schemas))
         .route("/get/data", post(database::data))
         .route("/execute/query", post(database::execute))

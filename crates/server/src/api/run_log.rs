@@ -28,7 +28,7 @@ use crate::lake::chain;
 use crate::sinks::{TargetEntry, TargetLog, shown};
 
 /// After which time a target that cannot be reached is worth another try.
-const RETRY_AFTER_S: u32 = 5;
+pub(super) const RETRY_AFTER_S: u32 = 5;
 
 pub(super) async fn logs(
     State(app): State<App>,

@@ -8,6 +8,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::StatusCode;
 use runstone_record::ErrorCode;
 use runstone_record::wire::{RunBody, RunsPage};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -44,27 +45,35 @@ pub(super) async fn page(State(app): State<App>, RawQuery(query): RawQuery) -> R
     json(StatusCode::OK, &RunsPage { runs, next })
 }
 
-pub(super) fn read_query(mut params: Params, hash: u64) -> Result<RunsQuery, ApiError> {
+/// Which runs are asked for, in whatever order.
+pub(super) fn read_wanted(params: &mut Params) -> Result<RunsQuery, ApiError> {
     let seconds = "a number of seconds, such as 90 or 0.5";
-    let mut wanted = RunsQuery {
-        filter: read_filter(&mut params)?,
+    Ok(RunsQuery {
+        filter: read_filter(params)?,
         contains: params.read("q", "a text that can be looked for", Contains::new)?,
         duration: (params.read("duration_min", seconds, micros)?, params.read("duration_max", seconds, micros)?),
-        order: params.read("order", "newest, oldest or longest", order)?.unwrap_or_default(),
         limit: params.limit()?,
-        after: None,
-    };
+        ..RunsQuery::default()
+    })
+}
+
+pub(super) fn read_query(mut params: Params, hash: u64) -> Result<RunsQuery, ApiError> {
+    let mut wanted = read_wanted(&mut params)?;
+    wanted.order = params.read("order", "newest, oldest or longest", order)?.unwrap_or_default();
     let cursor = params.read("cursor", "the next of an earlier page", Cursor::decode)?;
     params.finish()?;
     if let Some(cursor) = cursor {
-        if cursor.query != hash {
-            let message = "parameter cursor: it comes from a page of another query; repeat that query's parameters";
-            return Err(ApiError::new(ErrorCode::InvalidParameter, message));
-        }
+        of_this_query(cursor.query == hash)?;
         (wanted.filter.since, wanted.filter.until) = (cursor.since, cursor.until);
         wanted.after = Some(cursor.place);
     }
     Ok(wanted)
+}
+
+/// Whether a cursor is that of the same query.
+pub(super) fn of_this_query(is_same: bool) -> Result<(), ApiError> {
+    let message = "parameter cursor: it comes from a page of another query; repeat that query's parameters";
+    is_same.then_some(()).ok_or_else(|| ApiError::new(ErrorCode::InvalidParameter, message))
 }
 
 pub(super) async fn one(
@@ -103,7 +112,7 @@ fn micros(text: &str) -> Option<u64> {
 }
 
 /// A hash of everything that a walk must keep from page to page, as it was given; the limit may change.
-fn hash(query: &str) -> u64 {
+pub(super) fn hash(query: &str) -> u64 {
     let given = form_urlencoded::parse(query.as_bytes());
     let mut kept: Vec<_> =
         given.filter(|(name, value)| !matches!(name.as_ref(), "limit" | "cursor") && !value.is_empty()).collect();
@@ -118,18 +127,26 @@ fn hash(query: &str) -> u64 {
 
 impl Cursor {
     fn encode(&self) -> String {
-        let mut bytes = vec![CURSOR_VERSION];
-        // Writing to memory cannot fail.
-        bytes.extend(postcard::to_allocvec(self).unwrap_or_default());
-        BASE64_URL_SAFE_NO_PAD.encode(bytes)
+        print_cursor(CURSOR_VERSION, self)
     }
 
     fn decode(text: &str) -> Option<Self> {
-        let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
-        match postcard::take_from_bytes(bytes.strip_prefix(&[CURSOR_VERSION])?).ok()? {
-            (cursor, []) => Some(cursor),
-            _ => None,
-        }
+        read_cursor(CURSOR_VERSION, text)
+    }
+}
+
+pub(super) fn print_cursor(version: u8, cursor: &impl Serialize) -> String {
+    let mut bytes = vec![version];
+    // Writing to memory cannot fail.
+    bytes.extend(postcard::to_allocvec(cursor).unwrap_or_default());
+    BASE64_URL_SAFE_NO_PAD.encode(bytes)
+}
+
+pub(super) fn read_cursor<C: DeserializeOwned>(version: u8, text: &str) -> Option<C> {
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
+    match postcard::take_from_bytes(bytes.strip_prefix(&[version])?).ok()? {
+        (cursor, []) => Some(cursor),
+        _ => None,
     }
 }
 

@@ -74,6 +74,7 @@ const INDEX: &str = concat!(
     "GET  /api/v1/fields         what records have; /api/v1/values?field=stage\n",
     "POST /api/v1/query          {\"sql\": \"SELECT …\"} over logs and runs\n",
     "POST /log                  an event of the Logger; GET /get/logs/{run_id}: what a run said\n",
+    "GET  /get/runs             runs that DynamoDB or PostgreSQL has\n",
     "POST /get/schemas           tables of gateway.database_url, /get/data rows, /execute/query\n",
     "GET  /errors/{code}         what an error means and what to do\n",
     "GET  /openapi.json          this API for programs\n",

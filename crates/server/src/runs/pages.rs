@@ -4,9 +4,10 @@
 //! first; what moved since could be on either side of where a page ended, and comes last, in an order in which nothing moves.
 
 use std::cmp::{Ordering, Reverse};
+use std::sync::Arc;
 
 use regex::{Regex, RegexBuilder};
-use runstone_record::run::RunState;
+use runstone_record::run::{RunFold, RunState};
 use runstone_record::wire::RunBody;
 use serde::{Deserialize, Serialize};
 
@@ -106,6 +107,18 @@ impl Runs {
         let (found, next) = walk.page();
         (found.into_iter().map(|run| self.sources.enrich(run.fold.body(&run.id))).collect(), next)
     }
+
+    /// A run that was added up elsewhere, as pages show runs; none where it is not asked for.
+    pub(crate) fn elsewhere(&self, run_id: &str, fold: &RunFold, query: &RunsQuery) -> Option<RunBody> {
+        let (filter, at) = (&query.filter, fold.started_at());
+        let pipeline =
+            Pipeline { source_system: fold.source_system().map(Arc::from), stage: fold.stage().map(Arc::from) };
+        let takes = filter.since.is_none_or(|since| at >= since)
+            && filter.until.is_none_or(|until| at < until)
+            && filter.takes_pipeline(&pipeline, &self.sources)
+            && query.takes(run_id, fold, fold.state(), fold.duration_micros());
+        takes.then(|| self.sources.enrich(fold.body(run_id)))
+    }
 }
 
 /// One page's way through the runs.
@@ -154,13 +167,9 @@ impl<'a> Walk<'a> {
 
     /// Is it asked for, and was it there?
     fn takes(&self, run: &Brief) -> bool {
-        let RunsQuery { filter, duration, contains, .. } = self.query;
         run.stamps.began <= self.begun
-            && filter.takes_state(run.state)
             && self.pipelines.get(run.pipeline as usize) == Some(&true)
-            && duration.0.is_none_or(|least| run.duration >= least)
-            && duration.1.is_none_or(|most| run.duration <= most)
-            && contains.as_ref().is_none_or(|text| text.is_in(run))
+            && self.query.takes(&run.id, &run.fold, run.state, run.duration)
     }
 
     fn stood_still(&self, run: &Brief) -> bool {
@@ -209,10 +218,20 @@ fn first(mut found: Vec<&Brief>, count: usize, order: impl Fn(&Brief, &Brief) ->
     found
 }
 
+impl RunsQuery {
+    /// Is it asked for, wherever it comes from and whenever it began?
+    fn takes(&self, run_id: &str, fold: &RunFold, state: RunState, duration: u64) -> bool {
+        self.filter.takes_state(state)
+            && self.duration.0.is_none_or(|least| duration >= least)
+            && self.duration.1.is_none_or(|most| duration <= most)
+            && self.contains.as_ref().is_none_or(|text| text.is_in(run_id, fold))
+    }
+}
+
 impl Contains {
-    fn is_in(&self, run: &Brief) -> bool {
-        self.0.is_match(&run.id)
-            || run.fold.title().is_some_and(|title| self.0.is_match(title))
-            || run.fold.failure().is_some_and(|failure| self.0.is_match(failure))
+    fn is_in(&self, run_id: &str, fold: &RunFold) -> bool {
+        self.0.is_match(run_id)
+            || fold.title().is_some_and(|title| self.0.is_match(title))
+            || fold.failure().is_some_and(|failure| self.0.is_match(failure))
     }
 }

@@ -6,6 +6,7 @@ mod gathered;
 pub(crate) mod metrics;
 mod status;
 mod target_log;
+mod target_runs;
 pub(crate) mod targets;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::status::{SinkHealth, SinkReport, SinkStatus, shown};
 pub(crate) use self::target_log::{TargetEntry, TargetLog, Targets};
+pub(crate) use self::target_runs::{Store, TargetRuns};
 
 use runstone_sinks::cloudwatch::Cloudwatch;
 use runstone_sinks::dynamo::Dynamo;

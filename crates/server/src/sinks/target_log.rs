@@ -17,6 +17,7 @@ use runstone_sinks::postgres::read::{Record, Which};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
 use super::status::{SinkHealth, SinkStatus};
+use super::target_runs::Store;
 use super::targets;
 use crate::config::Config;
 
@@ -26,9 +27,9 @@ const READ: &str = "read the log of a run";
 /// The targets that logs can be read from.
 #[derive(Debug)]
 pub(crate) struct Targets {
-    dynamo: Option<DynamoOptions>,
+    pub(super) dynamo: Option<DynamoOptions>,
     connected: OnceCell<Arc<Dynamo>>,
-    postgres: Option<Postgres>,
+    pub(super) postgres: Option<Postgres>,
     readers: Arc<Semaphore>,
 }
 
@@ -95,24 +96,34 @@ impl Targets {
         if self.dynamo.is_none() && self.postgres.is_none() {
             return Ok(None);
         }
-        in_time(self.find(run_id, sinks)).await
+        in_time(READ, self.find(run_id, sinks)).await
+    }
+
+    /// The connection to DynamoDB, if the settings name a table there.
+    pub(super) async fn connected(&self) -> Option<Arc<Dynamo>> {
+        let options = self.dynamo.as_ref()?;
+        let connect = async || Arc::new(Dynamo::connect(options.clone()).await);
+        Some(Arc::clone(self.connected.get_or_init(connect).await))
+    }
+
+    /// Few read at once.
+    pub(super) async fn permit(&self, action: &str) -> Result<OwnedSemaphorePermit, SinkError> {
+        let permit = Arc::clone(&self.readers).acquire_owned().await;
+        permit.map_err(|closed| SinkError::Away { action: action.to_owned(), source: closed.into() })
     }
 
     async fn find(&self, run_id: &str, sinks: &[Arc<SinkStatus>]) -> Result<Option<TargetLog>, SinkError> {
-        let permit = Arc::clone(&self.readers).acquire_owned().await;
-        let permit = permit.map_err(|closed| SinkError::Away { action: READ.to_owned(), source: closed.into() })?;
+        let permit = self.permit(READ).await?;
         let mut log = TargetLog { taken: None, _permit: permit, read: None, seen: HashSet::new(), rest: Rest::Nowhere };
-        if let Some(options) = &self.dynamo {
-            is_there(sinks, "dynamodb")?;
-            let connect = async || Arc::new(Dynamo::connect(options.clone()).await);
-            let dynamo = self.connected.get_or_init(connect).await;
-            log.rest = Rest::Dynamo { dynamo: Arc::clone(dynamo), run_id: run_id.to_owned(), part: None, next: 1 };
+        if let Some(dynamo) = self.connected().await {
+            is_there(sinks, Store::Dynamo.name())?;
+            log.rest = Rest::Dynamo { dynamo, run_id: run_id.to_owned(), part: None, next: 1 };
             if log.read_sorted().await? {
                 return Ok(Some(log));
             }
         }
         if let Some(postgres) = &self.postgres {
-            is_there(sinks, "postgres")?;
+            is_there(sinks, Store::Postgres.name())?;
             log.rest = Rest::Postgres { postgres: postgres.clone(), run_id: run_id.to_owned(), after: None };
             log.read = log.read().await?;
             return Ok(log.read.is_some().then_some(log));
@@ -122,7 +133,7 @@ impl Targets {
 }
 
 /// Nobody is kept waiting for a target of which it is known that it is away.
-fn is_there(sinks: &[Arc<SinkStatus>], name: &str) -> Result<(), SinkError> {
+pub(super) fn is_there(sinks: &[Arc<SinkStatus>], name: &str) -> Result<(), SinkError> {
     let report = sinks.iter().find(|sink| sink.name() == name).map(|sink| sink.report());
     match report.filter(|report| report.health != SinkHealth::Ready).and_then(|report| report.reason) {
         Some(reason) => Err(SinkError::Away { action: READ.to_owned(), source: reason.into() }),
@@ -135,7 +146,7 @@ impl TargetLog {
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<TargetEntry>>, SinkError> {
         match self.read.take() {
             Some(read) => Ok(Some(read)),
-            None => in_time(self.read()).await,
+            None => in_time(READ, self.read()).await,
         }
     }
 
@@ -189,11 +200,14 @@ impl TargetLog {
 }
 
 /// Somebody is waiting for it.
-async fn in_time<T>(reading: impl Future<Output = Result<T, SinkError>>) -> Result<T, SinkError> {
+pub(super) async fn in_time<T>(
+    action: &str,
+    reading: impl Future<Output = Result<T, SinkError>>,
+) -> Result<T, SinkError> {
     let limit = Duration::from_millis(TARGET_LOG_TIMEOUT_MS);
     tokio::time::timeout(limit, reading)
         .await
-        .unwrap_or_else(|elapsed| Err(SinkError::Away { action: READ.to_owned(), source: elapsed.into() }))
+        .unwrap_or_else(|elapsed| Err(SinkError::Away { action: action.to_owned(), source: elapsed.into() }))
 }
 
 /// What is no record is not in the table.

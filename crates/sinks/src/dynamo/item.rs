@@ -26,9 +26,12 @@ pub(super) const POSITION_OF: &str = "position ";
 /// Attributes by name.
 pub(super) type Item = HashMap<String, AttributeValue>;
 
-/// The key of a part, from 1: no run's id has a `#`.
+/// Between a run and the number of an item behind the first, and before what is no run: no run's id has one.
+pub(super) const PART: char = '#';
+
+/// The key of a part, from 1.
 pub(super) fn key(run_id: &str, part: u32) -> String {
-    if part == 1 { run_id.to_owned() } else { format!("{run_id}#{part}") }
+    if part == 1 { run_id.to_owned() } else { format!("{run_id}{PART}{part}") }
 }
 
 /// The attribute that says up to which position of a journal an item has its run's records.

@@ -17,6 +17,7 @@ mod names;
 mod number;
 mod place;
 mod read;
+mod runs;
 mod table;
 mod value;
 mod word;

@@ -14,6 +14,7 @@ mod letters;
 mod load;
 mod names;
 mod retire;
+mod runs;
 mod setup;
 mod table;
 mod tls;

@@ -1,10 +1,12 @@
 //! The routes of the Logger's callers, as the document shows them.
 
 use runstone_record::logger::Failure;
+use runstone_record::wire::RunsPage;
 use runstone_record::{ErrorCode, RecordType, schema};
 use serde_json::{Value, json};
 
 use super::operation::{Content, Operation};
+use super::routes::run;
 use super::{Shapes, parameters};
 
 pub(super) fn object(required: &[&str], properties: &Value) -> Value {
@@ -86,5 +88,22 @@ pub(super) fn logs() -> Operation {
         .takes(takes)
         .answers(200, "The log.", vec![Content::json(answer, example)])
         .fails(&[ErrorCode::NotFound, ErrorCode::NotAcceptable, ErrorCode::QueryTimeout, ErrorCode::QueryLimit])
+        .fails_as(Shapes::answer::<Failure<'_>>)
+}
+
+pub(super) fn runs() -> Operation {
+    let page = json!({"runs": [run()], "next": null});
+    Operation::get("/get/runs", "getRuns", "gateway")
+        .says(
+            "Read the runs that a target has",
+            "Each added up from its log there, whoever wrote that: page by page, in the order of the target's table.",
+        )
+        .takes(parameters::target_runs())
+        .answers(
+            200,
+            "A page. It may have no runs and yet a next one.",
+            vec![Content::json(Shapes::answer::<RunsPage>, page)],
+        )
+        .fails(&[ErrorCode::NotConfigured])
         .fails_as(Shapes::answer::<Failure<'_>>)
 }

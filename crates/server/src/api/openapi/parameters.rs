@@ -132,14 +132,34 @@ fn run_filters() -> Vec<Value> {
     all
 }
 
-/// Of pages of runs.
-pub(super) fn runs() -> Vec<Value> {
+/// Of pages of runs in any order.
+fn runs_wanted() -> Vec<Value> {
     let seconds = json!({"type": "number", "minimum": 0});
-    let orders = json!({"type": "string", "enum": ["newest", "oldest", "longest"], "default": "newest"});
     let mut all = run_filters();
     all.push(query("q", "Text that run_id, title or failure has in it, in any case.", &text(), "orders".into()));
     all.push(query("duration_min", "At least so many seconds long.", &seconds, 0.5.into()));
     all.push(query("duration_max", "At most so many seconds long.", &seconds, 3_600.into()));
+    all
+}
+
+/// Of pages of runs that a target has.
+pub(super) fn target_runs() -> Vec<Value> {
+    let stores = json!({"type": "string", "enum": ["dynamodb", "postgres"]});
+    let mut all = runs_wanted();
+    all.push(query(
+        "store",
+        "Which target; the first of these that the settings name, unless given.",
+        &stores,
+        "postgres".into(),
+    ));
+    all.extend(page());
+    all
+}
+
+/// Of pages of runs.
+pub(super) fn runs() -> Vec<Value> {
+    let orders = json!({"type": "string", "enum": ["newest", "oldest", "longest"], "default": "newest"});
+    let mut all = runs_wanted();
     all.push(query("order", "Which come first.", &orders, "longest".into()));
     all.extend(page());
     all

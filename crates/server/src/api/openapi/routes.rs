@@ -22,6 +22,7 @@ pub(super) fn all() -> Vec<Operation> {
         query(),
         gateway::log(),
         gateway::logs(),
+        gateway::runs(),
         database::schemas(),
         database::data(),
         database::execute(),
@@ -129,7 +130,7 @@ fn sent(shapes: &mut Shapes) -> Value {
     json!({"anyOf": [record, {"type": "array", "items": record, "maxItems": most}]})
 }
 
-fn run() -> Value {
+pub(super) fn run() -> Value {
     json!({
         "run_id": "nightly-1", "state": "succeeded", "source_system": "shop", "stage": "load", "title": "loading orders",
         "started_at": "2026-11-20T03:00:00.000000Z", "ended_at": "2026-11-20T03:00:42.000000Z",
