@@ -172,6 +172,41 @@ fn a_run_that_only_dynamodb_has_is_read_there() {
 }
 
 #[test]
+fn what_a_function_stored_is_shown_as_the_server_shows_what_it_took() {
+    let moto = S3::start();
+    let entries: Value = serde_json::from_str(
+        r#"[
+        {"timestamp": "2025-01-13T12:34:56.789123", "type": "milestone", "title": "Halfway", "description": "", "note": [1, "x"]},
+        {"timestamp": "2025-01-13T12:34:57Z", "type": "warning", "level": "error", "title": "t", "description": "d",
+         "metadata": {"n": 12345678901234567890.123456789, "e": {}, "log_type": "mine"}, "stage": "load", "row_count": 7},
+        {"timestamp": "2025-01-13T12:34:58Z", "type": "info", "title": "t", "description": "d", "metadata": null,
+         "run_id": "RUN", "id": "01980000-0000-7000-8000-0000000000ab"}
+        ]"#,
+    )
+    .unwrap();
+    let of = |run: &str| serde_json::from_str::<Value>(&entries.to_string().replace("RUN", run)).unwrap();
+    let server = fed(moto.url()).start(TempDir::new().unwrap());
+    for entry in of("own").as_array().unwrap() {
+        let event = serde_json::json!({"run_id": "own", "log_entry": entry}).to_string();
+        let answer = server.http("POST", "/log", &[crate::client::JSON], event.as_bytes());
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    caught_up(&server, "dynamodb");
+    foreign::script("append_logs.py", &[moto.url(), "dmdb_logs", "theirs", &of("theirs").to_string()]);
+    let logs = |run: &str| {
+        let mut logs = server.http("GET", &format!("/get/logs/{run}"), &[], b"").json()["logs"].take();
+        // The server gives an id to what has none.
+        logs.as_array_mut().unwrap()[..2]
+            .iter_mut()
+            .for_each(|entry| drop(entry.as_object_mut().unwrap().remove("id")));
+        logs
+    };
+    let own = logs("own");
+    assert_eq!(logs("theirs"), own);
+    assert_eq!((&own[0]["type"], &own[0]["metadata"]["log_type"]), (&"log".into(), &"milestone".into()), "{own}");
+}
+
+#[test]
 fn times_that_others_wrote_are_shown_in_one_form_and_order() {
     let moto = S3::start();
     let entries: Vec<Value> = [

@@ -3,9 +3,9 @@
 
 use std::collections::HashSet;
 
-use super::{Entry, event, read, write_foreign_entry};
+use super::entry::read_stored;
+use super::stored::write_as_it_is;
 use crate::ids::{IdMint, RecordId};
-use crate::json::write_string;
 use crate::parse;
 use crate::run::RunFold;
 use crate::words::RecordType;
@@ -33,13 +33,15 @@ impl LogFold {
     /// Adds an entry as a store has it, which a repetition may have put there twice. `taken` is its time where it names none, in
     /// microseconds since 1970.
     pub fn add(&mut self, entry: &[u8], taken: i64) {
-        let (time, id) = write_foreign_entry(entry, &mut Vec::new());
+        let own = read_stored(&self.run_id, entry, taken);
+        let (time, id) = match &own {
+            Some(own) => (Some(own.timestamp), own.id),
+            None => write_as_it_is(entry, &mut Vec::new()),
+        };
         if id.is_some_and(|id| !self.seen.insert(id)) {
             return;
         }
-        let is_object = event::members(entry).is_ok_and(|members| members.is_ok());
-        let own = is_object.then(|| self.read(entry, taken)).flatten();
-        let entry = own.or_else(|| self.read(foreign().as_bytes(), time.unwrap_or(taken)));
+        let entry = own.or_else(|| read_stored(&self.run_id, foreign().as_bytes(), time.unwrap_or(taken)));
         if let Some(entry) = entry {
             self.fold.add(&entry.parsed.builder.stamp(&mut self.mint, taken, None), 0, 0);
         }
@@ -57,15 +59,6 @@ impl LogFold {
     #[must_use]
     pub fn end(self) -> RunFold {
         self.fold
-    }
-
-    fn read(&self, entry: &[u8], taken: i64) -> Option<Entry> {
-        let mut event = b"{\"run_id\":".to_vec();
-        write_string(&self.run_id, &mut event);
-        event.extend_from_slice(b",\"log_entry\":");
-        event.extend_from_slice(entry);
-        event.push(b'}');
-        read(&event, taken).1.ok()
     }
 }
 

@@ -1,10 +1,11 @@
 //! Records → entries, for stores and readers that know the Logger's words. Owns which member a column becomes; the other
 //! way round is [`super::read`]'s.
 
+use super::entry;
 use super::event::{self, member};
 use crate::batch::Batch;
 use crate::columns::Column;
-use crate::ids::RecordId;
+use crate::ids::{IdMint, RecordId};
 use crate::json::write_string;
 use crate::time::{format_millis, parse_rfc3339, parse_rfc3339_or_utc};
 use crate::words::RecordType;
@@ -31,9 +32,19 @@ pub fn write_entry_of(record: &[u8], out: &mut Vec<u8>) -> Option<String> {
     rewrite(record, true, out)
 }
 
-/// An entry that somebody else stored, as all others are shown: its time with milliseconds, in UTC. Gives when it happened, in
-/// microseconds since 1970, and its id. What has no such members, or is no entry, stays as it is.
-pub fn write_foreign_entry(entry: &[u8], out: &mut Vec<u8>) -> (Option<i64>, Option<RecordId>) {
+/// An entry that somebody else stored in the log of a run, as all others are shown: what `POST /log` had made of it. Gives when it happened, in
+/// microseconds since 1970, and its id. What has no time, or is none of the Logger's entries, stays as it is, but for the form
+/// of its time.
+pub fn write_foreign_entry(run_id: &str, entry: &[u8], out: &mut Vec<u8>) -> (Option<i64>, Option<RecordId>) {
+    if let Some(taken) = entry::read_stored(run_id, entry, 0).filter(|taken| taken.has_time) {
+        // An id that it has not is not printed, and nor is when it was taken.
+        write_entry(&taken.parsed.builder.stamp(&mut IdMint::new(0, 0), 0, None), 0, out);
+        return (Some(taken.timestamp), taken.id);
+    }
+    write_as_it_is(entry, out)
+}
+
+pub(super) fn write_as_it_is(entry: &[u8], out: &mut Vec<u8>) -> (Option<i64>, Option<RecordId>) {
     let Ok(Ok(members)) = event::members(entry) else {
         out.extend_from_slice(entry);
         return (None, None);

@@ -395,3 +395,52 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_stored_entry_is_shown_as_it_would_be_taken_and_others_as_they_are() {
+    let shown = |entry: &str| {
+        let mut out = Vec::new();
+        let (time, id) = write_foreign_entry(RUN, entry.as_bytes(), &mut out);
+        (String::from_utf8(out).unwrap(), time, id.map(|id| id.to_string()))
+    };
+    let id = "01980000-0000-7000-8000-00000000000f";
+    let odd = format!(
+        r#"{{"timestamp":"2025-01-13T12:34:56.7891","type":"milestone","title":"t","description":"","id":"{id}","run_id":"{RUN}","n":1.50}}"#
+    );
+    let expected = format!(
+        r#"{{"timestamp":"2025-01-13T12:34:56.789Z","type":"log","title":"t","description":"","metadata":{{"log_type":"milestone","n":1.50}},"id":"{id}"}}"#
+    );
+    assert_eq!(shown(&odd), (expected, Some(1_736_771_696_789_100), Some(id.to_owned())));
+    for (entry, time) in [
+        (r#"{"timestamp":"2025-01-13T12:34:56.789Z","note":5}"#, Some(1_736_771_696_789_000)),
+        (r#"{"type":"info","title":"t","description":"d"}"#, None),
+        (r#"{"type":"info"},"log_entry":{"a":"b"}"#, None),
+        ("[]", None),
+        ("7", None),
+        ("{", None),
+    ] {
+        assert_eq!(shown(entry), (entry.to_owned(), time, None));
+    }
+}
+
+#[test]
+fn a_log_adds_up_to_a_run_whoever_wrote_it() {
+    let add = |entries: &[&str]| {
+        let mut fold = LogFold::new(RUN);
+        entries.iter().for_each(|entry| fold.add(entry.as_bytes(), NOW));
+        fold.end()
+    };
+    let id = r#""id":"01980000-0000-7000-8000-00000000000f""#;
+    let start = r#"{"timestamp":"2025-01-13T12:34:56Z","type":"start","title":"","description":"begins"}"#;
+    let failed =
+        format!(r#"{{"timestamp":"2025-01-13T12:34:58Z","type":"error","title":"t","description":"no space",{id}}}"#);
+    let run = add(&[start, &failed, &failed, r#"{"level":"ERROR"}"#, "[", r#"{"timestamp":"2025-01-13T12:34:55"}"#]);
+    assert_eq!((run.records(), run.errors(), run.state().as_str()), (5, 1, "failed"));
+    assert_eq!((run.failure(), run.duration_micros()), (Some("no space"), 3_000_000));
+    assert_eq!((run.started_at(), run.last_at()), (1_736_771_695_000_000, NOW));
+    // Of two at one time the later one in the log is the later one.
+    let at =
+        |kind: &str| format!(r#"{{"timestamp":"2025-01-13T12:34:56Z","type":"{kind}","title":"t","description":"d"}}"#);
+    assert_eq!(add(&[&at("error"), &at("success")]).state().as_str(), "succeeded");
+    assert_eq!(add(&[&at("success"), &at("error")]).state().as_str(), "failed");
+}

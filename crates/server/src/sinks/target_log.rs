@@ -177,7 +177,7 @@ impl TargetLog {
                 }
                 // The next part of one that was closed may not be written yet.
                 let Some(found) = part else { return Ok(None) };
-                let (entries, has_ended) = of_dynamo(found, &mut self.seen)?;
+                let (entries, has_ended) = of_dynamo(run_id, found, &mut self.seen)?;
                 let (created, updated) = (found.created_at.clone(), found.updated_at.clone().unwrap_or_default());
                 let first = self.taken.take().map(|(first, _)| first).or(created).unwrap_or_else(|| updated.clone());
                 self.taken = Some((first, updated));
@@ -218,12 +218,16 @@ fn of_record(record: &Record) -> Option<TargetEntry> {
 }
 
 /// The next entries of a part, and whether those were its last.
-fn of_dynamo(part: &mut LogPart, seen: &mut HashSet<RecordId>) -> Result<(Vec<TargetEntry>, bool), SinkError> {
+fn of_dynamo(
+    run_id: &str,
+    part: &mut LogPart,
+    seen: &mut HashSet<RecordId>,
+) -> Result<(Vec<TargetEntry>, bool), SinkError> {
     let (mut entries, mut bytes) = (Vec::new(), 0);
     let at = part.updated_at.clone().unwrap_or_default();
     for entry in part.by_ref() {
         let mut json = Vec::new();
-        let (time, id) = write_foreign_entry(entry?.as_bytes(), &mut json);
+        let (time, id) = write_foreign_entry(run_id, entry?.as_bytes(), &mut json);
         bytes += json.len();
         if id.is_none_or(|id| seen.insert(id)) {
             let json = String::from_utf8_lossy(&json).into_owned();
