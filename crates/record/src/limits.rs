@@ -282,7 +282,9 @@ pub const TARGET_LOG_TIMEOUT_MS: u64 = 10_000;
 /// Items of a target's table that are looked at together for runs.
 pub const TARGET_RUNS_LOOKED_AT: usize = 64;
 /// Runs of them whose logs are read at once.
-pub const TARGET_RUNS_READ_AT_ONCE: usize = 8;
+pub const TARGET_RUNS_READ_AT_ONCE: usize = 4;
+/// Pages of a target's runs that are made at once; others wait.
+pub const TARGET_RUNS_WALKS_MAX: usize = 2;
 /// Milliseconds after which a page of a target's runs ends with what it has.
 pub const TARGET_RUNS_PAGE_MS: u64 = 5_000;
 

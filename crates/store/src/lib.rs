@@ -32,6 +32,7 @@ mod logs;
 mod merge;
 mod pace;
 mod params;
+mod parted;
 mod plan;
 mod read;
 mod recent;

@@ -4,8 +4,8 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -18,16 +18,14 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion::physical_plan::joins::{CrossJoinExec, NestedLoopJoinExec};
-use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::unnest::UnnestExec;
 use datafusion::physical_plan::windows::WindowAggExec;
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, RecordBatchStream,
-};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, RecordBatchStream};
 use futures::Stream;
 use runstone_record::limits::SQL_STEP_BYTES;
 
 use crate::growth::{slice_bytes, too_large};
+use crate::parted::Parted;
 use crate::weight::Weight;
 
 /// After so long others get their turn.
@@ -64,8 +62,7 @@ pub(crate) fn watch(plan: Arc<dyn ExecutionPlan>, stop: &Arc<Stop>) -> Result<Ar
         let every_pair = node.is::<NestedLoopJoinExec>() || node.is::<CrossJoinExec>();
         let is_join = every_pair || node.name().contains("Join");
         // What is parted by its values is copied, and waits until there is a batch of it for whoever gets it.
-        if parts_by_value(node.as_ref()) {
-            let parted = Parted::default();
+        if let Some(parted) = Parted::by(node.as_ref()) {
             let weight = Weight::of(node.as_ref())?.map(Arc::new);
             let input = Arc::clone(node.children()[0]);
             let input = match weight {
@@ -95,21 +92,6 @@ pub(crate) fn watch(plan: Arc<dyn ExecutionPlan>, stop: &Arc<Stop>) -> Result<Ar
     .data()
 }
 
-fn parts_by_value(node: &dyn ExecutionPlan) -> bool {
-    let parted = node.downcast_ref::<RepartitionExec>();
-    parted.is_some_and(|node| matches!(node.partitioning(), Partitioning::Hash(..)))
-}
-
-/// The memory of all that is on its way through a step, whichever of its partitions it came from or goes to.
-#[derive(Debug, Clone, Default)]
-struct Parted(Arc<OnceLock<MemoryReservation>>);
-
-impl Parted {
-    fn held(&self, pool: &Arc<dyn MemoryPool>) -> &MemoryReservation {
-        self.0.get_or_init(|| MemoryConsumer::new("rows on their way").register(pool))
-    }
-}
-
 /// What is done with rows beside stopping and taking turns. What counts as memory of the query does so until the next rows
 /// are asked for.
 #[derive(Debug, Clone)]
@@ -123,7 +105,7 @@ enum Duty {
     Compared,
     /// A step makes so much of them: it counts, and few enough rows come at a time.
     Made(Arc<Weight>),
-    /// They count until they come out of the step that they go into: twice, for what waits there is copied together.
+    /// They count until they come out of the step that they go into.
     Parted(Parted),
     /// They came out of it.
     Joined(Parted),
@@ -194,6 +176,7 @@ impl ExecutionPlan for Watched {
             stop: Arc::clone(&self.stop),
             duty: self.duty.clone(),
             rest: None,
+            has_ended: false,
             turn: Instant::now(),
         }))
     }
@@ -207,6 +190,7 @@ struct Watching {
     pool: Arc<dyn MemoryPool>,
     batch_rows: usize,
     rest: Option<RecordBatch>,
+    has_ended: bool,
     turn: Instant,
 }
 
@@ -242,13 +226,9 @@ impl Watching {
         let bytes = || batch.columns().iter().map(slice_bytes).sum::<usize>();
         match &self.duty {
             Duty::None => Ok(()),
-            Duty::Parted(parted) => parted.held(&self.pool).try_grow(2 * bytes()),
+            Duty::Parted(parted) => parted.comes(batch, &self.pool),
             Duty::Joined(parted) => {
-                let held = parted.held(&self.pool);
-                // Copied together, rows may count for a little more than before.
-                if held.try_shrink(2 * bytes()).is_err() {
-                    held.free();
-                }
+                parted.goes(batch, &self.pool);
                 Ok(())
             }
             Duty::Made(weight) => weight.refused(batch).map_or(Ok(()), |name| Err(too_large(name))),
@@ -283,6 +263,7 @@ impl Stream for Watching {
             self.held.free();
         }
         let Some(batch) = ready!(self.input.as_mut().poll_next(context)?) else {
+            self.has_ended = true;
             return Poll::Ready(None);
         };
         self.count(&batch)?;
@@ -290,95 +271,18 @@ impl Stream for Watching {
     }
 }
 
-impl RecordBatchStream for Watching {
-    fn schema(&self) -> SchemaRef {
-        self.input.schema()
+impl Drop for Watching {
+    fn drop(&mut self) {
+        if let Duty::Joined(parted) = &self.duty
+            && !self.has_ended
+        {
+            parted.leave(&self.pool);
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use arrow::array::{ArrayRef, StringArray};
-    use arrow::datatypes::{DataType, Field, Schema};
-    use datafusion::execution::memory_pool::GreedyMemoryPool;
-    use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-    use datafusion::physical_expr::expressions::Column;
-    use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-    use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
-    use futures::stream::{self, StreamExt};
-
-    use super::*;
-
-    const ROWS: usize = 20;
-    const WIDE: usize = 100_000;
-
-    /// A few wide rows, and then nothing for ever, or the end.
-    #[derive(Debug)]
-    struct Wide {
-        schema: SchemaRef,
-        ends: bool,
-    }
-
-    impl PartitionStream for Wide {
-        fn schema(&self) -> &SchemaRef {
-            &self.schema
-        }
-
-        fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
-            let texts = (0..ROWS).map(|row| Some(row.to_string().repeat(WIDE / row.to_string().len())));
-            let texts: ArrayRef = Arc::new(texts.collect::<StringArray>());
-            let batch = RecordBatch::try_new(Arc::clone(&self.schema), vec![texts]);
-            let rows = stream::iter([batch.map_err(DataFusionError::from)]);
-            let schema = Arc::clone(&self.schema);
-            match self.ends {
-                true => Box::pin(RecordBatchStreamAdapter::new(schema, rows)),
-                false => Box::pin(RecordBatchStreamAdapter::new(schema, rows.chain(stream::pending()))),
-            }
-        }
-    }
-
-    fn parted(ends: bool) -> Arc<dyn ExecutionPlan> {
-        let schema = Arc::new(Schema::new(vec![Field::new("text", DataType::Utf8, true)]));
-        let table = Wide { schema: Arc::clone(&schema), ends };
-        let table = StreamingTableExec::try_new(schema, vec![Arc::new(table)], None, [], false, None).unwrap();
-        let by = Partitioning::Hash(vec![Arc::new(Column::new("text", 0))], 2);
-        let plan = RepartitionExec::try_new(Arc::new(table), by).unwrap();
-        watch(Arc::new(plan), &Arc::default()).unwrap()
-    }
-
-    fn context(pool: &Arc<dyn MemoryPool>) -> Arc<TaskContext> {
-        let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::clone(pool)).build_arc().unwrap();
-        Arc::new(TaskContext::default().with_runtime(runtime))
-    }
-
-    #[tokio::test]
-    async fn rows_that_wait_between_partitions_count() {
-        let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(1 << 30));
-        let mut parts = parted(false).execute(0, context(&pool)).unwrap();
-        let nothing = tokio::time::timeout(Duration::from_millis(200), parts.next()).await;
-        assert!(nothing.is_err(), "a batch is full with so few rows: {nothing:?}");
-        assert!(pool.reserved() >= 2 * ROWS * (WIDE - 1), "{}", pool.reserved());
-        drop(parts);
-        // What feeds the step is told to end, and does when it has its turn.
-        while pool.reserved() > 0 {
-            tokio::task::yield_now().await;
-        }
-    }
-
-    #[tokio::test]
-    async fn rows_that_came_out_count_no_more_and_too_many_are_refused() {
-        let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(1 << 30));
-        let (plan, context_) = (parted(true), context(&pool));
-        let mut rows = 0;
-        for part in 0..2 {
-            let batches: Vec<_> = plan.execute(part, Arc::clone(&context_)).unwrap().collect().await;
-            rows += batches.into_iter().map(|batch| batch.unwrap().num_rows()).sum::<usize>();
-        }
-        assert_eq!((rows, pool.reserved()), (ROWS, 0));
-        let little: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(ROWS * WIDE));
-        let error = parted(true).execute(0, context(&little)).unwrap().next().await.unwrap().unwrap_err();
-        assert!(error.to_string().contains("rows on their way"), "{error}");
+impl RecordBatchStream for Watching {
+    fn schema(&self) -> SchemaRef {
+        self.input.schema()
     }
 }

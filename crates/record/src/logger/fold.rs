@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use super::entry::read_stored;
 use super::stored::write_as_it_is;
+use crate::identifier;
 use crate::ids::{IdMint, RecordId};
 use crate::parse;
 use crate::run::RunFold;
@@ -27,6 +28,8 @@ impl LogFold {
     /// Of a log without entries.
     #[must_use]
     pub fn new(run_id: &str) -> Self {
+        // Others may have named it as no run here is named; which run it is does not matter to what it adds up to.
+        let run_id = if identifier::check(run_id).is_ok() { run_id } else { "run" };
         Self { run_id: run_id.to_owned(), fold: RunFold::default(), mint: IdMint::new(0, 0), seen: HashSet::new() }
     }
 

@@ -1,7 +1,7 @@
 //! `GET /get/runs`: what the logs add up to that a target has, whoever wrote them. Owns the page: a target has no order in which
 //! runs could be read, so it goes through its table and ends when it has enough or has looked for long enough.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
@@ -19,7 +19,7 @@ use super::{App, json};
 use crate::http::ApiError;
 use crate::lake::chain;
 use crate::runs::RunsQuery;
-use crate::sinks::{Store, TargetRuns, shown};
+use crate::sinks::{Store, TargetRun, TargetRuns, shown};
 
 /// What a cursor begins with: its version. Others have other first bytes.
 const CURSOR_VERSION: u8 = 0x51;
@@ -68,15 +68,12 @@ pub(super) async fn page(State(app): State<App>, RawQuery(query): RawQuery) -> R
 
 /// The runs of the next page.
 async fn take(app: &App, walk: &mut TargetRuns, wanted: &RunsQuery) -> Result<Vec<RunBody>, ApiError> {
-    let late = tokio::time::sleep(Duration::from_millis(TARGET_RUNS_PAGE_MS));
-    let mut late = std::pin::pin!(late);
+    let until = Instant::now() + Duration::from_millis(TARGET_RUNS_PAGE_MS);
     let mut runs = Vec::new();
-    while runs.len() < wanted.limit {
-        let Some(more) = walk.next(wanted.limit - runs.len()).await.map_err(|error| away(&error))? else { break };
-        // A log that is closed before its first entry came says nothing of a run.
-        let some = more.iter().filter(|run| run.fold.records() > 0);
-        runs.extend(some.filter_map(|run| app.runs.elsewhere(&run.run_id, &run.fold, wanted)));
-        if futures::poll!(&mut late).is_ready() {
+    let keep = |run: &TargetRun| app.runs.elsewhere(&run.run_id, &run.fold, wanted);
+    while let Some(more) = walk.next(wanted.limit - runs.len(), until, keep).await.map_err(|error| away(&error))? {
+        runs.extend(more);
+        if runs.len() == wanted.limit || Instant::now() >= until {
             break;
         }
     }

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::status::{SinkHealth, SinkReport, SinkStatus, shown};
 pub(crate) use self::target_log::{TargetEntry, TargetLog, Targets};
-pub(crate) use self::target_runs::{Store, TargetRuns};
+pub(crate) use self::target_runs::{Store, TargetRun, TargetRuns};
 
 use runstone_sinks::cloudwatch::Cloudwatch;
 use runstone_sinks::dynamo::Dynamo;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use runstone_record::RecordId;
 use runstone_record::limits::{
     TARGET_LOG_PAGE_ROWS, TARGET_LOG_PIECE_BYTES, TARGET_LOG_SORTED_BYTES_MAX, TARGET_LOG_TIMEOUT_MS, TARGET_LOGS_MAX,
+    TARGET_RUNS_WALKS_MAX,
 };
 use runstone_record::logger::{write_entry_of, write_foreign_entry};
 use runstone_sinks::SinkError;
@@ -31,6 +32,8 @@ pub(crate) struct Targets {
     connected: OnceCell<Arc<Dynamo>>,
     pub(super) postgres: Option<Postgres>,
     readers: Arc<Semaphore>,
+    /// Who goes through all runs of a target has places of its own.
+    pub(super) walkers: Arc<Semaphore>,
 }
 
 /// An entry, and when it was taken: RFC 3339, as far as it is known.
@@ -85,6 +88,7 @@ impl Targets {
             connected: OnceCell::new(),
             postgres: targets::postgres(&config.postgres)?,
             readers: Arc::new(Semaphore::new(TARGET_LOGS_MAX)),
+            walkers: Arc::new(Semaphore::new(TARGET_RUNS_WALKS_MAX)),
         })
     }
 
@@ -106,24 +110,18 @@ impl Targets {
         Some(Arc::clone(self.connected.get_or_init(connect).await))
     }
 
-    /// Few read at once.
-    pub(super) async fn permit(&self, action: &str) -> Result<OwnedSemaphorePermit, SinkError> {
-        let permit = Arc::clone(&self.readers).acquire_owned().await;
-        permit.map_err(|closed| SinkError::Away { action: action.to_owned(), source: closed.into() })
-    }
-
     async fn find(&self, run_id: &str, sinks: &[Arc<SinkStatus>]) -> Result<Option<TargetLog>, SinkError> {
-        let permit = self.permit(READ).await?;
+        let permit = permit(READ, &self.readers).await?;
         let mut log = TargetLog { taken: None, _permit: permit, read: None, seen: HashSet::new(), rest: Rest::Nowhere };
         if let Some(dynamo) = self.connected().await {
-            is_there(sinks, Store::Dynamo.name())?;
+            is_there(READ, sinks, Store::Dynamo.name())?;
             log.rest = Rest::Dynamo { dynamo, run_id: run_id.to_owned(), part: None, next: 1 };
             if log.read_sorted().await? {
                 return Ok(Some(log));
             }
         }
         if let Some(postgres) = &self.postgres {
-            is_there(sinks, Store::Postgres.name())?;
+            is_there(READ, sinks, Store::Postgres.name())?;
             log.rest = Rest::Postgres { postgres: postgres.clone(), run_id: run_id.to_owned(), after: None };
             log.read = log.read().await?;
             return Ok(log.read.is_some().then_some(log));
@@ -132,11 +130,17 @@ impl Targets {
     }
 }
 
+/// Few read at once.
+pub(super) async fn permit(action: &str, readers: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, SinkError> {
+    let permit = Arc::clone(readers).acquire_owned().await;
+    permit.map_err(|closed| SinkError::Away { action: action.to_owned(), source: closed.into() })
+}
+
 /// Nobody is kept waiting for a target of which it is known that it is away.
-pub(super) fn is_there(sinks: &[Arc<SinkStatus>], name: &str) -> Result<(), SinkError> {
+pub(super) fn is_there(action: &str, sinks: &[Arc<SinkStatus>], name: &str) -> Result<(), SinkError> {
     let report = sinks.iter().find(|sink| sink.name() == name).map(|sink| sink.report());
     match report.filter(|report| report.health != SinkHealth::Ready).and_then(|report| report.reason) {
-        Some(reason) => Err(SinkError::Away { action: READ.to_owned(), source: reason.into() }),
+        Some(reason) => Err(SinkError::Away { action: action.to_owned(), source: reason.into() }),
         None => Ok(()),
     }
 }
