@@ -101,7 +101,8 @@ fn the_runs_of_a_table_of_postgresql_are_those_of_the_server_that_fed_it() {
     );
     assert_eq!(walk(&other, "/get/runs?").len() as u64, RUNS);
     // A row that somebody spoilt costs its run, and no other.
-    cluster.ask("UPDATE shop_logs SET journal = NULL WHERE id = (SELECT max(id) FROM shop_logs WHERE run_id = 'run-3')");
+    cluster
+        .ask("UPDATE shop_logs SET journal = NULL WHERE id = (SELECT max(id) FROM shop_logs WHERE run_id = 'run-3')");
     let left = walk(&other, "/get/runs?");
     assert!(left.len() as u64 == RUNS - 1 && left.iter().all(|run| run["run_id"] != "run-3"), "{left:?}");
     cluster.down();
