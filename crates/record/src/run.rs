@@ -118,11 +118,21 @@ pub struct RunFold {
 impl RunFold {
     /// Adds one record. `position` is its place in the journal.
     pub fn add(&mut self, batch: &Batch, row: usize, position: u64) {
+        self.add_said(batch, row, position, |_| true);
+    }
+
+    /// Adds an entry of the Logger's, which has an empty title or description where the record that it was had none.
+    pub(crate) fn add_entry(&mut self, batch: &Batch) {
+        self.add_said(batch, 0, 0, |text| !text.is_empty());
+    }
+
+    /// Titles and messages count where `says` says so.
+    fn add_said(&mut self, batch: &Batch, row: usize, position: u64, says: impl Fn(&str) -> bool) {
+        let said = |column: Column| batch.text(column, row).filter(|text| says(text));
         let at = batch.timestamp(row);
         let key = (at, batch.ids().get(row));
         let kind = batch.text(Column::Type, row).and_then(RecordType::from_text).unwrap_or(RecordType::Log);
         let status = batch.text(Column::Status, row);
-        let said = |column: Column| batch.text(column, row).filter(|text| !text.is_empty());
         let heading = said(Column::Title).or_else(|| said(Column::Message));
         self.records += 1;
         self.first_at = least(self.first_at, Some(began(batch, row, kind, at)));

@@ -46,7 +46,7 @@ impl LogFold {
         }
         let entry = own.or_else(|| read_stored(&self.run_id, foreign().as_bytes(), time.unwrap_or(taken)));
         if let Some(entry) = entry {
-            self.fold.add(&entry.parsed.builder.stamp(&mut self.mint, taken, None), 0, 0);
+            self.fold.add_entry(&entry.parsed.builder.stamp(&mut self.mint, taken, None));
         }
     }
 

@@ -32,9 +32,9 @@ pub fn write_entry_of(record: &[u8], out: &mut Vec<u8>) -> Option<String> {
     rewrite(record, true, out)
 }
 
-/// An entry that somebody else stored in the log of a run, as all others are shown: what `POST /log` had made of it. Gives when it happened, in
-/// microseconds since 1970, and its id. What has no time, or is none of the Logger's entries, stays as it is, but for the form
-/// of its time.
+/// An entry that somebody else stored in the log of a run, as all others are shown: what `POST /log` had made of it. Gives when
+/// it happened, in microseconds since 1970, and its id. What has no time, or is none of the Logger's entries, stays as it is,
+/// but for the form of its time.
 pub fn write_foreign_entry(run_id: &str, entry: &[u8], out: &mut Vec<u8>) -> (Option<i64>, Option<RecordId>) {
     if let Some(taken) = entry::read_stored(run_id, entry, 0).filter(|taken| taken.has_time) {
         // An id that it has not is not printed, and nor is when it was taken.
