@@ -19,6 +19,8 @@ PREFIX = "bench"
 LAG_RATE, LAG_BATCH, LAG_S, LAG_LOOK_S = 10_000, 100, 20, 0.005
 # Small requests, of which there are enough for a percentile. The sink looks for its target at least every half a minute.
 DOWN_RATE, DOWN_BATCH, DOWN_LOOK_S, WARM_S, LOOKS_AGAIN_S = 5_000, 20, 0.05, 5, 30
+# It is watched as long while its target is there as while it is away, but not longer than this.
+UP_MAX_S = 300
 CATCH_UP = 5
 # So many records behind, which are a fifth of a second, is as near as it is while nothing was missed.
 NEAR = DOWN_RATE // 5
@@ -106,7 +108,8 @@ def caught_up(seen, acked, since, left):
 def down(bench, seconds):
     """One load, and PostgreSQL stopped for a while in the middle of it."""
     # Behind it there is time to be found again, and to catch up at the rate that is to be reached.
-    whole = WARM_S + 2 * seconds + LOOKS_AGAIN_S + seconds / (CATCH_UP - 1) + WARM_S
+    there = min(seconds, UP_MAX_S)
+    whole = WARM_S + there + seconds + LOOKS_AGAIN_S + seconds / (CATCH_UP - 1) + WARM_S
     with tempfile.TemporaryDirectory(prefix="runstone-bench-") as directory, Cluster() as cluster, fed(bench, cluster) as server, \
             Watch(cluster, PREFIX, DOWN_LOOK_S) as watch, concurrent.futures.ThreadPoolExecutor(1) as beside:
         acks = pathlib.Path(directory) / "acks"
@@ -115,7 +118,7 @@ def down(bench, seconds):
         watch.reach(1, 120)
         time.sleep(WARM_S)
         began = time.time()
-        time.sleep(seconds)
+        time.sleep(there)
         ended = time.time()
         cluster.stop()
         stopped = time.time()

@@ -23,8 +23,8 @@ const BATCH: u64 = 50;
 const SENDERS: u64 = 4;
 /// How long PostgreSQL is away, unless `make soak` says otherwise.
 const AWAY_S: u64 = 60;
-/// For so long it is there at first.
-const THERE: Duration = Duration::from_secs(5);
+/// For this part of that time it is there at first.
+const THERE: u32 = 12;
 /// Between two tries at a server that was killed.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Then a server is there, or the test has failed.
@@ -197,7 +197,7 @@ fn while_postgresql_is_away_nothing_else_waits_and_then_it_gets_what_it_missed_f
         for _ in 0..SENDERS {
             scope.spawn(|| load.send());
         }
-        park_timeout(THERE);
+        park_timeout(time / THERE);
         let down = Instant::now();
         cluster.down();
         until("it says so", || sink(&server, "postgres").0 == "degraded");
