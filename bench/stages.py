@@ -83,4 +83,4 @@ def print_profile(table, profiles):
             for name in names]
     rows.append(["together", *(f"{sum(found.values()):.2f}" for found in stages.values())])
     rows.append(["by the process's clock", *(f"{found['by the clock']:.2f}" for found in profiles.values())])
-    table(["CPU s, until all is in the lake and merged", *(f"bodies {how}" for how in profiles)], rows)
+    table(["CPU s, until all is in the lake and merged", *profiles], rows)

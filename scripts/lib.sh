@@ -6,7 +6,8 @@ CACHE=${RUNSTONE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/runstone}
 TOOLS=$CACHE/tools
 # Outside the clone, so that a fresh clone starts from what is built already.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$CACHE/target}
-export PATH=$TOOLS/bin:$CACHE/venv/bin:$PATH
+# What makes and mounts disks is not in everybody's path.
+export PATH=$TOOLS/bin:$CACHE/venv/bin:$PATH:/usr/sbin:/sbin
 # The build directory may have what was compiled in another clone, which insta would look for snapshots in.
 export INSTA_WORKSPACE_ROOT=$ROOT
 # A broken connection to a registry is tried again by cargo and pip, not by us.

@@ -116,6 +116,8 @@ cargo_tool cargo-deny "$DENY"
 debian npm nodejs npm
 # What makes a real process's syncs fail.
 debian strace strace
+# Disks whose power is cut. Who is not root may not mount them, and needs none.
+[[ $(id -u) != 0 ]] || debian mkfs.ext4 e2fsprogs
 databases
 # Certificates for its connections.
 debian openssl openssl

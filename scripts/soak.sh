@@ -59,11 +59,16 @@ parts() {
     tests 'package(runstone-cli) & test(/^(disk|full|read_only)::/)'
   "$part" border "readers across the border of a lake whose servers are killed" "$(at 10)" \
     tests 'package(runstone-cli) & (test(/^border::/) | test(kills_under_load))'
-  "$part" writers "two writers, foreign writers, storage that fails" "$(at 5)" tests 'package(runstone-cli) & test(/^(storage_faults|writers)::/)'
+  "$part" writers "two writers, foreign writers, storage that fails" "$(at 5)" \
+    tests '(package(runstone-cli) & test(/^(storage_faults|writers)::/)) | (package(runstone-store) & test(/::commits::/))'
   "$part" copies "a delivery 100 times, copies of a directory, two servers" "$(at 10)" \
-    tests 'package(runstone-cli) & (test(/^(identity|copies|directories)::/) | test(a_second_server_on_one_directory))'
+    tests '(package(runstone-cli) & (test(/^(identity|copies|directories)::/) | test(a_second_server_on_one_directory)))
+      | (package(runstone-store) & test(/::copies::/)) | (package(runstone-server) & test(/^intake::/))'
   "$part" signals "SIGTERM and SIGSTOP under load, a sync that stalls" "$(at 10)" tests 'package(runstone-cli) & test(/^(process|stalls)::/)'
-  "$part" input "bad input, damaged at random, slow clients" "$(at 25)" tests 'package(runstone-cli) & test(/^(bad_input|framing|slow_readers|damage)::/)'
+  "$part" input "bad input, damaged at random, slow clients" "$(at 25)" \
+    tests 'package(runstone-cli) & test(/^(bad_input|framing|slow_readers|damage|gateway)::/)'
+  "$part" queries "hostile SQL, wrong parameters, tables of others" "$(at 5)" \
+    tests 'package(runstone-cli) & test(/^(queries|parameters|tables)::/)'
   "$part" runs "random orders of a run's records" "$(at 25)" tests 'package(runstone-record) | (package(runstone-server) & test(/^runs::/))'
   "$part" others "formats of earlier versions, clocks, the lake away, followers" "$(at 25)" \
     tests 'test(/(^|::)(golden|basics|clean|protocols|settle)::/) | package(runstone-cli) & test(/^(ages|follow|lake_trouble|loghub_like)::/)'

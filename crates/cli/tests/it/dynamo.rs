@@ -43,6 +43,14 @@ fn plain(typed: &Value) -> Value {
     }
 }
 
+/// An item's entry as the server shows it: with milliseconds.
+fn entry(typed: &Value) -> Value {
+    let mut entry = plain(typed);
+    let time = entry["timestamp"].as_str().unwrap();
+    entry["timestamp"] = format!("{}Z", &time[.."2026-03-01T00:00:00.000".len()]).into();
+    entry
+}
+
 /// The entries of each run by their ids, from as many items as it has. None is there twice.
 fn logs(endpoint: &str) -> BTreeMap<String, BTreeMap<String, Value>> {
     let items = foreign::script("read_table.py", &[endpoint, "dmdb_logs"]);
@@ -50,8 +58,8 @@ fn logs(endpoint: &str) -> BTreeMap<String, BTreeMap<String, Value>> {
     for item in items.as_array().unwrap() {
         let key = item["run_id"]["S"].as_str().unwrap();
         let Some(run_id) = key.split('#').next().filter(|run_id| !run_id.is_empty()) else { continue };
-        for entry in item["logs"]["L"].as_array().unwrap() {
-            let entry = plain(entry);
+        for typed in item["logs"]["L"].as_array().unwrap() {
+            let entry = entry(typed);
             let id = entry["id"].as_str().unwrap().to_owned();
             assert_eq!(logs.entry(run_id.to_owned()).or_default().insert(id, entry), None, "an entry is there once");
         }
@@ -285,7 +293,7 @@ fn the_guides_commands_make_what_the_sinks_feed_and_the_aws_cli_reads_it() {
     let item = cli("aws dynamodb get-item --table-name dmdb_logs --key '{\"run_id\": {\"S\": \"nightly-7\"}}'");
     let item: Value = serde_json::from_str(&item).unwrap();
     let shown = server.http("GET", "/get/logs/nightly-7", &[], b"").json();
-    let stored: Vec<Value> = item["Item"]["logs"]["L"].as_array().unwrap().iter().map(plain).collect();
+    let stored: Vec<Value> = item["Item"]["logs"]["L"].as_array().unwrap().iter().map(entry).collect();
     assert_eq!(Value::from(stored), shown["logs"]);
     let events = cli("aws logs filter-log-events --log-group-name /runstone/logs");
     let events: Value = serde_json::from_str(&events).unwrap();

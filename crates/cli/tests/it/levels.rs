@@ -65,25 +65,43 @@ fn crates_depend_on_lower_levels_only() {
     }
 }
 
+/// Of each crate those that it names.
+type Below = BTreeMap<String, BTreeSet<String>>;
+
+fn below(is_one: impl Fn(&Dependency) -> bool) -> Below {
+    let mut below = Below::new();
+    for dependency in dependencies().into_iter().filter(|one| one.to.starts_with("runstone-") && is_one(one)) {
+        below.entry(dependency.from).or_default().insert(dependency.to);
+    }
+    below
+}
+
+/// All crates that one depends on, by whichever way.
+fn reached<'b>(below: &'b Below, start: &str) -> BTreeSet<&'b str> {
+    let mut reached = BTreeSet::new();
+    let mut next: Vec<&String> = below.get(start).into_iter().flatten().collect();
+    while let Some(name) = next.pop() {
+        if reached.insert(name.as_str()) {
+            next.extend(below.get(name).into_iter().flatten());
+        }
+    }
+    reached
+}
+
 #[test]
 fn tests_included_no_crate_depends_on_itself() {
-    let mut below: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for Dependency { from, to, dev } in dependencies() {
-        // A crate may name itself for its tests, to turn on a feature of its own.
-        if to.starts_with("runstone-") && !(dev && from == to) {
-            below.entry(from).or_default().insert(to);
-        }
-    }
+    // A crate may name itself for its tests, to turn on a feature of its own.
+    let below = below(|Dependency { from, to, dev }| !(*dev && from == to));
     for start in below.keys() {
-        let mut reached = BTreeSet::new();
-        let mut next: Vec<&String> = below[start].iter().collect();
-        while let Some(name) = next.pop() {
-            assert_ne!(name, start, "{start} depends on itself");
-            if reached.insert(name) {
-                next.extend(below.get(name).into_iter().flatten());
-            }
-        }
+        assert!(!reached(&below, start).contains(start.as_str()), "{start} depends on itself");
     }
+}
+
+/// A function is slim: neither the lake nor what answers SQL is in it.
+#[test]
+fn functions_have_no_store_in_them() {
+    let below = below(|dependency| !dependency.dev);
+    assert_eq!(reached(&below, "runstone-lambda"), BTreeSet::from(["runstone-record", "runstone-sinks"]));
 }
 
 #[test]

@@ -15,6 +15,10 @@ use crate::machine::Machine;
 use crate::oracle::{self, Random};
 
 const CUTS: usize = 20;
+/// Several, so that groups of several requests are cut, too.
+const SENDERS: u64 = 4;
+/// Between an answer and a sender's next batch: reading them all back takes long in a dev build.
+const PAUSE: Duration = Duration::from_millis(8);
 /// How often everything is flushed and compacted, beside the timers.
 const UPKEEP_PERIOD: Duration = Duration::from_millis(150);
 
@@ -73,8 +77,7 @@ fn power_cuts_under_load_lose_nothing_and_double_nothing() {
     let Some(machine) = Machine::new(dir.path().join("data"), 256) else { return };
     machine.mount();
     let settings = Settings::new("journal:\n  segment_bytes: 1MiB\n");
-    // One that waits for each answer: reading them all back takes long in a dev build.
-    let mut senders = [Sender::new(0, &mut random)];
+    let mut senders: Vec<Sender> = (0..SENDERS).map(|number| Sender::paced(number, &mut random, PAUSE)).collect();
     let mut merged = 0.0;
     for cut in 0..CUTS {
         let server = settings.start(dir);

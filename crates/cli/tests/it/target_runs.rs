@@ -1,5 +1,5 @@
-//! `GET /get/runs`: what a target's own tables say of runs is what the server that wrote them says, and what others wrote there
-//! counts too.
+//! `GET /get/runs` and `GET /get/logs/RUN`: what a target's own tables say is what the server that wrote them says, and what
+//! others wrote there counts too.
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -17,12 +17,14 @@ use crate::storage::S3;
 const RECORDS: usize = 600;
 const RUNS: u64 = 25;
 
-/// Records of many runs, with the times that entries have: milliseconds.
+/// Records of many runs, some of which differ by microseconds, and not in the order in which they come.
 fn post_some(server: &Server, random: &mut Random) {
     let mut record = |number: usize| {
         let mut record = oracle::record(random, RUNS, &format!("record {number}"));
-        let millis = format!("{}Z", &record["timestamp"].as_str().unwrap()[.."2026-03-01T00:00:00.000".len()]);
-        record.insert("timestamp".to_owned(), millis.into());
+        if number.is_multiple_of(4) {
+            let micros = 999_999 - number;
+            record.insert("timestamp".to_owned(), format!("2026-03-01T12:00:00.{micros}Z").into());
+        }
         Value::from(record)
     };
     let records: Vec<Value> = (0..RECORDS).map(&mut record).collect();
@@ -78,6 +80,31 @@ fn compare(own: &Server, other: &Server, store: &str, change: impl Fn(&mut Value
     assert_eq!(answer.status, 400, "{answer:?}");
 }
 
+/// A new server shows of each log in the target what the one that fed it shows of its own.
+fn compare_logs(own: &Server, other: &Server) {
+    let mut found = 0;
+    for run in walk(own, "/api/v1/runs?") {
+        for filter in [
+            "",
+            "?type=error",
+            "?level=WARNING",
+            "?stage=load",
+            "?since=2026-03-01T12:00:00.999700Z",
+            "?until=2026-03-01T12:00:00.999700Z",
+        ] {
+            let path = format!("/get/logs/{}{filter}", run["run_id"].as_str().unwrap());
+            let [expected, answer] = [own, other].map(|server| {
+                let answer = server.http("GET", &path, &[], b"");
+                assert_eq!(answer.status, 200, "{path}: {answer:?}");
+                answer.json()
+            });
+            assert_eq!(answer["logs"], expected["logs"], "{path}");
+            found += usize::from(!filter.is_empty() && expected["logs"].as_array().unwrap().len() > 1);
+        }
+    }
+    assert!(found > RUNS as usize, "{found} filters find several entries");
+}
+
 #[test]
 fn the_runs_of_a_table_of_postgresql_are_those_of_the_server_that_fed_it() {
     let mut random = Random::seeded("runs of PostgreSQL");
@@ -89,6 +116,7 @@ fn the_runs_of_a_table_of_postgresql_are_those_of_the_server_that_fed_it() {
     let other = settings.start(TempDir::new().unwrap());
     caught_up(&other, "postgres");
     compare(&own, &other, "postgres", |_| {});
+    compare_logs(&own, &other);
     // The only one that is set.
     assert_eq!(walk(&other, "/get/runs?").len() as u64, RUNS);
     let answer = other.http("GET", "/get/runs?store=dynamodb", &[], b"");
@@ -122,6 +150,7 @@ fn the_runs_of_a_table_of_dynamodb_are_those_of_the_server_that_fed_it_and_of_ot
     caught_up(&other, "dynamodb");
     // An entry does not say where its record stood.
     compare(&own, &other, "dynamodb", |run| run["last_position"] = 0.into());
+    compare_logs(&own, &other);
     // As the Logger's own code writes it, and something that it would never take.
     let entries = json!([
         {"timestamp": "2025-01-13T12:35:10.123Z", "type": "error", "title": "Failed", "description": "no space left"},

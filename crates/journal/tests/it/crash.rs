@@ -11,7 +11,7 @@ use runstone_journal::fs::Fs;
 use runstone_journal::fs::sim::{Crash, SimFs};
 use runstone_journal::{Event, Journal, Options, Recovery, check};
 
-use crate::support::{Answer, drain, env, first_seed, mix, options, payload, read_all, send};
+use crate::support::{Answer, drain, env, first_seed, mix, options, payload, random_cases, read_all, send};
 
 const DIR: &str = "/journal";
 
@@ -158,7 +158,7 @@ fn nothing_acknowledged_is_lost_at_any_crash_point_of_the_first_start() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(random_cases(200))]
 
     #[test]
     fn nothing_acknowledged_is_lost_in_random_lives(seed: u64, at in 1u64..200, again in 1u64..60) {

@@ -10,7 +10,7 @@ use runstone_journal::fs::Fs;
 use runstone_journal::fs::sim::{Crash, SimFs};
 use runstone_journal::{Event, Journal, OpenError, Options, ReadError, Recovery, check};
 
-use crate::support::{append, env, first_seed, mix, open, options, payload, read_all, read_around};
+use crate::support::{append, env, first_seed, mix, open, options, payload, random_cases, read_all, read_around};
 
 const DIR: &str = "/journal";
 
@@ -503,7 +503,7 @@ impl Harm {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(random_cases(400))]
 
     #[test]
     fn whatever_happens_to_the_files_what_is_read_was_written_there(

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use bytes::Bytes;
+use proptest::test_runner::{Config, RngSeed};
 use runstone_journal::fs::{Fs, RealFs};
 use runstone_journal::{AppendError, Appended, Env, Frame, Journal, Options, ReadError, Reader, Recovery};
 
@@ -30,6 +31,11 @@ pub(crate) fn first_seed() -> u64 {
     let first = number("RUNSTONE_SEED").wrapping_add(number("NEXTEST_STRESS_CURRENT").wrapping_mul(10_000));
     let _ = writeln!(std::io::stdout(), "RUNSTONE_SEED={first}");
     first
+}
+
+/// So many random cases, the same ones from the same first seed.
+pub(crate) fn random_cases(cases: u32) -> Config {
+    Config { cases, failure_persistence: None, rng_seed: RngSeed::Fixed(first_seed()), ..Config::default() }
 }
 
 pub(crate) fn mix(x: u64) -> u64 {

@@ -19,6 +19,20 @@ fn named<'t>(text: &'t str, prefix: &str) -> BTreeSet<&'t str> {
     text.split(prefix).skip(1).map(|rest| &rest[..end(rest)]).filter(|name| !name.is_empty()).collect()
 }
 
+/// All files of the module.
+fn module() -> String {
+    let dir = format!("{}/../../deploy/terraform/logger", env!("CARGO_MANIFEST_DIR"));
+    let paths = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let paths = paths.filter(|path| path.extension().is_some_and(|extension| extension == "tf"));
+    paths.map(|path| std::fs::read_to_string(path).unwrap()).collect()
+}
+
+/// What an argument is set to, wherever it is: the rest of its line.
+fn values<'t>(text: &'t str, argument: &str) -> Vec<&'t str> {
+    let set = text.lines().filter_map(|line| line.split_once('='));
+    set.filter(|(name, _)| name.trim() == argument).map(|(_, value)| value.trim()).collect()
+}
+
 #[test]
 fn every_variable_of_the_function_is_a_setting() {
     let (main, guide) = (file("deploy/terraform/logger/main.tf"), file("docs/logger.md"));
@@ -53,4 +67,45 @@ fn the_role_may_do_what_appends_do_and_nothing_else() {
     let role = file("deploy/terraform/logger/role.tf");
     let allowed: Vec<&str> = named(&role, "\"dynamodb:").into_iter().collect();
     assert_eq!(allowed, proxy.operations());
+}
+
+/// Each statement with what it allows and on what. Only of X-Ray are there no resources to name.
+#[test]
+fn the_role_has_these_rights_and_no_others() {
+    let (role, module) = (file("deploy/terraform/logger/role.tf"), module());
+    let (sids, actions, resources) = (values(&role, "sid"), values(&role, "actions"), values(&role, "resources"));
+    // The first says who takes the role.
+    assert_eq!(actions[0], r#"["sts:AssumeRole"]"#);
+    assert_eq!((actions.len(), resources.len()), (sids.len() + 1, sids.len()), "{actions:?} {resources:?}");
+    let statements: Vec<(&str, &str, &str)> =
+        (0..sids.len()).map(|place| (sids[place], actions[place + 1], resources[place])).collect();
+    assert_eq!(
+        statements,
+        [
+            (r#""AppendToLogs""#, r#"["dynamodb:GetItem", "dynamodb:UpdateItem"]"#, "[local.table_arn]"),
+            (
+                r#""WriteItsOwnLog""#,
+                r#"["logs:CreateLogStream", "logs:PutLogEvents"]"#,
+                r#"["${aws_cloudwatch_log_group.logger.arn}:*"]"#
+            ),
+            (r#""ReadItsSecret""#, r#"["secretsmanager:GetSecretValue"]"#, "[statement.value]"),
+            (r#""DecryptSecretAndTable""#, r#"["kms:Decrypt"]"#, "statement.value"),
+            (r#""SendTraces""#, r#"["xray:PutTelemetryRecords", "xray:PutTraceSegments"]"#, r#"["*"]"#),
+        ]
+    );
+    // What `statement.value` is, and for whom alone is decrypted.
+    let each = [
+        r#"var.secret_arn != "" ? [var.secret_arn] : []"#,
+        "length(var.kms_key_arns) > 0 ? [var.kms_key_arns] : []",
+        "var.tracing ? [1] : []",
+    ];
+    assert_eq!(values(&role, "for_each"), each);
+    assert_eq!(values(&role, "variable"), [r#""kms:ViaService""#]);
+    assert_eq!(values(&role, "values"), [r#"["dynamodb.*", "secretsmanager.*"]"#]);
+    // Nothing else gives it rights.
+    assert_eq!(values(&module, "actions"), actions);
+    assert_eq!(module.matches(r#"resource "aws_iam_"#).count(), 2);
+    for other in ["not_actions", "not_resources", "managed_policy_arns", "inline_policy"] {
+        assert!(!module.contains(other), "{other}");
+    }
 }

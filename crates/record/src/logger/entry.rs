@@ -85,10 +85,10 @@ fn has_time(member: &Member<'_>) -> bool {
     is_time(member) && member.peek != Peek::Null
 }
 
-/// The time that an entry names, or the one that is given.
+/// The time that an entry names, or the one that is given, of which the Logger has always printed the milliseconds.
 fn time(fields: &[Member<'_>], now: i64) -> Result<i64, Refusal> {
     let Some(field) = fields.iter().find(|field| has_time(field)) else {
-        return Ok(now);
+        return Ok(now - now.rem_euclid(1_000));
     };
     parse_rfc3339_or_utc(&text(field, IN_ENTRY)?).map_err(|error| {
         let why = match error {
@@ -134,7 +134,7 @@ fn assemble(run_id: String, fields: &[Member<'_>], now: i64) -> Result<Entry, Re
 }
 
 /// As an entry keeps its time: in the form of the answers where that says all of it.
-fn printed(micros: i64) -> String {
+pub(super) fn printed(micros: i64) -> String {
     if micros % 1_000 == 0 { format_millis(micros) } else { format_micros(micros) }
 }
 

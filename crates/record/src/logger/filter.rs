@@ -31,12 +31,13 @@ pub struct EntryFilter {
 type Members = BTreeMap<String, Box<RawValue>>;
 
 impl EntryFilter {
-    /// Does an entry, a JSON object, meet all of them? What is no object meets none.
+    /// Does an entry, a JSON object, meet all of them? What is no object meets none. Where it is known, the time is that: microseconds
+    /// since 1970, of which an entry says the milliseconds.
     #[must_use]
-    pub fn takes(&self, entry: &str) -> bool {
+    pub fn takes(&self, entry: &str, time: Option<i64>) -> bool {
         let Ok(members) = serde_json::from_str::<Members>(entry) else { return false };
         let text = |column: Column| members.get(name(column)).and_then(|value| as_text(value));
-        let at = || text(Column::Timestamp).and_then(|at| parse_rfc3339(&at).ok());
+        let at = || time.or_else(|| parse_rfc3339(&text(Column::Timestamp)?).ok());
         self.equals.iter().all(|(column, value)| text(*column).as_ref() == Some(value))
             && self.any_of.iter().all(|(column, values)| text(*column).is_some_and(|text| values.contains(&text)))
             && self.min_level.is_none_or(|least| level(&members) >= least)
@@ -127,14 +128,17 @@ mod tests {
             (false, metadata("n", "null")),
             (false, metadata("a.b.c", "x")),
         ] {
-            assert_eq!(condition.takes(ENTRY), takes, "{condition:?}");
+            assert_eq!(condition.takes(ENTRY, None), takes, "{condition:?}");
         }
+        let later = filter(|f| f.since = Some(at + 1));
+        assert!(!later.takes(ENTRY, Some(at)) && later.takes(ENTRY, Some(at + 1)));
     }
 
     #[test]
     fn a_level_is_its_types_where_none_is_said() {
         let errors = filter(|f| f.min_level = Some(Level::Error));
-        assert!(errors.takes(r#"{"type":"error"}"#) && !errors.takes(r#"{"type":"status"}"#));
-        assert!(!errors.takes(r#"{"type":"celebration"}"#) && !errors.takes("[]"));
+        let takes = |entry: &str| errors.takes(entry, None);
+        assert!(takes(r#"{"type":"error"}"#) && !takes(r#"{"type":"status"}"#));
+        assert!(!takes(r#"{"type":"celebration"}"#) && !takes("[]"));
     }
 }

@@ -20,7 +20,7 @@ pub use answer::{Answer, Failure, not_appended};
 pub use event::Shape;
 pub use filter::EntryFilter;
 pub use fold::LogFold;
-pub use stored::{write_entry, write_entry_of, write_foreign_entry};
+pub use stored::{write_entry, write_entry_of, write_foreign_entry, write_kept_entry_of};
 
 /// An entry to be appended.
 #[derive(Debug)]

@@ -22,14 +22,20 @@ pub fn write_entry(batch: &Batch, row: usize, out: &mut Vec<u8>) {
     let mut record = Vec::new();
     // Where it stands is left out again.
     batch.write_json(row, "", 0, &mut record);
-    rewrite(&record, batch.ids().client_hash(row).is_some(), out);
+    rewrite(&record, batch.ids().client_hash(row).is_some(), format_millis, out);
 }
 
 /// A record as the API prints it → an entry, as [`write_entry`] has it, and always with its id: whose it was is not said
-/// any more. Gives when the server took it, as it is printed. `None`: it is no record.
+/// any more. Gives when it happened, in microseconds since 1970, and when the server took it, as it is printed. `None`: it is no record.
 #[must_use]
-pub fn write_entry_of(record: &[u8], out: &mut Vec<u8>) -> Option<String> {
-    rewrite(record, true, out)
+pub fn write_entry_of(record: &[u8], out: &mut Vec<u8>) -> Option<(i64, String)> {
+    rewrite(record, true, format_millis, out)
+}
+
+/// The same as a store keeps it: with microseconds where the time has some, so that what is read there is in the same order.
+#[must_use]
+pub fn write_kept_entry_of(record: &[u8], out: &mut Vec<u8>) -> Option<(i64, String)> {
+    rewrite(record, true, entry::printed, out)
 }
 
 /// An entry that somebody else stored in the log of a run, as all others are shown: what `POST /log` had made of it. Gives when
@@ -64,12 +70,12 @@ pub(super) fn write_as_it_is(entry: &[u8], out: &mut Vec<u8>) -> (Option<i64>, O
     (at, text(Column::Id).and_then(|id| RecordId::parse(&id).ok()))
 }
 
-fn rewrite(record: &[u8], with_id: bool, out: &mut Vec<u8>) -> Option<String> {
+fn rewrite(record: &[u8], with_id: bool, printed: fn(i64) -> String, out: &mut Vec<u8>) -> Option<(i64, String)> {
     let members = event::members(record).ok()?.ok()?;
     let text = |column: Column| member(&members, column.name())?.text().ok();
     let timestamp = parse_rfc3339(&text(Column::Timestamp)?).ok()?;
     out.extend_from_slice(b"{\"timestamp\":");
-    write_string(&format_millis(timestamp), out);
+    write_string(&printed(timestamp), out);
     for (column, name) in FIRST {
         out.push(b',');
         write_string(name, out);
@@ -94,5 +100,5 @@ fn rewrite(record: &[u8], with_id: bool, out: &mut Vec<u8>) -> Option<String> {
         out.extend_from_slice(member.json);
     }
     out.push(b'}');
-    text(Column::IngestedAt)
+    Some((timestamp, text(Column::IngestedAt)?))
 }

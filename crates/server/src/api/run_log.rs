@@ -93,7 +93,7 @@ fn of_target(log: TargetLog, run_id: &str, filter: EntryFilter) -> Body {
         let Some(mut log) = log else { return Ok::<_, SinkError>(None) };
         let more = match log.next().await? {
             Some(entries) => {
-                let taken = entries.into_iter().filter(|entry| filter.takes(&entry.json));
+                let taken = entries.into_iter().filter(|entry| filter.takes(&entry.json, entry.time));
                 taken.for_each(|TargetEntry { json, at, .. }| document.add(json.as_bytes(), at));
                 Some(log)
             }
@@ -168,7 +168,7 @@ impl Entries {
             let line = self.rest.split_to(end);
             self.rest.advance(1);
             entry.clear();
-            let at = logger::write_entry_of(&line, &mut entry);
+            let at = logger::write_entry_of(&line, &mut entry).map(|(_, at)| at);
             let at = at.ok_or_else(|| QueryError::Internal("make an entry of a record".to_owned()))?;
             self.document.add(&entry, at);
         }

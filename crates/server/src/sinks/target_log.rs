@@ -39,8 +39,8 @@ pub(crate) struct Targets {
 /// An entry, and when it was taken: RFC 3339, as far as it is known.
 #[derive(Debug)]
 pub(crate) struct TargetEntry {
-    /// When it happened, where that puts it into order: microseconds since 1970.
-    time: Option<i64>,
+    /// When it happened, as far as it says that: microseconds since 1970.
+    pub(crate) time: Option<i64>,
     pub(crate) json: String,
     pub(crate) at: String,
 }
@@ -217,8 +217,8 @@ pub(super) async fn in_time<T>(
 /// What is no record is not in the table.
 fn of_record(record: &Record) -> Option<TargetEntry> {
     let mut json = Vec::new();
-    let at = write_entry_of(record.json.as_bytes(), &mut json)?;
-    Some(TargetEntry { time: None, json: String::from_utf8_lossy(&json).into_owned(), at })
+    let (time, at) = write_entry_of(record.json.as_bytes(), &mut json)?;
+    Some(TargetEntry { time: Some(time), json: String::from_utf8_lossy(&json).into_owned(), at })
 }
 
 /// The next entries of a part, and whether those were its last.

@@ -30,23 +30,24 @@ impl Sink for Cloudwatch {
     }
 
     async fn cursor(&mut self, source: &str) -> Result<u64, SinkError> {
-        let known = self.known.get(source).map_or(0, |state| state.position);
-        let found = async {
-            self.make().await?;
-            self.find_state(source).await
-        };
-        let found = found.await;
+        let found = self.find(source).await;
         // The groups may have been deleted meanwhile.
         self.made = found.is_ok();
         let found = found.map_err(CloudwatchError::tell)?;
         // What was just written is not always seen at once.
+        let known = self.known.get(source).map_or(0, |state| state.position);
         Ok(found.position.max(known))
     }
 
     async fn deliver(&mut self, delivery: Delivery<'_>) -> Result<Delivered, SinkError> {
         // Until it has succeeded nobody knows what of it is there.
         let known = self.known.remove(delivery.source);
-        self.bring(delivery, known).await.map_err(CloudwatchError::tell)?
+        let brought = self.bring(delivery, known).await;
+        if brought.as_ref().is_err_and(CloudwatchError::is_missing) {
+            // Whoever asks for the cursor next makes the groups, where that was asked for.
+            self.made = false;
+        }
+        brought.map_err(CloudwatchError::tell)?
     }
 }
 
@@ -65,12 +66,28 @@ impl Drop for Sending {
 }
 
 impl Cloudwatch {
-    /// Makes the groups, where that was asked for and was not done yet.
-    async fn make(&self) -> Result<(), CloudwatchError> {
-        if self.options.create && !self.made && self.create_groups().await? {
-            tracing::info!(group = self.options.group, "make the log groups in CloudWatch Logs");
+    /// What CloudWatch says of a source, in groups that are made first where that was asked for and was not done yet.
+    async fn find(&mut self, source: &str) -> Result<State, CloudwatchError> {
+        if self.options.create && !self.made {
+            let made = self.create_both().await?;
+            if made.events || made.state {
+                tracing::info!(group = self.options.group, "make the log groups in CloudWatch Logs");
+            }
+            if made.state {
+                // It has no cursors.
+                self.known.clear();
+            }
         }
-        Ok(())
+        self.state_of(source).await
+    }
+
+    /// What CloudWatch says of a source. Without the group of the cursors nothing is true any more that was known of any.
+    async fn state_of(&mut self, source: &str) -> Result<State, CloudwatchError> {
+        let found = self.find_state(source).await;
+        if found.as_ref().is_err_and(CloudwatchError::is_missing) {
+            self.known.clear();
+        }
+        found
     }
 
     /// What came before may be seen only a while later.
@@ -85,7 +102,7 @@ impl Cloudwatch {
         known: Option<State>,
     ) -> Result<Result<Delivered, SinkError>, CloudwatchError> {
         let Delivery { source, after, through, .. } = delivery;
-        let mut state = self.find_state(source).await?;
+        let mut state = self.state_of(source).await?;
         if let Some(known) = known.filter(|known| known.position >= state.position) {
             state = known;
         }

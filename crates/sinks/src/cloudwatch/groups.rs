@@ -30,6 +30,15 @@ pub fn check_retention(days: u32) -> Result<(), RetentionError> {
     if CLOUDWATCH_RETENTION_DAYS.contains(&days) { Ok(()) } else { Err(RetentionError { days }) }
 }
 
+/// Which of the groups were made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Made {
+    /// That of the events.
+    pub(super) events: bool,
+    /// That of the cursors and dead letters.
+    pub(super) state: bool,
+}
+
 impl Cloudwatch {
     /// Makes the log groups where there are none, and sets the retention of the one with events, where that is set and the group
     /// was not there. That of the other, with cursors and dead letters, is none. Says whether one was made.
@@ -37,12 +46,18 @@ impl Cloudwatch {
     /// # Errors
     /// CloudWatch's; days that it does not know, before anything is made.
     pub async fn create_groups(&self) -> Result<bool, CloudwatchError> {
+        let made = self.create_both().await?;
+        Ok(made.events || made.state)
+    }
+
+    /// The same, and says of each whether it was made.
+    pub(super) async fn create_both(&self) -> Result<Made, CloudwatchError> {
         let days = self.options.retention_days;
         days.map_or(Ok(()), check_retention)?;
         // With both there or none, whoever finds the cursors' finds the other.
-        let made = self.create_group(&self.options.group).await?;
+        let events = self.create_group(&self.options.group).await?;
         let owes = &self.owes_retention;
-        owes.fetch_or(made && days.is_some(), Ordering::Relaxed);
+        owes.fetch_or(events && days.is_some(), Ordering::Relaxed);
         if let Some(days) = days.filter(|_| owes.load(Ordering::Relaxed)) {
             let days = i32::try_from(days).unwrap_or(i32::MAX);
             let request = self.client.put_retention_policy().log_group_name(&self.options.group);
@@ -50,7 +65,8 @@ impl Cloudwatch {
             sent.map_err(|error| CloudwatchError::request("set retention", &self.options.group, &error))?;
             owes.store(false, Ordering::Relaxed);
         }
-        Ok(self.create_group(&self.state_group()).await? || made)
+        let state = self.create_group(&self.state_group()).await?;
+        Ok(Made { events, state })
     }
 
     async fn create_group(&self, group: &str) -> Result<bool, CloudwatchError> {

@@ -168,6 +168,12 @@ impl Dynamo {
                     return Ok(Next::Done);
                 }
                 Outcome::Full => true,
+                // Somebody deleted the item, or the whole table, and the log begins anew.
+                Outcome::Changed(item) if place.was_there && item.is_empty() => {
+                    self.forget(step.run_id);
+                    (place, rotate) = (Place::at(1), false);
+                    false
+                }
                 Outcome::Changed(item) => match self.judge(&step, &item) {
                     Judgement::Next(next) => return Ok(next),
                     Judgement::NoLog => {
@@ -238,7 +244,7 @@ impl Dynamo {
     }
 
     async fn update(&self, step: &Step<'_>, place: &Place, rotate: bool) -> Result<Outcome, DynamoError> {
-        let wording = step.word(&self.options, &place.carried, rotate);
+        let wording = step.word(&self.options, place, rotate);
         let sent = self
             .client
             .update_item()

@@ -15,7 +15,7 @@ use futures::future::BoxFuture;
 use futures::stream::{self, TryStreamExt as _};
 use futures::{FutureExt as _, StreamExt as _};
 use runstone_record::limits::DYNAMO_APPENDS_MAX;
-use runstone_record::logger::write_entry_of;
+use runstone_record::logger::write_kept_entry_of;
 use runstone_record::{Batch, Column};
 
 use super::cursor::Moved;
@@ -143,6 +143,6 @@ pub(super) fn entry(source: &str, (batch, row, position): Place<'_>) -> String {
     let (mut record, mut entry) = (Vec::new(), Vec::new());
     batch.write_json(row, source, position, &mut record);
     // It is a record, and made of texts.
-    let _ = write_entry_of(&record, &mut entry);
+    let _ = write_kept_entry_of(&record, &mut entry);
     String::from_utf8_lossy(&entry).into_owned()
 }

@@ -136,6 +136,10 @@ impl Dynamo {
         }
         parts.insert(run_id.to_owned(), part);
     }
+
+    fn forget(&self, run_id: &str) {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner).remove(run_id);
+    }
 }
 
 /// The client repeats what throttling, a server's failure, a time-out or a lost connection stopped, and nothing else, after

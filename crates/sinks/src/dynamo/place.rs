@@ -29,19 +29,21 @@ impl Carried {
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) part: u32,
+    /// It was seen before. Where it is gone, so may be those before it, and nobody would find what it began.
+    pub(super) was_there: bool,
     pub(super) carried: Carried,
 }
 
 impl Place {
     /// An item that is there, as far as is known, or the first.
     pub(super) fn at(part: u32) -> Self {
-        Self { part, carried: Carried::default() }
+        Self { part, was_there: part > 1, carried: Carried::default() }
     }
 
     /// The next, where this one was found to be closed; none where it knows the append of this id.
     pub(super) fn behind(&self, closed: &Item, id: Option<&AttributeValue>) -> Option<Self> {
         let is_known = id.is_some_and(|id| item::has_id(closed, id));
-        (!is_known).then(|| Self { part: self.part + 1, carried: Carried::of(closed) })
+        (!is_known).then(|| Self { part: self.part + 1, was_there: false, carried: Carried::of(closed) })
     }
 }
 

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use runstone_record::limits::DYNAMO_IDS_KEPT;
 use runstone_record::time::format_millis;
 
-use super::place::Carried;
+use super::place::{Carried, Place};
 use super::value::Sized;
 use super::{Options, item};
 
@@ -83,8 +83,8 @@ impl Step<'_> {
     }
 
     /// The update and its condition. All names stand behind `#`: some are words that DynamoDB keeps for itself.
-    /// An item that it begins has these ids of appends before it.
-    pub(super) fn word(&self, options: &Options, carried: &Carried, rotate: bool) -> Wording {
+    /// An item that it begins has the ids that its place carries.
+    pub(super) fn word(&self, options: &Options, place: &Place, rotate: bool) -> Wording {
         let mut wording = Wording::default();
         let (mut set, mut conditions) = (
             vec![
@@ -107,12 +107,15 @@ impl Step<'_> {
         // What is larger than an item should be has one for itself.
         wording.value(":room", number(options.item_bytes_max.saturating_sub(bytes) as u64));
         conditions.push("(attribute_not_exists(#bytes) OR #bytes <= :room)".to_owned());
+        if place.was_there {
+            conditions.push("attribute_exists(#created)".to_owned());
+        }
         if let Some(ttl) = &options.ttl {
             let seconds = last.div_euclid(1_000_000) + i64::from(ttl.days) * 86_400;
             set.push("#ttl = :ttl".to_owned());
             wording.name("#ttl", &ttl.attribute).value(":ttl", AttributeValue::N(seconds.to_string()));
         }
-        self.mark(carried, rotate, &mut wording, &mut set, &mut conditions);
+        self.mark(&place.carried, rotate, &mut wording, &mut set, &mut conditions);
         wording.update = format!("SET {} ADD #bytes :bytes", set.join(", "));
         wording.condition = conditions.join(" AND ");
         wording

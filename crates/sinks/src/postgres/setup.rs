@@ -45,14 +45,25 @@ pub(super) async fn make(parts: &Parts) -> Result<(), Trouble> {
     // This session has settings and a lock of its own, and ends here.
     let mut client = Object::take(parts.pool.get().await?);
     lock(parts, &client).await?;
-    let missing = look(parts, &client).await?;
-    if missing.logs {
-        create(parts, &mut client).await?;
-    } else {
-        migrate(parts, &mut client, &missing).await?;
+    let made = complete(parts, &mut client).await;
+    // Behind a statement that still runs nothing is done: it ends with the session.
+    if !matches!(made, Err(Trouble::Late(_))) {
+        release(parts, &client).await;
     }
-    tracing::info!(table = parts.names.logs(), new = missing.logs, "made PostgreSQL's tables ready");
+    let new = made?;
+    tracing::info!(table = parts.names.logs(), new, "made PostgreSQL's tables ready");
     Ok(())
+}
+
+/// Makes what is missing, and says whether the table is new.
+async fn complete(parts: &Parts, client: &mut ClientWrapper) -> Result<bool, Trouble> {
+    let missing = look(parts, client).await?;
+    if missing.logs {
+        create(parts, client).await?;
+    } else {
+        migrate(parts, client, &missing).await?;
+    }
+    Ok(missing.logs)
 }
 
 /// Can this be a target at all, and has it all?
@@ -148,6 +159,16 @@ async fn lock(parts: &Parts, client: &Client) -> Result<(), Trouble> {
         }
     };
     parts.within(taken).await
+}
+
+/// Leaves the session as it was found: a pooler keeps it, and gives it to others. The end of the session does the same where
+/// there is none.
+async fn release(parts: &Parts, client: &Client) {
+    let lock = parts.names.lock();
+    let statements = format!("SELECT pg_advisory_unlock('{lock}'); RESET statement_timeout; RESET lock_timeout");
+    if let Err(error) = parts.within(client.batch_execute(&statements)).await {
+        tracing::debug!(error = &error as &dyn std::error::Error, "leave PostgreSQL's session to its end");
+    }
 }
 
 /// New tables, all at once.

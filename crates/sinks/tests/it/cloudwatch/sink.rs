@@ -297,6 +297,54 @@ async fn the_groups_are_made_on_request() {
     assert_eq!(logs.events("made").await.len(), 3);
 }
 
+/// What a sink knew of their cursors does not outlive the groups, whoever finds them gone. Those of the events alone may go.
+#[tokio::test]
+async fn groups_that_were_deleted_under_a_sink_have_no_cursors() {
+    let delete = "for group in ['/runstone/logs', '/runstone/logs/state']:\n    client.delete_log_group(logGroupName=group)\n\
+                  result = None";
+    let delete_events = "client.delete_log_group(logGroupName='/runstone/logs')\nresult = None";
+    for (create, finder) in [(false, "delivery"), (true, "delivery"), (true, "cursor"), (true, "nobody")] {
+        let mut logs = Logs::new().ready().await;
+        let mut sink = logs.open(Options { create, ..options() }).await;
+        let frames = frames(&logs, 3, 3);
+        once(&mut sink, SOURCE, 0, &frames[..1]).await.unwrap();
+        let passing = Delivery { source: NEXT_SOURCE, after: 0, frames: &[], through: 2 };
+        sink.deliver(passing).await.unwrap();
+        assert_eq!((sink.cursor(SOURCE).await.unwrap(), sink.cursor(NEXT_SOURCE).await.unwrap()), (3, 2));
+        if finder == "nobody" {
+            logs.proxy.next("GetLogEvents", &[Fault::Error; 3]);
+            let said = sink.cursor(SOURCE).await;
+            assert!(matches!(said, Err(SinkError::Away { .. })), "{said:?}");
+        }
+        logs.moto.boto3("logs", delete);
+        if finder == "delivery" {
+            let said = once(&mut sink, SOURCE, 3, &frames[1..2]).await;
+            assert!(matches!(said, Err(SinkError::Misconfigured { .. })), "{said:?}");
+        } else if finder == "cursor" {
+            let said = sink.cursor(SOURCE).await;
+            assert!(matches!(said, Err(SinkError::Misconfigured { .. })), "{said:?}");
+        }
+        if !create {
+            logs = logs.ready().await;
+        }
+        for source in [NEXT_SOURCE, SOURCE] {
+            assert_eq!(sink.cursor(source).await.unwrap(), 0, "{source} {create} {finder}");
+        }
+        once(&mut sink, SOURCE, 0, &frames[1..2]).await.unwrap();
+        assert_eq!((sink.cursor(SOURCE).await.unwrap(), logs.positions().await), (6, vec![6, 4, 5]));
+        // Without the group of the events nothing is forgotten, and it is made again where that was asked for.
+        logs.moto.boto3("logs", delete_events);
+        let said = once(&mut sink, SOURCE, 6, &frames[2..]).await;
+        assert!(matches!(said, Err(SinkError::Misconfigured { .. })), "{said:?}");
+        assert_eq!(sink.cursor(SOURCE).await.unwrap(), 6);
+        let said = once(&mut sink, SOURCE, 6, &frames[2..]).await;
+        assert_eq!(said.is_ok(), create, "{said:?}");
+        if create {
+            assert_eq!(logs.positions().await, [9, 7, 8]);
+        }
+    }
+}
+
 /// As the guide says: what is older than the sink is passed, and leaves no letters.
 #[tokio::test]
 async fn a_sink_may_begin_with_what_is_new() {

@@ -36,6 +36,22 @@ async fn a_long_way_to_the_open_item_is_not_gone_twice() {
     assert_eq!(log(&writer).await, expected(0..25));
 }
 
+#[tokio::test]
+async fn a_log_that_somebody_deleted_begins_anew() {
+    let moto = Moto::start();
+    let dynamo = table(&moto, short()).await;
+    for number in 0..6 {
+        append(&dynamo, number).await;
+    }
+    assert!(items(&moto) > 2);
+    moto.boto3("dynamodb", "result = client.delete_table(TableName='dmdb_logs')");
+    dynamo.create_table().await.unwrap();
+    for number in 5..9 {
+        assert_eq!(append(&dynamo, number).await, Appended::Now);
+    }
+    assert_eq!(log(&dynamo).await, expected(5..9));
+}
+
 async fn log(dynamo: &Dynamo) -> Vec<String> {
     titles(&dynamo.read(RUN).await.unwrap().unwrap().entries)
 }

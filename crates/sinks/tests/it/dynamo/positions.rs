@@ -62,6 +62,20 @@ async fn a_long_log_is_cut_into_items_between_entries_and_a_restart_repeats_noth
 }
 
 #[tokio::test]
+async fn a_log_in_several_items_begins_anew_where_somebody_deleted_it() {
+    let moto = Moto::start();
+    let dynamo = table(&moto, 1_000).await;
+    deliver(&dynamo, SOURCE, 0, 33).await;
+    moto.boto3("dynamodb", "result = client.delete_table(TableName='dmdb_logs')");
+    dynamo.create_table().await.unwrap();
+    // The cursor is gone with the table.
+    assert_eq!(deliver(&dynamo, SOURCE, 0, 5).await, Appended::Now);
+    assert_eq!(titles(&dynamo.read(RUN).await.unwrap().unwrap().entries), expected(1..=5));
+    assert_eq!(deliver(&dynamo, SOURCE, 5, 33).await, Appended::Now);
+    assert_eq!(titles(&dynamo.read(RUN).await.unwrap().unwrap().entries), expected(1..=33));
+}
+
+#[tokio::test]
 async fn a_closed_item_takes_nothing_although_its_position_is_old() {
     let moto = Moto::start();
     let dynamo = table(&moto, 1_000).await;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use runstone_record::Column;
 use runstone_record::build::BatchBuilder;
-use runstone_record::logger::write_entry_of;
+use runstone_record::logger::write_kept_entry_of;
 use runstone_sinks::contract::{NEXT_SOURCE, SOURCE, Stored, Target, expected, frame, frames, once};
 use runstone_sinks::dynamo::{Dynamo, Options};
 use runstone_sinks::{DeadLetters, Delivered, Delivery, Redelivered, Sink, SinkError};
@@ -92,7 +92,7 @@ impl Target for Table {
 
     fn kept(&self, sent: Stored) -> Stored {
         let mut entry = Vec::new();
-        write_entry_of(sent.json.as_bytes(), &mut entry).unwrap();
+        write_kept_entry_of(sent.json.as_bytes(), &mut entry).unwrap();
         let sent: Value = serde_json::from_str(&sent.json).unwrap();
         stored(sent["run_id"].as_str().unwrap(), &entry)
     }

@@ -33,10 +33,17 @@ struct Switch {
     answers: BufReader<ChildStdout>,
 }
 
-fn run(program: &str, args: &[&str]) {
-    let done = Command::new(program).args(args).output().unwrap();
+/// An error where the program cannot be run; one that fails fails the test.
+fn run(program: &str, args: &[&str]) -> std::io::Result<()> {
+    let done = Command::new(program).args(args).output()?;
     let said = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{program} {args:?} (mounting needs root and loop devices): {said}");
+    Ok(())
+}
+
+/// Shown at the end of `make test`.
+fn skip(why: &str) {
+    let _ = writeln!(std::io::stdout(), "skipped: {why}");
 }
 
 fn text(path: &Path) -> &str {
@@ -45,32 +52,36 @@ fn text(path: &Path) -> &str {
 
 impl Machine {
     /// A new disk of so many MiB, to be mounted at a directory; its image lies beside it. None, with a word, where this user
-    /// may not mount a file.
+    /// may not mount a file, or there is no program that makes a disk.
     pub(crate) fn new(mounted: PathBuf, mebibytes: u64) -> Option<Self> {
         let image = mounted.with_extension("image");
         std::fs::create_dir_all(&mounted).unwrap();
         File::create(&image).unwrap().set_len(mebibytes << 20).unwrap();
-        run("mkfs.ext4", &["-q", "-O", "^has_journal", text(&image)]);
-        // With a journal after all, and a small one: a mount replays it in no time.
-        run("tune2fs", &["-J", "size=4", "-O", "has_journal", text(&image)]);
+        let made = run("mkfs.ext4", &["-q", "-O", "^has_journal", text(&image)])
+            // With a journal after all, and a small one: a mount replays it in no time.
+            .and_then(|()| run("tune2fs", &["-J", "size=4", "-O", "has_journal", text(&image)]));
+        if made.is_err() {
+            skip("there is no mkfs.ext4 and tune2fs that can be run");
+            return None;
+        }
         let mut mount = Command::new("mount");
         let mount = mount.args(["-o", "loop"]).args([&image, &mounted]).stderr(Stdio::null()).status();
         if !mount.is_ok_and(|status| status.success()) {
-            let _ = writeln!(std::io::stdout(), "skipped: this user may not mount a file as a disk");
+            skip("this user may not mount a file as a disk");
             return None;
         }
-        run("umount", &[text(&mounted)]);
+        run("umount", &[text(&mounted)]).unwrap();
         Some(Self { image, mounted, switch: Mutex::new(Switch::new()) })
     }
 
     /// Metadata may overtake data, and nothing is written for us when a file is renamed.
     pub(crate) fn mount(&self) {
         let options = "loop,data=writeback,noauto_da_alloc,commit=300";
-        run("mount", &["-o", options, text(&self.image), text(&self.mounted)]);
+        run("mount", &["-o", options, text(&self.image), text(&self.mounted)]).unwrap();
     }
 
     pub(crate) fn unmount(&self) {
-        run("umount", &[text(&self.mounted)]);
+        run("umount", &[text(&self.mounted)]).unwrap();
     }
 
     /// No page that is only in memory reaches the disk after this, and every later call fails.
